@@ -1,0 +1,40 @@
+/**
+ * How the tests run. Three projects: `unit` and `property` in one process each file, `integration` with real processes,
+ * workers and sockets (loopback only).
+ */
+import { defineConfig } from 'vitest/config';
+import { ClosingLine } from './test/closing-line.ts';
+
+/** Files that run at the same time: the suite must fit a machine with two cores, and integration tests start nodes. */
+const WORKERS = 2;
+/** ms a single test may take. Generous: a slow machine must not fail a correct program. */
+const TEST_TIMEOUT = 30_000;
+/** ms for a test that starts several processes. */
+const INTEGRATION_TIMEOUT = 120_000;
+
+export default defineConfig({
+  test: {
+    // Native modules and worker threads are started in there: a process of its own ends with all that it holds.
+    pool: 'forks',
+    maxWorkers: WORKERS,
+    bail: 0,
+    reporters: ['default', new ClosingLine()],
+    coverage: { provider: 'v8', include: ['src/**'] },
+    projects: [
+      project('unit', TEST_TIMEOUT),
+      project('property', TEST_TIMEOUT),
+      project('integration', INTEGRATION_TIMEOUT),
+    ],
+  },
+});
+
+function project(name: string, timeout: number) {
+  return {
+    test: {
+      name,
+      include: [`test/${name}/**/*.test.ts`],
+      testTimeout: timeout,
+      hookTimeout: timeout,
+    },
+  };
+}
