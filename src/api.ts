@@ -1,0 +1,168 @@
+/**
+ * The public types: what `openNode` and its companions take and give. `index.ts` exports them; nothing here runs.
+ */
+import type { InitReport, LibraryStatus } from './db/api.ts';
+
+/** How a session stands. The machine of the session decides it; this is its state's name. */
+export type PeerState = 'connecting' | 'handshake' | 'backfill' | 'ack' | 'live' | 'backoff' | 'refused' | 'stopped';
+
+/** Progress of a pass, from the receiver's side. */
+export interface Progress {
+  /** Versions and tombstones taken in during this pass. */
+  readonly done: number;
+  /** Versions and tombstones of the whole pass. */
+  readonly total: number;
+  /** Rows a second over the last seconds. */
+  readonly rate: number;
+  /** Seconds left at that rate; null while unknown. */
+  readonly secondsLeft: number | null;
+}
+
+export interface PeerStatus {
+  /** Peer id. */
+  readonly device: string;
+  readonly name: string;
+  readonly state: PeerState;
+  /** How it was found: `mdns`, `address`, `inbound`; '' when it was not seen yet. */
+  readonly via: string;
+  readonly progress: Progress | null;
+  /** Why it backs off or was refused; '' otherwise. */
+  readonly reason: string;
+  /** True once this peer has ACKed our whole feed and we have its. */
+  readonly inSync: boolean;
+}
+
+export interface NodeStatus {
+  readonly file: string;
+  readonly running: boolean;
+  /** Own peer id; '' if this home has never been used. */
+  readonly device: string;
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly peers: readonly PeerStatus[];
+  /** Why multicast discovery does not work here; '' if it does or was not asked for. */
+  readonly discoveryProblem: string;
+  /** Greatest event loop delay of the main thread since the start, ms; 0 when not running. */
+  readonly maxEventLoopDelayMs: number;
+  readonly library: LibraryStatus;
+}
+
+/** What happens in a node, as `up --json` prints it: one object a line. */
+export type NodeEvent =
+  | { readonly event: 'ready'; readonly device: string; readonly library: string; readonly addresses: readonly string[] }
+  | { readonly event: 'notice'; readonly message: string }
+  | { readonly event: 'discovered'; readonly device: string; readonly via: 'mdns' | 'address' }
+  | { readonly event: 'peer'; readonly device: string; readonly name: string; readonly state: PeerState; readonly reason: string }
+  | { readonly event: 'progress'; readonly device: string; readonly name: string; readonly progress: Progress }
+  | { readonly event: 'applied'; readonly device: string; readonly rows: number; readonly changed: number; readonly complete: boolean }
+  | { readonly event: 'joined'; readonly device: string; readonly name: string }
+  | { readonly event: 'stopped' };
+
+export interface NodeOptions {
+  /** Path of the library file. */
+  readonly library: string;
+  /** Folder for the key, the port and the invitations. @default `<library>.flotilla` */
+  readonly home?: string;
+  /** Name of this device for people. @default the host name */
+  readonly name?: string;
+  /** TCP port; 0 for any. @default the one used last time, any the first time */
+  readonly port?: number;
+  /** Keep listening, discovery and dialling on loopback. @default false */
+  readonly localOnly?: boolean;
+  /** Look for members by multicast DNS. @default true */
+  readonly discovery?: boolean;
+  /** Names of the network interfaces to discover on. @default all */
+  readonly interfaces?: readonly string[];
+  /** Multiaddrs of members, with `/p2p/<peer id>`, to dial beside what discovery finds. @default [] */
+  readonly peers?: readonly string[];
+  /** Rows a batch at most. @default 1000 */
+  readonly batchRows?: number;
+  /** `full` waits for the disk at every commit; `normal` may lose the last commits in a power cut, never consistency. @default 'normal' */
+  readonly durability?: 'normal' | 'full';
+}
+
+export interface FlotillaNode {
+  /** Own peer id. */
+  readonly device: string;
+  readonly libraryId: string;
+  /** Multiaddrs under which this node can be dialled, with `/p2p/<peer id>`. */
+  addresses(): string[];
+  status(): Promise<NodeStatus>;
+  /** Compares this copy with every connected peer's. */
+  verify(): Promise<VerifyReport>;
+  /** Events as they happen, from now on. The returned function ends it. */
+  onEvent(listener: (event: NodeEvent) => void): () => void;
+  /** Drains and closes everything. Twice is harmless. */
+  stop(): Promise<void>;
+}
+
+export interface VerifyReport {
+  /** True when no check found anything. */
+  readonly ok: boolean;
+  readonly foreignKeyViolations: readonly string[];
+  readonly integrity: readonly string[];
+  /** False when no node was running, so that nothing could be compared with peers. */
+  readonly compared: boolean;
+  readonly peers: ReadonlyArray<{
+    readonly device: string;
+    readonly name: string;
+    readonly identical: boolean;
+    /** At most 100 rows that differ. */
+    readonly differences: ReadonlyArray<{
+      readonly table: string;
+      readonly uuid: string;
+      readonly difference: 'only here' | 'only there' | 'different';
+    }>;
+    /** Why it could not be compared; '' otherwise. */
+    readonly error: string;
+  }>;
+}
+
+export interface InitOptions {
+  /** Configuration file. @default `flotilla.config.json` beside the library, if it exists */
+  readonly config?: string;
+  readonly home?: string;
+  readonly name?: string;
+}
+
+export interface InviteOptions {
+  readonly home?: string;
+  /** Minutes until it expires. @default 15 */
+  readonly minutes?: number;
+  /** Put loopback addresses in. @default false */
+  readonly localOnly?: boolean;
+}
+
+export interface Invitation {
+  /** What the other device types or scans: one word without spaces. */
+  readonly text: string;
+  readonly libraryId: string;
+  readonly device: string;
+  readonly addresses: readonly string[];
+  /** ms since 1970 */
+  readonly expiresAt: number;
+  /** False when no node was running, so that somebody must start one before the invitation can be used. */
+  readonly nodeRunning: boolean;
+}
+
+export interface JoinOptions {
+  readonly home?: string;
+  readonly name?: string;
+  /** How rows that are there already are meant. @default refuse if there are any */
+  readonly existing?: 'union' | 'same';
+  readonly localOnly?: boolean;
+  /** Gives up after this many milliseconds. @default 30_000 */
+  readonly timeoutMs?: number;
+}
+
+export interface JoinReport {
+  readonly libraryId: string;
+  /** Own peer id. */
+  readonly device: string;
+  /** Peer id of the device that let us in. */
+  readonly invitedBy: string;
+  /** True when the file was made now. */
+  readonly created: boolean;
+  readonly omitted: ReadonlyArray<{ readonly name: string; readonly reason: string }>;
+  readonly init: InitReport;
+}

@@ -1,0 +1,131 @@
+/**
+ * Frames: what crosses a session's stream, one length-prefixed message each. A type byte, then MessagePack of the fields for
+ * control frames, or the batch as it is: it is never looked into nor copied here.
+ */
+import type { z } from 'zod';
+import { FlotillaError, messageOf } from '../errors.ts';
+import { MAX_BATCH_BYTES } from './batch.ts';
+import { damaged } from './bytes.ts';
+import * as messages from './messages.ts';
+import { pack, type Plain, unpack } from './msgpack.ts';
+import type { Frame, InspectionAnswer } from './types.ts';
+
+/**
+ * Version of the session's protocol, sent in `hello`. History:
+ * 1: hello, refuse, want, batch (format 1), ack, inspect, inspected, bye.
+ */
+export const PROTOCOL_VERSION = 1;
+
+/** Bytes of a frame: 32 MiB. The greatest batch and its type byte; a peer that announces more is cut off before it sends it. */
+export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
+
+/** First byte of each frame. 9 to 11 are meant for offer, need and head (see the architecture), which have no form yet. */
+const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8 } as const;
+
+/**
+ * @returns one array of bytes, or for a batch two: the type, and `data` itself, not copied
+ * @throws FlotillaError PROTOCOL when the receiver would refuse it
+ */
+export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
+  const type = TYPES[frame.type];
+  if (frame.type === 'batch') {
+    if (frame.data.length > MAX_BATCH_BYTES)
+      damaged(`A batch of ${frame.data.length} bytes is larger than ${MAX_BATCH_BYTES}.`);
+    return [Uint8Array.of(type), frame.data];
+  }
+  const fields = pack(toFields(frame));
+  if (fields.length >= MAX_FRAME_BYTES) damaged(`A frame of ${fields.length} bytes is larger than ${MAX_FRAME_BYTES}.`);
+  const bytes = new Uint8Array(1 + fields.length);
+  bytes[0] = type;
+  bytes.set(fields, 1);
+  return bytes;
+}
+
+/**
+ * Reads a frame. The `data` of a batch is a view of `bytes`.
+ *
+ * @throws FlotillaError PROTOCOL for whatever {@link encodeFrame} does not write, and nothing else
+ */
+export function decodeFrame(bytes: Uint8Array): Frame {
+  try {
+    return readFrame(bytes);
+  } catch (error) {
+    if (error instanceof FlotillaError) throw error;
+    throw new FlotillaError('PROTOCOL', `A frame could not be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function readFrame(bytes: Uint8Array): Frame {
+  if (bytes.length > MAX_FRAME_BYTES) damaged(`A frame of ${bytes.length} bytes is larger than ${MAX_FRAME_BYTES}.`);
+  const type = bytes[0];
+  if (type === TYPES.batch)
+    return { type: 'batch', data: new Uint8Array(bytes.buffer, bytes.byteOffset + 1, bytes.byteLength - 1) };
+  const fields = bytes.subarray(1);
+  switch (type) {
+    case TYPES.hello:
+      return { type: 'hello', ...check(messages.hello, unpack(fields), 'hello') };
+    case TYPES.refuse:
+      return { type: 'refuse', ...check(messages.refuse, unpack(fields), 'refuse') };
+    case TYPES.want:
+      return { type: 'want', ...check(messages.want, unpack(fields), 'want') };
+    case TYPES.ack:
+      return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
+    case TYPES.inspect:
+      return { type: 'inspect', ...check(messages.inspect, unpack(fields), 'inspect') };
+    case TYPES.inspected:
+      return fromInspected(check(messages.inspected, unpack(fields), 'inspected'));
+    case TYPES.bye:
+      return { type: 'bye', ...check(messages.bye, unpack(fields), 'bye') };
+    default:
+      return damaged(type === undefined ? 'A frame is empty.' : `A frame has the unknown type ${type}.`);
+  }
+}
+
+/**
+ * The fields of a control frame, checked, in the order of the schema (so that equal frames have equal bytes). Words for people are
+ * cut to what fits; whatever else does not fit is a fault of ours.
+ */
+function toFields(frame: Exclude<Frame, { type: 'batch' }>): Plain {
+  const { type, ...fields } = frame;
+  switch (frame.type) {
+    case 'refuse':
+      return check(messages.refuse, { ...fields, message: frame.message.slice(0, messages.MAX_REASON) }, type);
+    case 'bye':
+      return check(messages.bye, { reason: frame.reason.slice(0, messages.MAX_REASON) }, type);
+    case 'inspected':
+      return check(messages.inspected, { id: frame.id, answer: toAnswer(frame.answer) }, type);
+    case 'hello':
+      return check(messages.hello, fields, type);
+    case 'want':
+      return check(messages.want, fields, type);
+    case 'ack':
+      return check(messages.ack, fields, type);
+    case 'inspect':
+      return check(messages.inspect, fields, type);
+  }
+}
+
+/** Runs a schema and names what does not fit, without repeating what the peer sent. */
+function check<T>(schema: z.ZodType<T>, value: unknown, type: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const place = issue === undefined || issue.path.length === 0 ? '' : ` at ${issue.path.slice(0, 3).join('.')}`;
+  return damaged(`A ${type} message has the wrong form${place}.`);
+}
+
+type InspectedFields = z.infer<typeof messages.inspected>;
+
+function toAnswer(answer: InspectionAnswer): unknown {
+  if (answer.kind !== 'tables') return answer;
+  const tables = Object.entries(answer.tables).map(([name, { rows, digest }]) => [name, rows, digest]);
+  return { kind: 'tables', tables };
+}
+
+/** The answer as callers know it. Without a prototype, so that a table named `constructor` is found only if it is there. */
+function fromInspected({ id, answer }: InspectedFields): Frame {
+  if (answer.kind !== 'tables') return { type: 'inspected', id, answer };
+  const tables = Object.create(null) as Record<string, { rows: number; digest: string }>;
+  for (const [name, rows, digest] of answer.tables) tables[name] = { rows, digest };
+  return { type: 'inspected', id, answer: { kind: 'tables', tables } };
+}

@@ -1,0 +1,174 @@
+/**
+ * The words that every room shares: stamps, cursors, batches, frames. Types only; no I/O, no clock, no library.
+ */
+
+/** A value as SQLite holds it. An INTEGER outside ±(2^53−1), or one whose column cannot tell 5 from 5.0, is a bigint. */
+export type SqlValue = null | number | bigint | string | Uint8Array;
+
+/**
+ * When and by whom a row was written: hybrid logical clock in ms × 1000 + counter (an integer below 2^53), and the run
+ * that wrote it. Ordered by `hlc`, then by the bytes of the run id.
+ */
+export interface Stamp {
+  readonly hlc: number;
+  /** 16-byte run id as 32 lower-case hex digits. */
+  readonly run: string;
+}
+
+/** Knowledge on the wire: run ids, 16 bytes each, one after the other, and the hlc up to which each is known. */
+export interface KnowledgeWire {
+  readonly runs: Uint8Array;
+  readonly hlc: readonly number[];
+}
+
+/** Where a receiver stands in one sender's feed (design: section 6). */
+export interface Cursor {
+  /** lsn up to which everything was taken in. */
+  readonly position: number;
+  /** Head lsn of the snapshot from which the last page was read. */
+  readonly head: number;
+  /** Run (hex) under which the sender gave that head lsn. */
+  readonly run: string;
+}
+
+/** One column of one table in a batch. Arrays are as long as the table's `rows`. */
+export type ColumnData =
+  | {
+      readonly kind: 'value';
+      readonly name: string;
+      readonly values: readonly SqlValue[];
+      /** 1 where `values` holds an INTEGER and the column could hold a REAL of the same value; absent if never needed. */
+      readonly ints?: Uint8Array;
+    }
+  | {
+      /** An integer id, as a reference to the row that it means: index into the batch's dictionary, −1 for NULL. */
+      readonly kind: 'ref';
+      readonly name: string;
+      readonly refs: readonly number[];
+    };
+
+/** A dependency that no single column expresses (a foreign key on natural or several columns). −1 for none. */
+export interface DependencyData {
+  /** Number of the foreign key among the model's foreign keys. */
+  readonly foreignKey: number;
+  readonly refs: readonly number[];
+}
+
+/** The row versions of one table in a batch, in columns. */
+export interface TableData {
+  readonly table: string;
+  /** Dictionary index of each row's UUID (its birth stamp stands in the dictionary too). */
+  readonly rows: readonly number[];
+  /** Change stamp of each row. */
+  readonly hlc: readonly number[];
+  /** Index into the batch's `runs` of each row's change stamp. */
+  readonly run: readonly number[];
+  readonly columns: readonly ColumnData[];
+  readonly dependencies: readonly DependencyData[];
+}
+
+/** Tombstones of one table in a batch. `rows` are dictionary indexes; the birth there is the birth of what died. */
+export interface TombstoneData {
+  readonly table: string;
+  readonly rows: readonly number[];
+  readonly hlc: readonly number[];
+  readonly run: readonly number[];
+}
+
+/** How a page ends. */
+export interface PageEnd {
+  /** The receiver's next cursor in this sender's feed. */
+  readonly cursor: Cursor;
+  /** True when the page reaches the head: the pass is complete and `knowledge` holds. */
+  readonly complete: boolean;
+  /** The sender's knowledge of that snapshot (whole, or what moved since the last page); empty unless `complete`. */
+  readonly knowledge: KnowledgeWire;
+  /** Entries that still lie between `cursor.position` and the head. */
+  readonly remaining: number;
+}
+
+/** A page of the feed: row versions and tombstones, grouped by table, in columns, with one dictionary. */
+export interface Batch {
+  /** Run ids, 16 bytes each, one after the other. */
+  readonly runs: Uint8Array;
+  /** Peer id of the device that minted each run; '' where the sender does not know. */
+  readonly runDevices: readonly string[];
+  /** The dictionary: UUIDs of rows and of the rows they refer to, 16 bytes each. */
+  readonly uuids: Uint8Array;
+  /** Birth stamp of each UUID in the dictionary. */
+  readonly birthHlc: readonly number[];
+  readonly birthRun: readonly number[];
+  /** Number of the table in `tables`' names list of each UUID: index into `names`. */
+  readonly uuidTable: readonly number[];
+  /** Table names that occur, rows or references. */
+  readonly names: readonly string[];
+  readonly tables: readonly TableData[];
+  readonly tombstones: readonly TombstoneData[];
+  readonly end: PageEnd;
+}
+
+/** What a peer may ask to compare two copies (`verify`). Digests and hashes are hex. */
+export type Inspection =
+  | { readonly kind: 'tables' }
+  | { readonly kind: 'buckets'; readonly table: string }
+  | { readonly kind: 'rows'; readonly table: string; readonly bucket: number };
+
+/** The answer, kind by kind. A bucket holds the rows whose UUID's last byte is its number: 256 buckets a table. */
+export type InspectionAnswer =
+  | { readonly kind: 'tables'; readonly tables: Readonly<Record<string, { rows: number; digest: string }>> }
+  | { readonly kind: 'buckets'; readonly digests: readonly string[] }
+  | { readonly kind: 'rows'; readonly rows: ReadonlyArray<readonly [uuid: string, hash: string]> };
+
+/** Everything that crosses a session's stream. One frame is one length-prefixed message. */
+export type Frame =
+  | {
+      readonly type: 'hello';
+      readonly protocol: number;
+      /** Library id, hex. */
+      readonly library: string;
+      /** Name of the device, for people. */
+      readonly name: string;
+      /** Hash of the synced schema, hex. */
+      readonly schema: string;
+      /** Wall clock of the sender, ms since 1970. */
+      readonly clock: number;
+      /** Hash of the sender's knowledge, hex. */
+      readonly knowledge: string;
+    }
+  | {
+      /** Asks the other side for its feed. */
+      readonly type: 'want';
+      readonly cursor: Cursor | null;
+      /** null: "my knowledge has the hash that you said of yours". */
+      readonly knowledge: KnowledgeWire | null;
+      /** Bytes of batches that may be on their way un-ACKed. */
+      readonly credit: number;
+    }
+  | { readonly type: 'batch'; readonly data: Uint8Array }
+  | {
+      /** The batch is durable here. */
+      readonly type: 'ack';
+      readonly cursor: Cursor;
+      /** True when the batch ended a pass. */
+      readonly complete: boolean;
+      /** Bytes of credit given back. */
+      readonly credit: number;
+    }
+  | { readonly type: 'inspect'; readonly id: number; readonly query: Inspection }
+  | { readonly type: 'inspected'; readonly id: number; readonly answer: InspectionAnswer }
+  | { readonly type: 'refuse'; readonly code: string; readonly message: string }
+  | { readonly type: 'bye'; readonly reason: string };
+
+/** A session's stream, seen from above: whole frames, with back-pressure both ways. */
+export interface Channel {
+  /** Peer id of the other side, proven by Noise. */
+  readonly peer: string;
+  /** Resolves once the stream took the frame (waits while it is full); rejects when it is gone. */
+  send(frame: Frame): Promise<void>;
+  /** Frames as they come; nothing more is read from the network than the loop takes. Ends when the stream ends. */
+  readonly frames: AsyncIterable<Frame>;
+  /** Ends politely: what was sent still arrives. */
+  close(): Promise<void>;
+  /** Ends now. */
+  abort(error: Error): void;
+}

@@ -1,0 +1,162 @@
+/** What the property tests of the protocol draw from: batches, stamps and knowledges, with the values that break codecs. */
+import fc from 'fast-check';
+import { Knowledge } from '../../src/protocol/knowledge.ts';
+import type { Batch, ColumnData, SqlValue, TableData, TombstoneData } from '../../src/protocol/types.ts';
+
+/** Objects as programs write them: fast-check would also make some without a prototype, which strict equality tells apart. */
+export function record<T>(fields: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> {
+  return fc.record(fields, { noNullPrototype: true }) as fc.Arbitrary<T>;
+}
+
+/** Knowledges and stamps meet only if they name the same few runs. */
+export const run = fc.constantFrom('00'.repeat(16), '0a'.repeat(16), 'a0'.repeat(16), 'ff'.repeat(16), '80'.repeat(16));
+export const anyRun = fc
+  .uint8Array({ minLength: 16, maxLength: 16 })
+  .map((bytes) => Buffer.from(bytes).toString('hex'));
+export const hlc = fc.oneof(
+  fc.nat(5),
+  fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+  fc.constantFrom(0, 2 ** 32, Number.MAX_SAFE_INTEGER),
+);
+export const stamp = record({ hlc, run });
+export const knowledge = fc.array(fc.tuple(run, hlc), { maxLength: 6 }).map((entries) => new Knowledge(entries));
+
+/** Any value that SQLite can hold. `binary` text has NUL, astral characters and everything else but lone surrogates. */
+export const sqlValue: fc.Arbitrary<SqlValue> = fc.oneof(
+  fc.constant(null),
+  fc.double({ noNaN: true }),
+  fc.maxSafeInteger(),
+  fc.integer({ min: -300, max: 300 }),
+  fc.constantFrom(0, -0, 5, 5.5, Infinity, -Infinity, Number.MIN_VALUE, Number.MAX_VALUE, 2 ** 53, -(2 ** 53), 1e300),
+  fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+  fc.constantFrom(0n, 5n, -1n, 2n ** 63n - 1n, -(2n ** 63n)),
+  fc.string({ unit: 'binary', maxLength: 30 }),
+  fc.constantFrom(
+    '',
+    '\0',
+    'a\0b',
+    '\u{1F600}',
+    '\uFEFFwith a mark',
+    `\uFEFF${'x'.repeat(100)}`,
+    '__proto__',
+    'é'.repeat(200),
+  ),
+  fc.uint8Array({ maxLength: 40 }),
+);
+
+/** Columns of one type are written in another way than mixed ones. */
+function values(rows: number): fc.Arbitrary<SqlValue[]> {
+  const list = <T extends SqlValue>(one: fc.Arbitrary<T>) =>
+    fc.array(one as fc.Arbitrary<SqlValue>, { minLength: rows, maxLength: rows });
+  return fc.oneof(
+    list(sqlValue),
+    list(fc.oneof(fc.constant(null), fc.string())),
+    list(fc.string({ unit: 'binary' })),
+    list(fc.double({ noNaN: true })),
+    list(fc.maxSafeInteger()),
+    fc
+      .tuple(fc.maxSafeInteger(), fc.integer({ min: -70_000, max: 70_000 }))
+      .map(([first, step]) => counting(rows, first, step)),
+    list(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
+    list(fc.uint8Array({ maxLength: 20 })),
+    list(fc.constant(null)),
+  );
+}
+
+function counting(rows: number, first: number, step: number): number[] {
+  return Array.from({ length: rows }, (_, i) => first + i * step).map((value) =>
+    Number.isSafeInteger(value) ? value : 0,
+  );
+}
+
+const name = fc.oneof(
+  fc.string({ minLength: 1, maxLength: 12 }),
+  fc.constantFrom('order', 'constructor', 'toString', 'ü "x"', 'a\0b'),
+);
+const properName = name.filter((text) => text !== '__proto__');
+
+function numbers(length: number, one: fc.Arbitrary<number>): fc.Arbitrary<number[]> {
+  return fc.array(one, { minLength: length, maxLength: length });
+}
+
+function column(rows: number, uuids: number): fc.Arbitrary<ColumnData> {
+  const references = numbers(rows, fc.integer({ min: -1, max: uuids - 1 }));
+  return fc.oneof(
+    fc.tuple(properName, references).map(([columnName, refs]): ColumnData => ({ kind: 'ref', name: columnName, refs })),
+    fc
+      .tuple(properName, values(rows))
+      .map(([columnName, list]): ColumnData => ({ kind: 'value', name: columnName, values: list })),
+    fc.tuple(properName, values(rows)).map(([columnName, list]): ColumnData => {
+      const ints = Uint8Array.from(list, (value) => (typeof value === 'bigint' || Number.isInteger(value) ? 1 : 0));
+      return { kind: 'value', name: columnName, values: list, ints };
+    }),
+  );
+}
+
+/** The rows of a table are those that the dictionary gives it, in any order, any number of times. */
+function group(table: string, candidates: readonly number[], runs: number): fc.Arbitrary<TombstoneData> {
+  const rows = candidates.length === 0 ? fc.constant([]) : fc.array(fc.constantFrom(...candidates), { maxLength: 30 });
+  return rows.chain((list) =>
+    record({
+      table: fc.constant(table),
+      rows: fc.constant(list),
+      hlc: numbers(list.length, hlc),
+      run: numbers(list.length, fc.nat(runs - 1)),
+    }),
+  );
+}
+
+function table(tableName: string, candidates: readonly number[], runs: number, uuids: number): fc.Arbitrary<TableData> {
+  return group(tableName, candidates, runs).chain((head) => {
+    const rows = head.rows.length;
+    const references = numbers(rows, fc.integer({ min: -1, max: uuids - 1 }));
+    return record({
+      table: fc.constant(head.table),
+      rows: fc.constant(head.rows),
+      hlc: fc.constant(head.hlc),
+      run: fc.constant(head.run),
+      columns: fc.uniqueArray(column(rows, uuids), { maxLength: 5, selector: (one) => one.name }),
+      dependencies: fc.array(record({ foreignKey: fc.nat(20), refs: references }), { maxLength: 2 }),
+    });
+  });
+}
+
+const end = record({
+  position: fc.maxSafeNat(),
+  head: fc.maxSafeNat(),
+  run: anyRun,
+  remaining: fc.maxSafeNat(),
+  complete: fc.boolean(),
+  knowledge,
+}).map(({ position, head, run: cursorRun, remaining, complete, knowledge: known }) => ({
+  cursor: { position, head, run: cursorRun },
+  complete,
+  knowledge: complete ? known.toWire() : { runs: new Uint8Array(0), hlc: [] },
+  remaining,
+}));
+
+/** Any batch that the database could build. */
+export const batch: fc.Arbitrary<Batch> = record({
+  runDevices: fc.array(fc.oneof(fc.constant(''), fc.string({ maxLength: 20 })), { minLength: 1, maxLength: 4 }),
+  names: fc.uniqueArray(properName, { minLength: 1, maxLength: 4 }),
+  uuids: fc.integer({ min: 1, max: 40 }),
+}).chain(({ runDevices, names, uuids }) =>
+  record({
+    runs: fc.uint8Array({ minLength: runDevices.length * 16, maxLength: runDevices.length * 16 }),
+    runDevices: fc.constant(runDevices),
+    uuids: fc.uint8Array({ minLength: uuids * 16, maxLength: uuids * 16 }),
+    birthHlc: numbers(uuids, hlc),
+    birthRun: numbers(uuids, fc.nat(runDevices.length - 1)),
+    uuidTable: numbers(uuids, fc.nat(names.length - 1)),
+    names: fc.constant(names),
+    end,
+  }).chain((head) => {
+    const of = (index: number) => head.uuidTable.flatMap((tableIndex, uuid) => (tableIndex === index ? [uuid] : []));
+    const tables = names.map((tableName, index) => table(tableName, of(index), runDevices.length, uuids));
+    const tombstones = names.map((tableName, index) => group(tableName, of(index), runDevices.length));
+    return record({ tables: fc.tuple(...tables), tombstones: fc.tuple(...tombstones) }).map((body): Batch => ({
+      ...head,
+      ...body,
+    }));
+  }),
+);

@@ -1,0 +1,239 @@
+/** Frames: batches pass uncopied, control frames are bounded, hostile ones are a FlotillaError PROTOCOL. */
+import { Packr } from 'msgpackr';
+import { describe, expect, it } from 'vitest';
+import { MAX_BATCH_BYTES } from '../../src/protocol/batch.ts';
+import { decodeFrame, encodeFrame, MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
+import { MAX_KNOWN_RUNS } from '../../src/protocol/knowledge.ts';
+import { MAX_CREDIT, MAX_DEVICE_NAME, MAX_INSPECTED_ROWS, MAX_REASON } from '../../src/protocol/messages.ts';
+import { pack, unpack } from '../../src/protocol/msgpack.ts';
+import type { Frame } from '../../src/protocol/types.ts';
+import { bytesOf, RUN_A, sampleFrames } from './protocol-samples.ts';
+
+const protocolError = expect.objectContaining({ name: 'FlotillaError', code: 'PROTOCOL' });
+const HELLO = 1;
+const REFUSE = 2;
+const WANT = 3;
+const ACK = 5;
+const INSPECT = 6;
+const INSPECTED = 7;
+
+/** A frame with any fields, as a hostile peer makes it. */
+function forged(type: number, fields: unknown): Uint8Array {
+  return Uint8Array.of(type, ...new Packr({ useRecords: false }).pack(fields));
+}
+
+function fieldsOf(name: string): Record<string, unknown> {
+  const { type: _type, ...fields } = sampleFrames[name]!;
+  return fields;
+}
+
+describe('batch frames', () => {
+  it('carry the batch without copying it, both ways', () => {
+    const data = Uint8Array.of(1, 2, 3);
+    const chunks = encodeFrame({ type: 'batch', data });
+    expect(chunks).toEqual([Uint8Array.of(4), data]);
+    expect((chunks as Uint8Array[])[1]).toBe(data);
+    const bytes = Buffer.from([9, 4, 1, 2, 3]).subarray(1);
+    const frame = decodeFrame(bytes);
+    expect(frame).toStrictEqual({ type: 'batch', data });
+    if (frame.type === 'batch') expect(frame.data.buffer).toBe(bytes.buffer);
+  });
+
+  it('hold the greatest batch and nothing greater', () => {
+    expect(MAX_FRAME_BYTES).toBe(32 * 1024 * 1024);
+    expect(() => encodeFrame({ type: 'batch', data: new Uint8Array(MAX_BATCH_BYTES) })).not.toThrow();
+    expect(() => encodeFrame({ type: 'batch', data: new Uint8Array(MAX_BATCH_BYTES + 1) })).toThrow(protocolError);
+    expect(() => decodeFrame(new Uint8Array(MAX_FRAME_BYTES + 1).fill(4))).toThrow(protocolError);
+  });
+});
+
+describe('control frames', () => {
+  it('have the same bytes whatever the order of their fields', () => {
+    const { type, cursor, complete, credit } = sampleFrames['ack'] as Extract<Frame, { type: 'ack' }>;
+    expect(bytesOf({ credit, complete, cursor, type })).toEqual(bytesOf(sampleFrames['ack']!));
+  });
+
+  it('cut reasons to what fits instead of failing', () => {
+    expect(decodeFrame(bytesOf({ type: 'bye', reason: 'x'.repeat(10_000) }))).toEqual({
+      type: 'bye',
+      reason: 'x'.repeat(MAX_REASON),
+    });
+    const refuse = decodeFrame(bytesOf({ type: 'refuse', code: 'C', message: 'x'.repeat(10_000) }));
+    expect(refuse).toEqual({ type: 'refuse', code: 'C', message: 'x'.repeat(MAX_REASON) });
+  });
+
+  it('hello and refuse of a later version are still understood', () => {
+    expect(decodeFrame(forged(HELLO, { ...fieldsOf('hello'), protocol: 7, features: ['offer'] }))).toEqual({
+      ...sampleFrames['hello'],
+      protocol: 7,
+    });
+    expect(decodeFrame(forged(REFUSE, { ...fieldsOf('refuse'), more: 1 }))).toEqual(sampleFrames['refuse']);
+  });
+
+  it('carry the knowledge of very many runs', () => {
+    const hlc = Array.from({ length: MAX_KNOWN_RUNS }, (_, i) => i);
+    const frame: Frame = {
+      type: 'want',
+      cursor: null,
+      knowledge: { runs: new Uint8Array(hlc.length * 16), hlc },
+      credit: 1,
+    };
+    const read = decodeFrame(bytesOf(frame));
+    expect(read.type === 'want' && read.knowledge?.runs.length).toBe(hlc.length * 16);
+    expect(read.type === 'want' && read.knowledge?.hlc.every((value, i) => value === i)).toBe(true);
+  });
+
+  it('tables named like members of Object are found only when they are there', () => {
+    const frame = decodeFrame(bytesOf(sampleFrames['inspected tables']!));
+    if (frame.type !== 'inspected' || frame.answer.kind !== 'tables') throw new Error('another frame came back');
+    expect(frame.answer.tables['constructor']).toEqual({ rows: 0, digest: '' });
+    expect(frame.answer.tables['toString']).toBeUndefined();
+  });
+});
+
+describe('hostile frames', () => {
+  const cursor = { position: 1, head: 2, run: RUN_A };
+  const tables = (...list: unknown[]) => ({ id: 1, answer: { kind: 'tables', tables: list } });
+  it.each<[string, Uint8Array]>([
+    ['nothing', new Uint8Array(0)],
+    ['type 0', Uint8Array.of(0)],
+    ['a type of the future', forged(9, {})],
+    ['no fields', Uint8Array.of(HELLO)],
+    ['a field missing', forged(ACK, { cursor, complete: true })],
+    ['a field too many', forged(ACK, { cursor, complete: true, credit: 1, more: 1 })],
+    ['a list for a map', forged(ACK, [cursor, true, 1])],
+    ['a number for a text', forged(HELLO, { ...fieldsOf('hello'), name: 5 })],
+    ['a name too long', forged(HELLO, { ...fieldsOf('hello'), name: 'x'.repeat(MAX_DEVICE_NAME + 1) })],
+    ['a library id that is not hex', forged(HELLO, { ...fieldsOf('hello'), library: 'xyz!' })],
+    ['a clock that is infinite', forged(HELLO, { ...fieldsOf('hello'), clock: Infinity })],
+    ['a clock that is NaN', forged(HELLO, { ...fieldsOf('hello'), clock: Number.NaN })],
+    ['a reason too long', forged(REFUSE, { code: 'C', message: 'x'.repeat(MAX_REASON + 1) })],
+    ['no credit', forged(WANT, { cursor: null, knowledge: null, credit: 0 })],
+    ['too much credit', forged(WANT, { cursor: null, knowledge: null, credit: MAX_CREDIT + 1 })],
+    ['credit taken back', forged(ACK, { cursor, complete: true, credit: -1 })],
+    ['a position with a fraction', forged(ACK, { cursor: { ...cursor, position: 1.5 }, complete: true, credit: 1 })],
+    ['a position beyond 2^53', forged(ACK, { cursor: { ...cursor, position: 2 ** 53 }, complete: true, credit: 1 })],
+    [
+      'a run in upper case',
+      forged(ACK, { cursor: { ...cursor, run: RUN_A.toUpperCase() }, complete: true, credit: 1 }),
+    ],
+    [
+      'knowledge that does not fit',
+      forged(WANT, { cursor, knowledge: { runs: Buffer.alloc(16), hlc: [] }, credit: 1 }),
+    ],
+    ['knowledge that is no bytes', forged(WANT, { cursor, knowledge: { runs: 'x'.repeat(16), hlc: [1] }, credit: 1 })],
+    ['knowledge that is no list', forged(WANT, { cursor, knowledge: { runs: Buffer.alloc(16), hlc: 'x' }, credit: 1 })],
+    [
+      'knowledge that is a map',
+      forged(WANT, { cursor, knowledge: { runs: Buffer.alloc(16), hlc: { length: 1 } }, credit: 1 }),
+    ],
+    ['an unknown inspection', forged(INSPECT, { id: 1, query: { kind: 'everything' } })],
+    ['a bucket that is none', forged(INSPECT, { id: 1, query: { kind: 'rows', table: 't', bucket: 256 } })],
+    ['a table named __proto__', forged(INSPECT, { id: 1, query: { kind: 'buckets', table: '__proto__' } })],
+    ['an answer about __proto__', forged(INSPECTED, tables(['__proto__', 1, 'aa']))],
+    ['an answer that names a table twice', forged(INSPECTED, tables(['t', 1, 'aa'], ['t', 1, 'aa']))],
+    ['too many digests', forged(INSPECTED, { id: 1, answer: { kind: 'buckets', digests: new Array(257).fill('aa') } })],
+  ])('%s', (_name, bytes) => {
+    expect(() => decodeFrame(bytes)).toThrow(protocolError);
+  });
+
+  it('too many rows of a bucket', () => {
+    const rows = new Array<[string, string]>(MAX_INSPECTED_ROWS + 1).fill(['00', '00']);
+    const fields = pack({ id: 1, answer: { kind: 'rows', rows } });
+    const bytes = new Uint8Array(1 + fields.length);
+    bytes.set(fields, 1);
+    bytes[0] = INSPECTED;
+    expect(() => decodeFrame(bytes)).toThrow(protocolError);
+  });
+
+  it('what they say is not repeated in the error', () => {
+    const bytes = forged(HELLO, { ...fieldsOf('hello'), clock: 'secret-text' });
+    expect(() => decodeFrame(bytes)).toThrow(
+      expect.not.objectContaining({ message: expect.stringContaining('secret') }),
+    );
+  });
+
+  it('we do not send what the other side would refuse', () => {
+    expect(() => encodeFrame({ type: 'want', cursor: null, knowledge: null, credit: -1 })).toThrow(protocolError);
+    expect(() =>
+      encodeFrame({ type: 'hello', protocol: 1, library: 'x', name: '', schema: 'aa', clock: 1, knowledge: 'aa' }),
+    ).toThrow(protocolError);
+  });
+});
+
+describe('MessagePack', () => {
+  it('reads what msgpackr writes, in all sizes', () => {
+    const value = {
+      numbers: [
+        0,
+        127,
+        128,
+        255,
+        256,
+        65_535,
+        65_536,
+        2 ** 32 - 1,
+        2 ** 32,
+        -1,
+        -32,
+        -33,
+        -128,
+        -129,
+        -32_769,
+        -(2 ** 31),
+        1.5,
+        2 ** 53 - 1,
+      ],
+      texts: [
+        '',
+        'x'.repeat(31),
+        'x'.repeat(32),
+        'x'.repeat(256),
+        'x'.repeat(65_536),
+        'ü\u{1F600}\0',
+        `\uFEFF${'x'.repeat(99)}`,
+      ],
+      bytes: [new Uint8Array(0), new Uint8Array(256)],
+      lists: [[], new Array<null>(16).fill(null)],
+      more: [null, true, false, { nested: { deeper: [] } }],
+    };
+    expect(unpack(pack(value))).toEqual(value);
+    expect(unpack(pack(new Array<number>(65_536).fill(1)))).toHaveLength(65_536);
+    expect(unpack(pack(new Uint8Array(65_536)))).toHaveLength(65_536);
+    const wide = Object.fromEntries(Array.from({ length: 65_536 }, (_, i) => [`k${i}`, i]));
+    expect(Object.keys(unpack(pack(wide)) as object)).toHaveLength(65_536);
+  });
+
+  it.each([
+    ['a date', new Date(0)],
+    ['a set', new Set([1])],
+    ['a regular expression', /x/],
+    ['an error', new Error('x')],
+    ['a bigint', 2n ** 60n],
+    ['undefined', undefined],
+  ])('%s is refused: no class and no extension is ever made', (_name, value) => {
+    expect(() => unpack(new Packr({ useRecords: false, moreTypes: true }).pack([value]))).toThrow(protocolError);
+  });
+
+  it('records, which msgpackr compiles to functions, are refused', () => {
+    expect(() => unpack(new Packr({ useRecords: true }).pack([{ a: 1 }]))).toThrow(protocolError);
+  });
+
+  it.each([
+    ['__proto__ as a key', [0x81, 0xa9, ...Buffer.from('__proto__'), 0x80]],
+    ['a key twice', [0x82, 0xa1, 0x61, 0x01, 0xa1, 0x61, 0x02]],
+    ['a number as a key', [0x81, 0x01, 0x01]],
+    ['a list longer than the message', [0xdd, 0xff, 0xff, 0xff, 0xff]],
+    ['a map longer than the message', [0xdf, 0xff, 0xff, 0xff, 0xff]],
+    ['a text longer than the message', [0xdb, 0xff, 0xff, 0xff, 0xff]],
+    ['bytes longer than the message', [0xc6, 0xff, 0xff, 0xff, 0xff]],
+    ['broken UTF-8', [0xa1, 0xff]],
+    ['lists in lists without end', new Array<number>(100_000).fill(0x91)],
+    ['the type that is never used', [0xc1]],
+    ['two values', [0x01, 0x02]],
+    ['a float32', [0xca, 0, 0, 0, 0]],
+  ])('%s is refused', (_name, bytes) => {
+    expect(() => unpack(Uint8Array.from(bytes))).toThrow(protocolError);
+    expect(Object.keys(Object.prototype)).toEqual([]);
+  });
+});
