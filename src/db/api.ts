@@ -1,0 +1,190 @@
+/**
+ * What the database workers offer to the rest, as one interface. `actors/` talks to it through the database actor; tests
+ * may drive it in one thread. Everything that crosses it can be structured-cloned; batches are ArrayBuffers that move.
+ */
+import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
+
+/** What `init` found out about one table. */
+export interface TableReport {
+  readonly table: string;
+  readonly syncs: boolean;
+  /** Why it does not sync; '' if it does. */
+  readonly reason: string;
+  readonly ownership: 'shared' | 'device';
+  /** In words: `uuid v7`, `derived from (entry_id, tag_id)`, `column uuid`. */
+  readonly identity: string;
+  /** `column → table`, one each. */
+  readonly references: readonly string[];
+  readonly localColumns: readonly string[];
+  readonly rows: number;
+}
+
+/** What `init` did. */
+export interface InitReport {
+  readonly libraryId: string;
+  readonly tables: readonly TableReport[];
+  /** Rows that were there before and are stamped now. */
+  readonly stampedRows: number;
+  /** False when the library had been initialised before and nothing was changed. */
+  readonly created: boolean;
+}
+
+/** Fixed facts of an open library. */
+export interface LibraryInfo {
+  readonly libraryId: string;
+  /** Hash of the synced schema, hex. */
+  readonly schema: string;
+  readonly tables: readonly string[];
+}
+
+export interface MemberRow {
+  /** Peer id. */
+  readonly device: string;
+  readonly name: string;
+  /** Peer id of the device that let it in; '' for the founder. */
+  readonly invitedBy: string;
+  /** ms since 1970. */
+  readonly addedAt: number;
+}
+
+/** Counters since the library was initialised; kept in the library, so they survive restarts. */
+export interface Counters {
+  readonly batchesIn: number;
+  readonly batchesOut: number;
+  /** UUID → id queries while applying. */
+  readonly lookupsIn: number;
+  /** id → UUID queries while reading pages. */
+  readonly lookupsOut: number;
+  readonly rowsIn: number;
+  readonly rowsOut: number;
+}
+
+/** A version that cannot stand in the tables yet, or a delete that cannot be carried out yet. */
+export interface WaitingRow {
+  readonly table: string;
+  /** hex with dashes */
+  readonly uuid: string;
+  readonly reason: 'missing-target' | 'dead-target' | 'referrers' | 'unique' | 'constraint' | 'not-owner';
+  /** One sentence for people. */
+  readonly detail: string;
+}
+
+/** What `status` shows of the library. */
+export interface LibraryStatus {
+  readonly libraryId: string;
+  readonly tables: ReadonlyArray<{ readonly table: string; readonly ownership: 'shared' | 'device'; readonly rows: number }>;
+  readonly rows: number;
+  readonly tombstones: number;
+  readonly waiting: readonly WaitingRow[];
+  /** How many wait in all (`waiting` lists at most 100). */
+  readonly waitingCount: number;
+  /** Marks that are not stamped yet. */
+  readonly unstamped: number;
+  readonly head: number;
+  readonly counters: Counters;
+  /** Bytes of metadata other than row identities (design: section 4). */
+  readonly coordinationBytes: number;
+  readonly members: readonly MemberRow[];
+  /** By peer id: how far it has ACKed our feed. */
+  readonly acks: Readonly<Record<string, { readonly position: number; readonly complete: boolean; readonly at: number }>>;
+}
+
+/** First words of a session, from this side. */
+export interface SessionStart {
+  readonly knowledge: KnowledgeWire;
+  readonly knowledgeHash: string;
+  /** Our place in that peer's feed. */
+  readonly cursor: Cursor | null;
+}
+
+/** A pass over our feed for one peer was opened. */
+export interface FeedOpened {
+  readonly feed: number;
+  /** True when the peer's cursor fits our history, false when the pass begins at 0. */
+  readonly resumed: boolean;
+  /** Entries between the start and the head. */
+  readonly total: number;
+}
+
+/** One page of a feed. `data` is null when there is nothing to send: the peer has everything up to the head. */
+export interface FeedPage {
+  readonly data: ArrayBuffer | null;
+  readonly rows: number;
+  readonly complete: boolean;
+  readonly remaining: number;
+  readonly head: number;
+}
+
+/** What applying a batch did. It is durable when this comes back. */
+export interface Applied {
+  readonly cursor: Cursor;
+  readonly complete: boolean;
+  /** Versions and tombstones in the batch. */
+  readonly rows: number;
+  /** Of those, how many changed something here. */
+  readonly changed: number;
+  readonly remaining: number;
+  /** Versions that wait here after it, in all. */
+  readonly waitingCount: number;
+  /** What the sender knows, as the page said it; null unless the page was complete. */
+  readonly knowledge: KnowledgeWire | null;
+}
+
+/** How a library file stands, seen before joining. */
+export interface JoinState {
+  readonly exists: boolean;
+  /** It has Flotilla metadata. */
+  readonly initialised: boolean;
+  /** Rows in tables other than SQLite's and Flotilla's. */
+  readonly rows: number;
+}
+
+/** Everything that must exist in a new device's library before its first page. */
+export interface JoinGrant {
+  readonly libraryId: string;
+  /** DDL in an order that runs: tables, indexes, and what was found safe of views and triggers. */
+  readonly ddl: readonly string[];
+  /** Views and triggers that were not taken over, with the reason. */
+  readonly omitted: ReadonlyArray<{ readonly name: string; readonly reason: string }>;
+  /** The configuration as JSON text. */
+  readonly config: string;
+  readonly schema: string;
+  /** The member rows, as an encoded batch: the newcomer must hold them before it serves or is served. */
+  readonly membership: Uint8Array;
+}
+
+/** The write side: a serial mailbox. */
+export interface WriteStore {
+  info(): Promise<LibraryInfo>;
+  /** Stamps every mark; resolves with the head lsn after it. */
+  stamp(): Promise<{ head: number; stamped: number }>;
+  sessionStart(peer: string): Promise<SessionStart>;
+  /** Applies one batch from `peer` in one transaction. Rejects, changing nothing, when it is damaged or not allowed. */
+  apply(peer: string, data: ArrayBuffer): Promise<Applied>;
+  /** `peer` says that it holds our feed durably up to `cursor`. */
+  acked(peer: string, cursor: Cursor, complete: boolean): Promise<void>;
+  members(): Promise<MemberRow[]>;
+  addMember(member: MemberRow): Promise<void>;
+}
+
+/** The read-only side. */
+export interface ReadStore {
+  /** Opens a pass for a peer: `knowledge` null means "the same as ours". */
+  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened>;
+  page(feed: number, limits: { readonly rows: number; readonly bytes: number }): Promise<FeedPage>;
+  closeFeed(feed: number): Promise<void>;
+  /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */
+  peerKnows(feed: number, knowledge: KnowledgeWire): Promise<void>;
+  inspect(query: Inspection): Promise<InspectionAnswer>;
+  status(): Promise<LibraryStatus>;
+  /** `foreign_key_check` and `integrity_check`, one line a finding. */
+  check(): Promise<{ foreignKeyViolations: readonly string[]; integrity: readonly string[] }>;
+  joinGrant(): Promise<JoinGrant>;
+}
+
+/** Both sides, and the word that the feed has grown (by local writes or by a merge). */
+export interface Store extends WriteStore, ReadStore {
+  /** Calls back with the new head lsn after each commit that moved it; returns the way to stop. */
+  onHead(listener: (head: number) => void): () => void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,115 @@
+/**
+ * Applying a batch: one transaction that stamps what is marked, merges, takes up what waited for it, and stores cursor
+ * and knowledge. When it returns, the batch is durable, and only then may it be ACKed.
+ */
+import { FlotillaError } from '../errors.ts';
+import { decodeBatch } from '../protocol/batch.ts';
+import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
+import type { Batch } from '../protocol/types.ts';
+import type { Applied } from './api.ts';
+import { Adopter } from './adopt.ts';
+import type { Library } from './library.ts';
+import { mergeBatch } from './merge.ts';
+import { getState } from './metadata.ts';
+import { hasPending, waitersOf } from './pending.ts';
+import { settle } from './settle.ts';
+import { stampAll, stampExisting } from './stamp.ts';
+
+export class Applier {
+  readonly #library: Library;
+  #adopter: Adopter | null;
+
+  constructor(library: Library) {
+    this.#library = library;
+    this.#adopter = getState(library.db, 'adopting') === 1 ? new Adopter() : null;
+  }
+
+  /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future. */
+  apply(peer: string, data: Uint8Array): Applied {
+    const batch = decodeBatch(data);
+    this.#checkClock(batch);
+    try {
+      return this.#transact(peer, batch, false);
+    } catch (error) {
+      if (!isForeignKeyFailure(error)) throw error;
+      // Only a table that does not sync can still refer to what was deleted here: the deletes wait for it.
+      return this.#transact(peer, batch, true);
+    }
+  }
+
+  #transact(peer: string, batch: Batch, holdDeletes: boolean): Applied {
+    const library = this.#library;
+    const applied = library.transact(() => {
+      if (stampAll(library) > 0) this.#adopter?.reset();
+      library.db.pragma('defer_foreign_keys = ON');
+      const changed = library.withoutCapture(() => this.#merge(batch, holdDeletes));
+      const rows = countRows(batch);
+      library.count('batchesIn', 1);
+      library.count('rowsIn', rows);
+      library.saveCursor(peer, batch.end.cursor);
+      const { cursor, complete, remaining } = batch.end;
+      const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
+      return { cursor, complete, rows, changed, remaining, waitingCount, knowledge: complete ? batch.end.knowledge : null };
+    });
+    if (applied.complete && this.#adopter !== null) this.#finishAdopting();
+    return applied;
+  }
+
+  #merge(batch: Batch, holdDeletes: boolean): number {
+    const library = this.#library;
+    const changed = this.#mergeAndWake(batch, holdDeletes, false);
+    if (batch.end.complete) {
+      library.learn(batch.end.knowledge);
+      settle(library, (version) => this.#mergeAndWake(version, holdDeletes, true));
+    }
+    return changed;
+  }
+
+  /** Merges a batch, then what waited for its rows, then what waited for those. */
+  #mergeAndWake(batch: Batch, holdDeletes: boolean, retake: boolean): number {
+    const library = this.#library;
+    const { changed, arrivals } = mergeBatch(library, batch, { holdDeletes, retake, adopter: this.#adopter });
+    if (arrivals.length === 0 || !hasPending(library)) return changed;
+    return waitersOf(library, arrivals).reduce(
+      (sum, version) => sum + this.#mergeAndWake(decodeBatch(version), holdDeletes, true),
+      changed,
+    );
+  }
+
+  /** The first complete pass is done: rows here that found no equal are new. */
+  #finishAdopting(): void {
+    const library = this.#library;
+    library.transact(() => {
+      for (const model of library.registry.models) stampExisting(library, model, library.around.now());
+      library.sql.run("DELETE FROM flotilla_state WHERE key = 'adopting'");
+    });
+    this.#adopter = null;
+  }
+
+  #checkClock(batch: Batch): void {
+    const now = this.#library.around.now();
+    let latest = 0;
+    const see = (hlcs: readonly number[]): void => {
+      for (let i = 0; i < hlcs.length; i += 1) if ((hlcs[i] as number) > latest) latest = hlcs[i] as number;
+    };
+    see(batch.birthHlc);
+    for (const table of batch.tables) see(table.hlc);
+    for (const table of batch.tombstones) see(table.hlc);
+    see(batch.end.knowledge.hlc);
+    if (isTooFarAhead(latest, now)) {
+      throw new FlotillaError(
+        'CLOCK_AHEAD',
+        `The peer stamps ${differenceInWords(hlcToMs(latest) - now)} of this device's clock. Set the clocks of both right, then it goes on.`,
+      );
+    }
+  }
+}
+
+function countRows(batch: Batch): number {
+  const tables = batch.tables.reduce((sum, table) => sum + table.rows.length, 0);
+  return batch.tombstones.reduce((sum, table) => sum + table.rows.length, tables);
+}
+
+function isForeignKeyFailure(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
+}

@@ -1,0 +1,284 @@
+/**
+ * Capture: triggers in pure SQL that note which rows any writer touched, in the append-only log `flotilla_marks`. They
+ * work in SQLite 3.40 and later whoever writes, so nothing here may need a function of ours, fail for a value that a
+ * user can write, or read more than an index look-up.
+ *
+ * A mark says where to look, not what is there: stamping replays the marks in order and reads the rows. Therefore
+ * - a second insert under a key that lives is a REPLACE of that row, and needs no mark for what it replaced;
+ * - a move onto a key that lives (UPDATE OR REPLACE) says that the row which lived there was evicted;
+ * - only a row that goes because of *another* key than its own leaves no trace, since REPLACE fires no delete trigger:
+ *   {@link OP_EVICT} marks name such rows beforehand, and whether it came to that is seen when stamping.
+ */
+import type { Database } from 'better-sqlite3';
+import type { SqlValue } from '../protocol/types.ts';
+import { isInternal } from './choose.ts';
+import type { UniqueIndex } from './indexes.ts';
+import type { Affinity, Column, Model, Registry } from './model.ts';
+import { quoteName, rowsTable, syncedColumns } from './model.ts';
+import type { SchemaColumn } from './schema.ts';
+
+/** A row was inserted: `new`. */
+export const OP_INSERT = 1;
+/** A row was changed, moved, or both: `old`, `new`, `mask`. */
+export const OP_UPDATE = 2;
+/** A row was deleted: `old`. */
+export const OP_DELETE = 3;
+/** A row that a REPLACE may evict: `old`. */
+export const OP_EVICT = 4;
+
+/** Last bit of a mask; columns from this number on share it, so that a mask stays below 2^53, exact in JavaScript. */
+export const LAST_MASK_BIT = 52;
+
+/** Milliseconds since 1970; `unixepoch('subsec')` is NULL before SQLite 3.42. 210866760000000 is 1970 in Julian ms. */
+const NOW = `CAST(julianday('now') * 86400000.0 - 210866760000000.0 + 0.5 AS INTEGER)`;
+
+const CAPTURING = '(SELECT suspended FROM flotilla_capture) IS NOT 1';
+
+/** The triggers that capture `model`, as CREATE TRIGGER statements. */
+export function captureTriggers(model: Model): string[] {
+  const synced = syncedColumns(model);
+  const name = (part: string): string => `CREATE TRIGGER flotilla_${model.n}_${part}`;
+  const table = quoteName(model.table);
+  const oldKey = encodedKey(model, 'OLD');
+  const newKey = encodedKey(model, 'NEW');
+  const moved = model.rowid === null || model.rowidIsRef ? [] : [`OLD.${quoteName(model.rowid)} IS NOT NEW.${quoteName(model.rowid)}`];
+  const anything = either([...moved, ...synced.map(changed)]);
+  return [
+    `${name('insert')} AFTER INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_INSERT, { new: newKey })} END`,
+    `${name('update')} AFTER UPDATE ON ${table} WHEN ${anything} AND ${CAPTURING} BEGIN ` +
+      `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced) })} END`,
+    `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, { old: oldKey })} END`,
+    ...evictions(model, name),
+    ...(model.ownership === 'device' ? guards(model, name) : []),
+  ];
+}
+
+/**
+ * Puts the capture triggers of all models in place, in one transaction, unless they are there already.
+ *
+ * They must be the youngest triggers of their tables: SQLite fires the youngest first, so that our mark of a statement
+ * comes before the marks of what a user's own triggers do in answer to it.
+ * @returns true when something was changed
+ */
+export function installCapture(db: Database, registry: Registry): boolean {
+  const wanted = registry.models.flatMap((model) => captureTriggers(model));
+  if (isInstalled(db, registry, wanted)) return false;
+  db.transaction(() => {
+    dropCapture(db);
+    for (const statement of wanted) db.exec(statement);
+  })();
+  return true;
+}
+
+/** Removes all triggers of ours. */
+export function dropCapture(db: Database): void {
+  for (const { name } of triggers(db)) {
+    if (isInternal(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
+  }
+}
+
+/**
+ * SQL for the key of a row as marks carry it: the integer of an INTEGER PRIMARY KEY, else all key columns as text, each
+ * with its type and byte for byte.
+ * @param alias - the row: `OLD`, `NEW` or a table's alias
+ */
+export function encodedKey(model: Model, alias: string): string {
+  if (model.rowid !== null) return `${alias}.${quoteName(model.rowid)}`;
+  return model.key.map((column) => encodedPart(`${alias}.${quoteName(column)}`)).join(` || ',' || `);
+}
+
+/** The key columns of a key that {@link encodedKey} made as text. Integers beyond ±(2^53−1) come as bigints. */
+export function decodeKey(text: string): SqlValue[] {
+  return text.split(',').map(decodePart);
+}
+
+// 21 digits name a double exactly: 17 would do if the digits themselves were never off, which old builds cannot promise.
+function encodedPart(value: string): string {
+  return (
+    `CASE typeof(${value}) WHEN 'integer' THEN 'i' || ${value} WHEN 'text' THEN 't' || hex(${value}) ` +
+    `WHEN 'real' THEN 'r' || printf('%!.20e', ${value}) WHEN 'blob' THEN 'b' || hex(${value}) ELSE 'n' END`
+  );
+}
+
+function decodePart(part: string): SqlValue {
+  const value = part.slice(1);
+  switch (part[0]) {
+    case 'n':
+      return null;
+    case 'i': {
+      const number = Number(value);
+      return Number.isSafeInteger(number) ? number : BigInt(value);
+    }
+    case 'r':
+      return /inf/i.test(value) ? (value.startsWith('-') ? -Infinity : Infinity) : Number(value);
+    case 't':
+      return Buffer.from(value, 'hex').toString('utf8');
+    case 'b':
+      return Uint8Array.from(Buffer.from(value, 'hex'));
+    default:
+      throw new RangeError(`a mark carries a key of an unknown kind: ${part.slice(0, 20)}`);
+  }
+}
+
+function mark(model: Model, op: number, parts: { old?: string; new?: string; mask?: string }): string {
+  const columns = ['tbl', 'op', ...(parts.old === undefined ? [] : ['old']), ...(parts.new === undefined ? [] : ['new']), 'at', 'mask'];
+  const values = [model.n, op, ...[parts.old, parts.new].filter((part) => part !== undefined), NOW, parts.mask ?? 0];
+  return `INSERT INTO flotilla_marks (${columns.join(', ')}) VALUES (${values.join(', ')});`;
+}
+
+/**
+ * True when a column's value is another one, byte for byte: 'foo' → 'FOO' under NOCASE and 1 → 1.0 count. A column of
+ * TEXT or REAL affinity holds no two numbers that are equal but differ in type, so `typeof`, half of the cost, is spared.
+ */
+function changed(column: { readonly name: string; readonly affinity?: Affinity }): string {
+  const before = `OLD.${quoteName(column.name)}`;
+  const after = `NEW.${quoteName(column.name)}`;
+  const bytes = `${before} IS NOT ${after} COLLATE BINARY`;
+  if (column.affinity === 'TEXT' || column.affinity === 'REAL') return `(${bytes})`;
+  return `(${bytes} OR typeof(${before}) IS NOT typeof(${after}))`;
+}
+
+function maskOf(columns: readonly Column[]): string {
+  const bits = new Map<number, string[]>();
+  for (const column of columns) {
+    const bit = Math.min(column.number, LAST_MASK_BIT);
+    bits.set(bit, [...(bits.get(bit) ?? []), changed(column)]);
+  }
+  return balanced([...bits].map(([bit, terms]) => `(${either(terms)} << ${bit})`), '|', '0');
+}
+
+function either(terms: readonly string[]): string {
+  return balanced(terms, 'OR', '0');
+}
+
+/** Joins terms as a balanced tree: SQLite refuses an expression that is 1,000 deep, as a chain over a wide table is. */
+function balanced(terms: readonly string[], operator: string, empty: string): string {
+  if (terms.length <= 1) return terms[0] ?? empty;
+  const half = Math.ceil(terms.length / 2);
+  return `(${balanced(terms.slice(0, half), operator, empty)} ${operator} ${balanced(terms.slice(half), operator, empty)})`;
+}
+
+// ---- evictions
+
+/** An index in which a new row may take another row's place. */
+interface Rival {
+  readonly index: UniqueIndex;
+  readonly isKey: boolean;
+}
+
+function rivals(model: Model): Rival[] {
+  const found = model.uniques.map((unique) => ({ index: unique as UniqueIndex, isKey: false }));
+  // A natural key evicts the row with the same key, which is then a second insert under it. It can be another key only
+  // where the index takes different bytes for equal: by a collation, or 1 and 1.0 in a column that converts nothing.
+  const exact = model.key.every((name, position) => {
+    const column = model.columns.find((candidate) => candidate.name === name);
+    return model.keyCollations[position] === 'BINARY' && column !== undefined && column.affinity !== 'BLOB';
+  });
+  if (model.rowid !== null || exact) return found;
+  const none = model.key.map(() => null);
+  const key = { name: '', columns: model.key, partial: false, collations: model.keyCollations, expressions: none, where: null };
+  return [{ index: key, isKey: true }, ...found];
+}
+
+function evictions(model: Model, name: (part: string) => string): string[] {
+  const found = rivals(model);
+  if (found.length === 0) return [];
+  const table = quoteName(model.table);
+  const insert = found.map((rival) => lookUp(model, rival));
+  const others = notItself(model);
+  const update = found.map((rival) => {
+    const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
+    // A row can also enter a partial index by a change of the columns in its condition.
+    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), ...others]);
+  });
+  return [
+    `${name('insert_evict')} BEFORE INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${insert.join(' ')} END`,
+    `${name('update_evict')} BEFORE UPDATE ON ${table} WHEN ${CAPTURING} BEGIN ${update.join(' ')} END`,
+  ];
+}
+
+/** Marks the row of a unique index that has the new row's place: the index itself finds it. */
+function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly string[] = []): string {
+  const table = quoteName(model.table);
+  const terms = index.columns.map((column, position) => {
+    const expression = index.expressions[position];
+    // The text of an expression names bare columns, so the new row is given to it as a table of one row.
+    if (column === null) return `${expression ?? 'NULL'} = (SELECT ${expression ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    return `${table}.${quoteName(column)} COLLATE ${quoteName(index.collations[position] ?? 'BINARY')} = ${newValue(model, column)}`;
+  });
+  const where = [
+    ...conditions,
+    ...terms,
+    ...(index.where === null ? [] : [`(${index.where})`]),
+    ...(isKey ? [`${encodedKey(model, table)} IS NOT ${encodedKey(model, 'NEW')}`] : []),
+  ];
+  return (
+    `INSERT INTO flotilla_marks (tbl, op, old, at, mask) SELECT ${model.n}, ${OP_EVICT}, ${encodedKey(model, table)}, ${NOW}, 0 ` +
+    `FROM ${table} WHERE ${where.join(' AND ')};`
+  );
+}
+
+/** REPLACE puts the default in place of a NULL that is not allowed, but only after the BEFORE triggers. */
+function newValue(model: Model, name: string): string {
+  const column = model.columns.find((candidate) => candidate.name === name) as SchemaColumn | undefined;
+  const value = `NEW.${quoteName(name)}`;
+  return column?.notNull === true && column.defaultSql !== null ? `ifnull(${value}, ${column.defaultSql})` : value;
+}
+
+function newRow(model: Model): string {
+  return `SELECT ${model.columns.map((column) => `${newValue(model, column.name)} AS ${quoteName(column.name)}`).join(', ')}`;
+}
+
+/** The row that is being updated is no rival of itself. Where all names of the rowid are taken it is marked in vain. */
+function notItself(model: Model): string[] {
+  const taken = new Set(model.columns.map((column) => column.name.toLowerCase()));
+  const rowid = model.rowid ?? ['rowid', 'oid', '_rowid_'].find((alias) => !taken.has(alias));
+  return rowid === undefined ? [] : [`${quoteName(model.table)}.${quoteName(rowid)} <> OLD.${quoteName(rowid)}`];
+}
+
+// ---- ownership
+
+function guards(model: Model, name: (part: string) => string): string[] {
+  const table = quoteName(model.table);
+  const text = `flotilla: this row of ${model.table} belongs to another device; change it there`.replaceAll("'", "''");
+  // The unary plus keeps the column's affinity out of the comparison, which would keep the map's index out of it.
+  const place =
+    model.rowid === null
+      ? model.key.map((column, position) => `m.k${position + 1} IS +OLD.${quoteName(column)}`).join(' AND ')
+      : `m.key = OLD.${quoteName(model.rowid)}`;
+  // A row without an identity was made here a moment ago; a run of which no device is known was not minted here.
+  const foreign =
+    `EXISTS (SELECT 1 FROM ${rowsTable(model)} m LEFT JOIN flotilla_runs r ON r.run = m.birth_run ` +
+    `WHERE ${place} AND r.device IS NOT (SELECT device FROM flotilla_self))`;
+  const refuse = `BEGIN SELECT RAISE(ABORT, '${text}'); END`;
+  return [
+    `${name('guard_update')} BEFORE UPDATE ON ${table} WHEN ${either(syncedColumns(model).map(changed))} AND ${CAPTURING} AND ${foreign} ${refuse}`,
+    `${name('guard_delete')} BEFORE DELETE ON ${table} WHEN ${CAPTURING} AND ${foreign} ${refuse}`,
+  ];
+}
+
+// ---- what is in place
+
+interface TriggerRow {
+  readonly position: number;
+  readonly name: string;
+  readonly tbl_name: string;
+  readonly sql: string;
+}
+
+function triggers(db: Database): TriggerRow[] {
+  return db
+    .prepare(`SELECT rowid AS position, name, tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid`)
+    .safeIntegers(false)
+    .all() as TriggerRow[];
+}
+
+function isInstalled(db: Database, registry: Registry, wanted: readonly string[]): boolean {
+  const all = triggers(db);
+  const ours = all.filter((trigger) => isInternal(trigger.name));
+  if (JSON.stringify(ours.map((trigger) => trigger.sql).toSorted()) !== JSON.stringify(wanted.toSorted())) return false;
+  const first = Math.min(...ours.map((trigger) => trigger.position));
+  return all.every(
+    (trigger) => isInternal(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
+  );
+}

@@ -1,0 +1,158 @@
+/**
+ * Digests of the synced content: what two copies compare to know that they are the same, and where they differ. A row's
+ * hash covers its UUID, its stamps, and all its values with references as UUIDs; digests add hashes up, so that they do not
+ * depend on any order. Versions that wait count as they will stand; rows whose delete waits do not count.
+ */
+import { createHash, hash } from 'node:crypto';
+
+import type { Database } from 'better-sqlite3';
+
+import { decodeBatch } from '../protocol/batch.ts';
+import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
+import type { Batch, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
+import { FlotillaError } from '../errors.ts';
+import type { Model, Registry } from './model.ts';
+import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
+import type { RunInfo } from './page.ts';
+import { Statements } from './sql.ts';
+import type { RawRow } from './sql.ts';
+
+/** Rows read at once. */
+const CHUNK_ROWS = 1000;
+const BUCKETS = 256;
+/** Rows that one answer may list; a bucket of a library of some million rows stays below. */
+const MAX_ANSWER_ROWS = 100_000;
+
+/** Called between chunks, so that a thread can serve others meanwhile. */
+export type Breathe = () => Promise<void>;
+
+/**
+ * Answers an inspection over one snapshot of `db`, a connection of its own whose read transaction stays open until the
+ * last chunk.
+ */
+export async function inspect(db: Database, registry: Registry, query: Inspection, breathe: Breathe): Promise<InspectionAnswer> {
+  const digester = new Digester(db, registry);
+  db.exec('BEGIN');
+  try {
+    if (query.kind === 'tables') {
+      const tables: Record<string, { rows: number; digest: string }> = {};
+      for (const model of registry.models) {
+        const sums = await digester.buckets(model, breathe);
+        tables[model.table] = { rows: sums.reduce((rows, sum) => rows + sum.rows, 0), digest: digestOf(sums) };
+      }
+      return { kind: 'tables', tables };
+    }
+    const model = registry.byName.get(query.table);
+    if (model === undefined) throw new FlotillaError('PROTOCOL', `The peer asks for a table that does not sync here.`);
+    if (query.kind === 'buckets') {
+      const sums = await digester.buckets(model, breathe);
+      return { kind: 'buckets', digests: sums.map((sum) => digestOf([sum])) };
+    }
+    return { kind: 'rows', rows: await digester.rows(model, query.bucket, breathe) };
+  } finally {
+    db.exec('COMMIT');
+  }
+}
+
+interface Sum {
+  rows: number;
+  /** Sums of the four words of the hashes, each modulo 2^32. */
+  readonly words: Uint32Array;
+}
+
+function digestOf(sums: readonly Sum[]): string {
+  const all = createHash('sha256');
+  for (const sum of sums) all.update(`${sum.rows}:`).update(new Uint8Array(sum.words.buffer));
+  return all.digest('hex').slice(0, 32);
+}
+
+class Digester {
+  readonly #sql: Statements;
+  readonly #registry: Registry;
+  readonly #runs = new Map<number, RunInfo>();
+
+  constructor(db: Database, registry: Registry) {
+    this.#sql = new Statements(db);
+    this.#registry = registry;
+  }
+
+  async buckets(model: Model, breathe: Breathe): Promise<Sum[]> {
+    const sums = Array.from({ length: BUCKETS }, (): Sum => ({ rows: 0, words: new Uint32Array(4) }));
+    await this.#each(model, breathe, (uuid, rowHash) => {
+      const sum = sums[uuid[15] ?? 0] as Sum;
+      sum.rows += 1;
+      for (let i = 0; i < 4; i += 1) sum.words[i] = ((sum.words[i] as number) + rowHash.readUInt32LE(i * 4)) >>> 0;
+    });
+    return sums;
+  }
+
+  async rows(model: Model, bucket: number, breathe: Breathe): Promise<[string, string][]> {
+    const rows: [string, string][] = [];
+    await this.#each(model, breathe, (uuid, rowHash) => {
+      if (uuid[15] === bucket && rows.length < MAX_ANSWER_ROWS) rows.push([formatUuid(uuid), rowHash.toString('hex').slice(0, 32)]);
+    });
+    return rows;
+  }
+
+  async #each(model: Model, breathe: Breathe, see: (uuid: Uint8Array, rowHash: Buffer) => void): Promise<void> {
+    const condition = `WHERE m.key > ? AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = m.uuid)
+      ORDER BY m.key LIMIT ${CHUNK_ROWS}`;
+    const text = versionSelect(model, this.#registry, condition);
+    let after: SqlValue = -(2n ** 63n);
+    for (;;) {
+      const versions: RawRow[] = readVersions(this.#sql, model, text, [after]);
+      const builder = this.#builder();
+      builder.addVersions(model, versions);
+      builder.resolve();
+      seeRows(builder.build(NO_END), see);
+      if (versions.length < CHUNK_ROWS) break;
+      after = versions.at(-1)?.[1] ?? null;
+      await breathe();
+    }
+    const waiting = this.#sql.rows('SELECT version FROM flotilla_pending WHERE version IS NOT NULL AND tbl = ?', model.n);
+    for (const [version] of waiting) seeRows(decodeBatch(version as Uint8Array), see);
+  }
+
+  #builder(): PageBuilder {
+    return new PageBuilder(this.#sql, this.#registry, (ordinal) => {
+      let run = this.#runs.get(ordinal);
+      if (run === undefined) {
+        run = { hex: bytesToHex(this.#sql.value('SELECT id FROM flotilla_runs WHERE run = ?', ordinal) as Uint8Array), device: '' };
+        this.#runs.set(ordinal, run);
+      }
+      return run;
+    });
+  }
+}
+
+function seeRows(batch: Batch, see: (uuid: Uint8Array, rowHash: Buffer) => void): void {
+  for (const table of batch.tables) {
+    const columns = [...table.columns].sort((a, b) => (a.name < b.name ? -1 : 1));
+    table.rows.forEach((index, position) => {
+      see(batch.uuids.subarray(index * 16, index * 16 + 16), hashRow(batch, { ...table, columns }, index, position));
+    });
+  }
+}
+
+function hashRow(batch: Batch, table: TableData, index: number, position: number): Buffer {
+  const uuidAt = (at: number): string => (at < 0 ? '-' : bytesToHex(batch.uuids.subarray(at * 16, at * 16 + 16)));
+  const run = (at: number): string => bytesToHex(runBytes(batch, at));
+  const parts = [
+    uuidAt(index),
+    `${batch.birthHlc[index]}@${run(batch.birthRun[index] ?? 0)}`,
+    `${table.hlc[position]}@${run(table.run[position] ?? 0)}`,
+  ];
+  for (const column of table.columns) {
+    if (column.kind === 'ref') parts.push(`u${uuidAt(column.refs[position] ?? -1)}`);
+    else parts.push(valueText(column.values[position] ?? null, column.ints?.[position] === 1));
+  }
+  return hash('sha256', parts.join('\u0000'), 'buffer');
+}
+
+function valueText(value: SqlValue, isInt: boolean): string {
+  if (value === null) return 'n';
+  if (typeof value === 'string') return `t${value.length}:${value}`;
+  if (value instanceof Uint8Array) return `b${bytesToHex(value)}`;
+  if (typeof value === 'bigint' || isInt) return `i${value}`;
+  return Object.is(value, -0) ? 'r-0' : `r${value}`;
+}

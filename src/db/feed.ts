@@ -1,0 +1,364 @@
+/**
+ * The feed: this copy's row versions and tombstones in the order in which it took them in (lsn), from a cursor, in pages,
+ * for one peer a pass. Backfill, catching up and live are the same: a page that reaches the head completes the pass, and
+ * each later one does too. Reads only; each page is one snapshot in which nothing is left unstamped.
+ */
+import type { Database } from 'better-sqlite3';
+
+import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
+import { NO_RUN } from '../protocol/stamp.ts';
+import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
+import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
+import type { FeedOpened, FeedPage } from './api.ts';
+import type { Model, Registry } from './model.ts';
+import { rowsTable } from './model.ts';
+import { BIRTH_HLC, BIRTH_RUN, HLC, LSN, PageBuilder, RUN, readVersions, sizeOf, versionSelect } from './page.ts';
+import type { RunInfo, Target } from './page.ts';
+import type { Key, RawRow } from './sql.ts';
+import { Statements, jsonKeys } from './sql.ts';
+
+/** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
+const SEARCH_MS = 25;
+/** Versions read in the first step from a table whose rows' size is not known yet. */
+const FIRST_CHUNK = 64;
+
+/** The answer to `page` when the writing side must do something first. */
+export interface NotYet {
+  /** Marks must be stamped first. */
+  readonly unstamped: boolean;
+  /** It must be noted first that rows here refer to nothing (`noteDangling`): they stay behind until they do. */
+  readonly dangling: boolean;
+}
+
+/** One pass over the feed, for one peer. */
+interface Pass {
+  position: number;
+  /** What the peer knows, by run id (hex). */
+  readonly known: Map<string, number>;
+  /** Our knowledge as it was sent in this pass. */
+  readonly sent: Map<string, number>;
+  /** lsn of the versions that went ahead of their place, by UUID: not sent again when their place comes. */
+  readonly ahead: Map<string, number>;
+  remaining: number;
+  completed: boolean;
+}
+
+/** One version or tombstone between two lsns. */
+interface Entry {
+  readonly lsn: number;
+  readonly size: number;
+  readonly add: (builder: PageBuilder) => void;
+  /** Of table rows, which are added a table at a time. */
+  readonly model?: Model;
+  readonly version?: RawRow;
+}
+
+export class Feeds {
+  readonly #db: Database;
+  readonly #sql: Statements;
+  readonly #registry: Registry;
+  readonly #passes = new Map<number, Pass>();
+  readonly #runs = new Map<number, RunInfo>();
+  /** Mean size of a table's rows, to read no more at once than a page holds. */
+  readonly #meanSize = new Map<string, number>();
+  #lastId = 0;
+  /** Since the start: pages that carried something, rows in them, queries for their references. */
+  readonly counters = { batchesOut: 0, rowsOut: 0, lookupsOut: 0 };
+
+  constructor(db: Database, registry: Registry) {
+    this.#db = db;
+    this.#sql = new Statements(db);
+    this.#registry = registry;
+  }
+
+  /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
+  open(cursor: Cursor | null, knowledge: KnowledgeWire | null): FeedOpened {
+    return this.#snapshot(() => {
+      const resumed = cursor !== null && this.#fits(cursor);
+      const position = resumed ? cursor.position : 0;
+      const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
+      const remaining = this.#countBeyond(position);
+      this.#lastId += 1;
+      this.#passes.set(this.#lastId, { position, known, sent: new Map(), ahead: new Map(), remaining, completed: false });
+      return { feed: this.#lastId, resumed, total: remaining };
+    });
+  }
+
+  close(id: number): void {
+    this.#passes.delete(id);
+  }
+
+  /** The peer said what it knows by now: spares it the echo of what it sent. */
+  peerKnows(id: number, knowledge: KnowledgeWire): void {
+    const pass = this.#passes.get(id);
+    if (pass === undefined) return;
+    for (const [run, hlc] of entriesOf(knowledge)) raise(pass.known, run, hlc);
+  }
+
+  /** The next page of a pass. */
+  page(id: number, limits: { readonly rows: number; readonly bytes: number }): FeedPage | NotYet {
+    const pass = this.#passes.get(id);
+    if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
+    return this.#snapshot(() => {
+      if (this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined) return { unstamped: true, dangling: false };
+      return this.#read(pass, limits);
+    });
+  }
+
+  #read(pass: Pass, limits: { readonly rows: number; readonly bytes: number }): FeedPage {
+    const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
+    const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
+    const started = performance.now();
+    while (pass.position < head && builder.rows === 0 && performance.now() - started < SEARCH_MS) {
+      this.#fill(builder, pass, head, limits);
+    }
+    const complete = pass.position >= head;
+    const knowledge = complete ? this.#news(pass) : [];
+    if (complete) pass.remaining = 0;
+    if (builder.rows === 0 && pass.completed && knowledge.length === 0) {
+      return { data: null, rows: 0, complete, remaining: pass.remaining, head };
+    }
+    pass.completed ||= complete;
+    for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
+    const batch = builder.build({
+      cursor: { position: pass.position, head, run: this.#runAt(head) },
+      complete,
+      knowledge: wireOf(knowledge),
+      remaining: pass.remaining,
+    });
+    this.counters.batchesOut += 1;
+    this.counters.rowsOut += builder.rows;
+    this.counters.lookupsOut += builder.lookups;
+    return { data: ownBuffer(encodeBatch(batch)), rows: builder.rows, complete, remaining: pass.remaining, head };
+  }
+
+  /** Adds the next stretch of the feed to the page and moves the pass on. */
+  #fill(builder: PageBuilder, pass: Pass, head: number, limits: { readonly rows: number; readonly bytes: number }): void {
+    let upTo = this.#stretch(pass.position, limits.rows) ?? head;
+    const entries: Entry[] = [];
+    for (const model of this.#registry.models) upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
+    this.#readTombstones(pass.position, upTo, entries);
+    this.#readWaiting(pass.position, upTo, entries);
+    const within = entries.filter((entry) => entry.lsn <= upTo).sort((a, b) => a.lsn - b.lsn);
+    let bytes = 0;
+    let count = 0;
+    for (const entry of within) {
+      bytes += entry.size;
+      if (count > 0 && bytes > limits.bytes) {
+        upTo = (within[count - 1] as Entry).lsn;
+        break;
+      }
+      count += 1;
+    }
+    const wanted = within.slice(0, count).filter((entry) => !this.#spared(pass, entry));
+    const versions = new Map<Model, RawRow[]>();
+    for (const entry of wanted) {
+      if (entry.model === undefined || entry.version === undefined) continue;
+      const list = versions.get(entry.model) ?? [];
+      list.push(entry.version);
+      versions.set(entry.model, list);
+    }
+    for (const [model, list] of versions) builder.addVersions(model, list);
+    this.#sendParentsAhead(builder, pass, upTo);
+    for (const entry of wanted) if (entry.model === undefined) entry.add(builder);
+    pass.position = upTo;
+    pass.remaining = Math.max(0, pass.remaining - count);
+  }
+
+  /** lsn of the last of the next `rows` entries; null when there are fewer. */
+  #stretch(position: number, rows: number): number | null {
+    const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
+    const parts = sources.map((table) => `SELECT * FROM (SELECT lsn FROM ${table} WHERE lsn > :position ORDER BY lsn LIMIT :rows)`);
+    parts.push('SELECT * FROM (SELECT lsn FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position ORDER BY lsn LIMIT :rows)');
+    const found = this.#sql.value(`${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT 1 OFFSET :rows - 1`, { position, rows });
+    return found === undefined ? null : Number(found);
+  }
+
+  /** Reads a table's versions up to `upTo`, or up to the size of a page; returns how far it read. */
+  #readTable(model: Model, from: number, upTo: number, bytes: number, entries: Entry[]): number {
+    const text = versionSelect(model, this.#registry, 'WHERE m.lsn > ? AND m.lsn <= ? ORDER BY m.lsn LIMIT ?');
+    let position = from;
+    let size = 0;
+    let read = 0;
+    for (;;) {
+      const mean = this.#meanSize.get(model.table);
+      const chunk = mean === undefined ? FIRST_CHUNK : Math.max(1, Math.floor(bytes / mean));
+      const versions = readVersions(this.#sql, model, text, [position, upTo, chunk]);
+      for (const version of versions) {
+        const entrySize = sizeOf(version);
+        size += entrySize;
+        entries.push({ lsn: version[LSN] as number, size: entrySize, model, version, add: () => undefined });
+      }
+      read += versions.length;
+      if (read > 0) this.#meanSize.set(model.table, size / read);
+      if (versions.length < chunk) return upTo;
+      position = (versions.at(-1) as RawRow)[LSN] as number;
+      if (size > bytes) return position;
+    }
+  }
+
+  #readTombstones(from: number, upTo: number, entries: Entry[]): void {
+    const rows = this.#sql.rows(
+      'SELECT lsn, tbl, uuid, birth_hlc, birth_run, hlc, run FROM flotilla_tombstones WHERE lsn > ? AND lsn <= ? ORDER BY lsn',
+      from,
+      upTo,
+    );
+    for (const [lsn, tbl, uuid, birthHlc, birthRun, hlc, run] of rows) {
+      const model = this.#registry.models.find((candidate) => candidate.n === tbl);
+      if (model === undefined) continue;
+      entries.push({
+        lsn: Number(lsn),
+        size: 50,
+        // A tombstone is spared by its own stamp alone: that is what `spared` finds in these places.
+        version: stampOnly(Number(hlc), Number(run)),
+        add: (builder) =>
+          builder.addTombstone(model, uuid as Uint8Array, Number(birthHlc), Number(birthRun), Number(hlc), Number(run)),
+      });
+    }
+  }
+
+  #readWaiting(from: number, upTo: number, entries: Entry[]): void {
+    const rows = this.#sql.rows(
+      `SELECT lsn, version, birth_hlc, birth_run, hlc, run FROM flotilla_pending
+       WHERE version IS NOT NULL AND lsn > ? AND lsn <= ? ORDER BY lsn`,
+      from,
+      upTo,
+    );
+    for (const [lsn, version, birthHlc, birthRun, hlc, run] of rows) {
+      const bytes = version as Uint8Array;
+      const stamps = stampOnly(Number(hlc), Number(run));
+      stamps[BIRTH_HLC] = birthHlc ?? null;
+      stamps[BIRTH_RUN] = birthRun ?? null;
+      entries.push({ lsn: Number(lsn), size: bytes.length, version: stamps, add: (builder) => builder.addWaiting(decodeBatch(bytes)) });
+    }
+  }
+
+  /** True when the peer has this already: all its stamps are known there, or it went ahead and has not changed since. */
+  #spared(pass: Pass, entry: Entry): boolean {
+    const { version } = entry;
+    if (version === undefined) return false;
+    if (this.#isKnown(pass, version[HLC] as number, version[RUN] as number)) {
+      if (this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number)) return true;
+    }
+    if (entry.model === undefined || pass.ahead.size === 0) return false;
+    const uuid = bytesToHex(version[2] as Uint8Array);
+    const lsn = pass.ahead.get(uuid);
+    if (lsn === undefined) return false;
+    pass.ahead.delete(uuid);
+    return lsn === entry.lsn;
+  }
+
+  #isKnown(pass: Pass, hlc: number, run: number): boolean {
+    return hlc <= (pass.known.get(this.#run(run).hex) ?? -1);
+  }
+
+  /**
+   * Targets that lie further on in the feed and that the peer cannot know go ahead, in the same page, and their own
+   * targets too: a folder that was updated after its files were added has a later lsn than they do.
+   */
+  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number): void {
+    for (let targets = builder.resolve(); targets.length > 0; targets = builder.resolve()) {
+      const early = targets.filter(
+        (target) => target.lsn > upTo && !this.#isKnown(pass, target.birthHlc, target.birthRun) && !pass.ahead.has(bytesToHex(target.uuid)),
+      );
+      if (early.length === 0) return;
+      const byModel = new Map<Model, Target[]>();
+      for (const target of early) {
+        byModel.set(target.model, [...(byModel.get(target.model) ?? []), target]);
+        pass.ahead.set(bytesToHex(target.uuid), target.lsn);
+      }
+      for (const [model, list] of byModel) {
+        const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))');
+        builder.addVersions(
+          model,
+          readVersions(this.#sql, model, text, [jsonKeys(list.map((target) => target.key as Key))]),
+        );
+      }
+    }
+  }
+
+  /** What we know and the peer may not: goes out with a page that reaches the head. */
+  #news(pass: Pass): [string, number][] {
+    return [...this.#knowledge()].filter(([run, hlc]) => hlc > (pass.sent.get(run) ?? -1) && hlc > (pass.known.get(run) ?? -1));
+  }
+
+  #knowledge(): Map<string, number> {
+    const rows = this.#sql.rows('SELECT r.id, k.hlc FROM flotilla_knowledge k JOIN flotilla_runs r ON r.run = k.run');
+    return new Map(rows.map(([id, hlc]) => [bytesToHex(id as Uint8Array), Number(hlc)]));
+  }
+
+  #countBeyond(position: number): number {
+    const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
+    const parts = sources.map((table) => `(SELECT count(*) FROM ${table} WHERE lsn > :position)`);
+    parts.push('(SELECT count(*) FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position)');
+    return this.#sql.number(`SELECT ${parts.join(' + ')}`, { position });
+  }
+
+  /** The run (hex) under which an lsn was given here; that of zeros for lsn 0. */
+  #runAt(lsn: number): string {
+    const id = this.#sql.value(
+      `SELECT r.id FROM flotilla_openings o JOIN flotilla_runs r ON r.run = o.run
+       WHERE o.first_lsn <= ? ORDER BY o.first_lsn DESC LIMIT 1`,
+      lsn,
+    );
+    return id === undefined ? NO_RUN : bytesToHex(id as Uint8Array);
+  }
+
+  /** A cursor fits if our history has its head lsn, given under the run that it names: else this copy was restored since. */
+  #fits(cursor: Cursor): boolean {
+    const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
+    if (cursor.head > head || cursor.position > cursor.head || cursor.position < 0) return false;
+    return this.#runAt(cursor.head) === cursor.run;
+  }
+
+  #run(ordinal: number): RunInfo {
+    let run = this.#runs.get(ordinal);
+    if (run === undefined) {
+      const row = this.#sql.rows('SELECT id, device FROM flotilla_runs WHERE run = ?', ordinal)[0];
+      if (row === undefined) throw new RangeError(`there is no run ${ordinal}`);
+      run = { hex: bytesToHex(row[0] as Uint8Array), device: row[1] === null ? '' : String(row[1]) };
+      if (run.device !== '') this.#runs.set(ordinal, run);
+    }
+    return run;
+  }
+
+  #snapshot<T>(work: () => T): T {
+    this.#db.exec('BEGIN');
+    try {
+      return work();
+    } finally {
+      this.#db.exec('COMMIT');
+    }
+  }
+}
+
+function stampOnly(hlc: number, run: number): RawRow {
+  const row: RawRow = [];
+  row[BIRTH_HLC] = hlc;
+  row[BIRTH_RUN] = run;
+  row[HLC] = hlc;
+  row[RUN] = run;
+  return row;
+}
+
+function raise(map: Map<string, number>, run: string, hlc: number): void {
+  if (hlc > (map.get(run) ?? -1)) map.set(run, hlc);
+}
+
+function entriesOf(wire: KnowledgeWire): [string, number][] {
+  return wire.hlc.map((hlc, i) => [bytesToHex(wire.runs.subarray(i * 16, i * 16 + 16)), hlc]);
+}
+
+/** Knowledge entries as they travel: runs in ascending order. */
+export function wireOf(unordered: ReadonlyArray<readonly [string, number]>): KnowledgeWire {
+  const entries = [...unordered].sort(([a], [b]) => (a < b ? -1 : 1));
+  const runs = new Uint8Array(entries.length * 16);
+  entries.forEach(([run], i) => runs.set(hexToBytes(run), i * 16));
+  return { runs, hlc: entries.map(([, hlc]) => hlc) };
+}
+
+/** The bytes in an ArrayBuffer of their own, which can move to another thread. */
+export function ownBuffer(bytes: Uint8Array): ArrayBuffer {
+  if (bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer) return bytes.buffer;
+  return bytes.slice().buffer as ArrayBuffer;
+}

@@ -1,0 +1,98 @@
+/**
+ * What a newcomer needs to build the same library: the DDL of the tables, and of indexes, views and triggers where they
+ * are safe to take over; the configuration; the member rows. And the check of all that on the other side.
+ */
+import type { Database } from 'better-sqlite3';
+
+import { FlotillaError } from '../errors.ts';
+import { encodeBatch } from '../protocol/batch.ts';
+import type { JoinGrant } from './api.ts';
+import { MEMBERS_TABLE, isInternal } from './choose.ts';
+import { getState } from './metadata.ts';
+import type { Registry } from './model.ts';
+import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
+import type { RunInfo } from './page.ts';
+import type { Statements } from './sql.ts';
+
+/** Virtual table modules that every SQLite of ours has, and that a newcomer can build empty. */
+const KNOWN_MODULES = ['fts3', 'fts4', 'fts5', 'rtree', 'rtree_i32'];
+/** What a grant may hold: anything else is not executed. */
+const ALLOWED = /^(?:CREATE\s+(?:TABLE|VIRTUAL\s+TABLE|INDEX|UNIQUE\s+INDEX|VIEW|TRIGGER)\b|PRAGMA\s+user_version\s*=\s*-?\d+\s*$)/i;
+/** Statements of one grant: far beyond any schema written by people. */
+const MAX_STATEMENTS = 10_000;
+
+/** Reads what to give to a newcomer. */
+export function readGrant(db: Database, sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo): JoinGrant {
+  const ddl: string[] = [];
+  const omitted: { name: string; reason: string }[] = [];
+  const shadows = new Set(
+    (db.prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'").pluck().all() as string[]) ?? [],
+  );
+  const objects = db
+    .prepare(
+      `SELECT type, name, tbl_name AS tableName, sql FROM sqlite_schema WHERE sql IS NOT NULL
+       ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid`,
+    )
+    .all() as { type: string; name: string; tableName: string; sql: string }[];
+  for (const object of objects) {
+    if (isInternal(object.name) || isInternal(object.tableName) || object.name.startsWith('sqlite_') || shadows.has(object.name)) continue;
+    const reason = reasonToOmit(object, registry);
+    if (reason === null) ddl.push(object.sql);
+    else omitted.push({ name: object.name, reason });
+  }
+  ddl.push(`PRAGMA user_version = ${Number(db.pragma('user_version', { simple: true }))}`);
+  return {
+    libraryId: String(getState(db, 'library')),
+    ddl,
+    omitted,
+    config: String(getState(db, 'config')),
+    schema: registry.schemaHash,
+    membership: readMembership(sql, registry, runOf),
+  };
+}
+
+function reasonToOmit(object: { type: string; sql: string }, registry: Registry): string | null {
+  if (object.type === 'table') {
+    const module = /^CREATE\s+VIRTUAL\s+TABLE\s+.*?\bUSING\s+(\w+)/is.exec(object.sql)?.[1]?.toLowerCase();
+    return module === undefined || KNOWN_MODULES.includes(module) ? null : `it needs the extension ${module}`;
+  }
+  if (object.type !== 'trigger') return null;
+  const written = registry.models.find(({ table }) => writesTo(object.sql, table));
+  return written === undefined ? null : `it writes to the synced table ${written.table}, whose rows arrive by themselves`;
+}
+
+/** True when a trigger's body changes rows of `table`. */
+function writesTo(trigger: string, table: string): boolean {
+  const body = trigger.slice(Math.max(0, trigger.search(/\bBEGIN\b/i)));
+  const escaped = table.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const name = `(?:"${escaped.replaceAll('"', '""')}"|\`${escaped}\`|\\[${escaped}\\]|${escaped}(?![\\w$]))`;
+  return new RegExp(`\\b(?:INTO|UPDATE(?:\\s+OR\\s+\\w+)?|FROM)\\s+${name}`, 'is').test(
+    // SELECT … FROM reads; only DELETE FROM writes.
+    body.replaceAll(/\bFROM\b/gi, (word, at: number) => (/\bDELETE\s+$/i.test(body.slice(0, at)) ? word : 'READS')),
+  );
+}
+
+function readMembership(sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo): Uint8Array {
+  const model = registry.byName.get(MEMBERS_TABLE);
+  if (model === undefined) throw new FlotillaError('DATABASE', 'The library has no member table.');
+  const builder = new PageBuilder(sql, registry, runOf);
+  builder.addVersions(model, readVersions(sql, model, versionSelect(model, registry, ''), []));
+  return encodeBatch(builder.build(NO_END));
+}
+
+/** Throws unless every statement of a grant is one that builds a schema. */
+export function checkGrant(grant: JoinGrant): void {
+  const bad = grant.ddl.length > MAX_STATEMENTS ? '…' : grant.ddl.find((statement) => !ALLOWED.test(statement.trimStart()));
+  if (bad !== undefined) {
+    throw new FlotillaError('PROTOCOL', `The inviting device sent a statement that builds no schema: ${bad.slice(0, 60)}. Nothing was done.`);
+  }
+}
+
+/** Builds the schema in an empty database. */
+export function runDdl(db: Database, ddl: readonly string[]): void {
+  for (const statement of ddl) {
+    // `prepare` takes one statement and refuses more, so that nothing can ride along.
+    if (/^PRAGMA/i.test(statement)) db.pragma(statement.replace(/^PRAGMA\s+/i, ''));
+    else db.prepare(statement).run();
+  }
+}

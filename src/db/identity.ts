@@ -1,0 +1,136 @@
+/**
+ * Where a row's UUID comes from: fresh (v7), or derived from the columns that name it, so that the same tag made on two
+ * devices is one row. Foreign keys inside such a key count as the UUID of their target.
+ */
+import { createHash } from 'node:crypto';
+
+import { canonicalKey, derivedUuid, hexToBytes } from '../protocol/uuid.ts';
+import type { KeyPart } from '../protocol/uuid.ts';
+import type { SqlValue } from '../protocol/types.ts';
+import { decodeKey } from './capture.ts';
+import type { Library } from './library.ts';
+import type { Column, Model } from './model.ts';
+import { quoteName, rowsTable } from './model.ts';
+import type { Key } from './sql.ts';
+import { jsonKeys, narrow, readBig } from './sql.ts';
+
+/** A row's local key as marks name it: the integer, or the encoded natural key. */
+export type MarkKey = Key | string;
+
+/** SQL condition that finds a row of the user's table by its natural key. */
+export function keyCondition(model: Model, alias: string): string {
+  return model.key.map((column) => `${alias}.${quoteName(column)} IS ?`).join(' AND ');
+}
+
+/** SQL condition that finds a row of the map table by its natural key. */
+export function mapKeyCondition(model: Model): string {
+  return model.key.map((_, index) => `k${index + 1} IS ?`).join(' AND ');
+}
+
+/**
+ * The derived UUIDs of rows. Rows that are gone, that have NULL in their identity, or that refer to a row without an
+ * identity are absent from the answer: they get a fresh UUID, or none.
+ */
+export function deriveUuids(library: Library, model: Model, keys: readonly MarkKey[]): Map<MarkKey, Uint8Array> {
+  const derived = new Map<MarkKey, Uint8Array>();
+  if (model.identity.kind !== 'derived' || keys.length === 0) return derived;
+  const columns = model.identity.columns.map((name) => columnOf(model, name));
+  const rows = readIdentities(library, model, columns, keys);
+  const targets = targetUuids(library, columns, rows);
+  const libraryBytes = hexToBytes(library.libraryId);
+  for (const [key, values] of rows) {
+    const parts = columns.map((column, index) => keyPart(model, column, values[index] ?? null, targets));
+    if (parts.some((part) => part === null || part.type === 'null')) continue;
+    const canonical = canonicalKey(libraryBytes, model.table, parts as KeyPart[]);
+    derived.set(key, derivedUuid(createHash('sha256').update(canonical).digest()));
+  }
+  return derived;
+}
+
+function columnOf(model: Model, name: string): Column {
+  const column = model.columns.find((candidate) => candidate.name === name);
+  if (column === undefined) throw new RangeError(`${model.table} has no column ${name}`);
+  return column;
+}
+
+/** The identity columns of each row that still exists; integers as bigints, so that 1 and 1.0 differ. */
+function readIdentities(
+  library: Library,
+  model: Model,
+  columns: readonly Column[],
+  keys: readonly MarkKey[],
+): Map<MarkKey, SqlValue[]> {
+  const list = columns.map((column) => `t.${quoteName(column.name)}`).join(', ');
+  const found = new Map<MarkKey, SqlValue[]>();
+  if (model.rowid !== null) {
+    const rowid = quoteName(model.rowid);
+    const statement = library.sql.get(
+      `SELECT t.${rowid}, ${list} FROM json_each(?) j CROSS JOIN ${quoteName(model.table)} t ON t.${rowid} = j.value`,
+    );
+    for (const [key, ...values] of readBig(statement, [jsonKeys(keys as Key[])])) found.set(narrow(key ?? null) as Key, values);
+    return found;
+  }
+  const statement = library.sql.get(`SELECT ${list} FROM ${quoteName(model.table)} t WHERE ${keyCondition(model, 't')}`);
+  for (const key of keys) {
+    const row = readBig(statement, decodeKey(String(key)))[0];
+    if (row !== undefined) found.set(key, row);
+  }
+  return found;
+}
+
+/** UUIDs of all rows that the identities refer to, one query a target table: table → local id → UUID. */
+function targetUuids(
+  library: Library,
+  columns: readonly Column[],
+  rows: ReadonlyMap<MarkKey, SqlValue[]>,
+): Map<string, Map<SqlValue, Uint8Array>> {
+  const wanted = new Map<string, Set<Key>>();
+  columns.forEach((column, index) => {
+    if (column.role.kind !== 'ref') return;
+    const ids = wanted.get(column.role.table) ?? new Set<Key>();
+    for (const values of rows.values()) {
+      const id = narrow(values[index] ?? null);
+      if (typeof id === 'number' || typeof id === 'bigint') ids.add(id);
+    }
+    wanted.set(column.role.table, ids);
+  });
+  const uuids = new Map<string, Map<SqlValue, Uint8Array>>();
+  for (const [table, ids] of wanted) {
+    const found = library.sql.rows(
+      `SELECT m.key, m.uuid FROM json_each(?) j CROSS JOIN ${rowsTable(library.model(table))} m ON m.key = j.value`,
+      jsonKeys(ids),
+    );
+    uuids.set(table, new Map(found.map(([key, uuid]) => [key ?? null, uuid as Uint8Array])));
+  }
+  return uuids;
+}
+
+/** null when the part refers to a row that has no identity. */
+function keyPart(
+  model: Model,
+  column: Column,
+  value: SqlValue,
+  targets: ReadonlyMap<string, ReadonlyMap<SqlValue, Uint8Array>>,
+): KeyPart | null {
+  if (value === null) return { type: 'null' };
+  if (column.role.kind === 'ref') {
+    const uuid = targets.get(column.role.table)?.get(narrow(value));
+    return uuid === undefined ? null : { type: 'uuid', value: uuid };
+  }
+  if (typeof value === 'bigint') return { type: 'integer', value };
+  if (typeof value === 'number') return { type: 'real', value };
+  if (typeof value === 'string') return { type: 'text', value: fold(value, collationOf(model, column)) };
+  return { type: 'blob', value };
+}
+
+function collationOf(model: Model, column: Column): string {
+  const index = model.key.indexOf(column.name);
+  return (index >= 0 ? model.keyCollations[index] : undefined) ?? 'BINARY';
+}
+
+/** Text as SQLite's built-in collations see it: what is equal to them becomes the same text. */
+function fold(text: string, collation: string): string {
+  if (collation === 'NOCASE') return text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+  if (collation === 'RTRIM') return text.replace(/ +$/, '');
+  return text;
+}

@@ -1,0 +1,356 @@
+/**
+ * An open library on the writing side: its registry, its clock, its runs, its knowledge, and transactions that keep the
+ * copies of them in memory and in the file the same. One instance, in the write worker; whoever stamps or merges goes
+ * through it.
+ */
+import type { Database } from 'better-sqlite3';
+
+import { FlotillaError } from '../errors.ts';
+import { tick } from '../protocol/hlc.ts';
+import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
+import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
+import type { Counters } from './api.ts';
+import type { Model, Registry } from './model.ts';
+import { quoteName } from './model.ts';
+import { getState } from './metadata.ts';
+import type { Key } from './sql.ts';
+import { Statements } from './sql.ts';
+
+/** What a library needs from outside. */
+export interface Surroundings {
+  /** Peer id of this device. */
+  readonly device: string;
+  /** Wall clock, ms since 1970. */
+  readonly now: () => number;
+  readonly randomBytes: (size: number) => Uint8Array;
+  /** Fresh v7 UUIDs, ascending. */
+  readonly newUuid: () => Uint8Array;
+}
+
+/** Local ids are given below 2^52, so that a table in which somebody uses huge ids still has room. */
+const KEY_CEILING = 2 ** 52;
+
+export type CounterName = keyof Counters;
+
+export class Library {
+  readonly db: Database;
+  readonly sql: Statements;
+  readonly registry: Registry;
+  readonly around: Surroundings;
+  readonly libraryId: string;
+
+  /** Greatest hlc stamped or merged here. */
+  #hlc = 0;
+  /** The last lsn given. */
+  #head = 0;
+  #stored = { hlc: 0, head: 0 };
+  /** Ordinal of this opening's run; 0 until it is minted. */
+  #run = 0;
+  readonly #runIds = new Map<number, string>();
+  readonly #runByHex = new Map<string, number>();
+  readonly #runDevices = new Map<number, string | null>();
+  /** Knowledge: run ordinal → hlc. */
+  readonly #knowledge = new Map<number, number>();
+  readonly #counters = new Map<CounterName, number>();
+  readonly #nextKeys = new Map<string, number>();
+  #inTransaction = false;
+
+  constructor(db: Database, registry: Registry, around: Surroundings) {
+    this.db = db;
+    this.sql = new Statements(db);
+    this.registry = registry;
+    this.around = around;
+    this.libraryId = String(getState(db, 'library'));
+    this.#load();
+  }
+
+  get head(): number {
+    return this.#head;
+  }
+
+  get hlc(): number {
+    return this.#hlc;
+  }
+
+  model(name: string): Model {
+    const model = this.registry.byName.get(name);
+    if (model === undefined) {
+      throw new FlotillaError('PROTOCOL', `The peer sent rows of a table ${JSON.stringify(name)} that does not sync here.`);
+    }
+    return model;
+  }
+
+  modelByNumber(n: number): Model {
+    const model = this.registry.models.find((candidate) => candidate.n === n);
+    if (model === undefined) throw new FlotillaError('DATABASE', `The metadata names a table number ${n} that does not exist.`);
+    return model;
+  }
+
+  /**
+   * One write transaction. What `work` throws undoes everything, in the file and in memory.
+   */
+  transact<T>(work: () => T): T {
+    if (this.#inTransaction) return work();
+    if (this.db.inTransaction) {
+      // Setting up a library is one transaction of its own, which decides for all of it.
+      const result = work();
+      this.#save();
+      return result;
+    }
+    this.db.exec('BEGIN IMMEDIATE');
+    this.#inTransaction = true;
+    this.#nextKeys.clear();
+    try {
+      const result = work();
+      this.#save();
+      this.db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      this.#load();
+      throw error;
+    } finally {
+      this.#inTransaction = false;
+    }
+  }
+
+  /**
+   * Runs `work` inside a savepoint; `work` answers false to have everything that it wrote undone. Runs must not be
+   * learned inside (their numbers are kept in memory), so whoever calls this translates them first.
+   */
+  attempt(work: () => boolean): boolean {
+    this.#mintRun();
+    const before = {
+      hlc: this.#hlc,
+      head: this.#head,
+      knowledge: new Map(this.#knowledge),
+      counters: new Map(this.#counters),
+      keys: new Map(this.#nextKeys),
+    };
+    this.db.exec('SAVEPOINT flotilla_attempt');
+    let kept = false;
+    try {
+      kept = work();
+    } finally {
+      if (this.db.inTransaction) {
+        if (!kept) this.db.exec('ROLLBACK TO flotilla_attempt');
+        this.db.exec('RELEASE flotilla_attempt');
+      }
+      if (!kept) {
+        this.#hlc = before.hlc;
+        this.#head = before.head;
+        refill(this.#knowledge, before.knowledge);
+        refill(this.#counters, before.counters);
+        refill(this.#nextKeys, before.keys);
+      }
+    }
+    return kept;
+  }
+
+  /** Runs `work` with capture suspended. Only inside a transaction, so that a crash cannot leave it so. */
+  withoutCapture<T>(work: () => T): T {
+    this.sql.run('UPDATE flotilla_capture SET suspended = 1 WHERE id = 1');
+    const result = work();
+    this.sql.run('UPDATE flotilla_capture SET suspended = 0 WHERE id = 1');
+    return result;
+  }
+
+  // -- clock, lsn, runs
+
+  /** The stamp time of a write of our own that happened at `at` (ms). */
+  stampAt(at: number): number {
+    this.#mintRun();
+    this.#hlc = tick(this.#hlc, Math.min(at, this.around.now()));
+    this.#knowledge.set(this.#run, this.#hlc);
+    return this.#hlc;
+  }
+
+  /** A stamp from elsewhere was merged: our own later ones must be greater. */
+  sawHlc(hlc: number): void {
+    if (hlc > this.#hlc) this.#hlc = hlc;
+  }
+
+  /** Ordinal of our own run. */
+  get run(): number {
+    this.#mintRun();
+    return this.#run;
+  }
+
+  nextLsn(): number {
+    this.#mintRun();
+    this.#head += 1;
+    return this.#head;
+  }
+
+  /** Minted late, so that openings in which nothing happened leave no trace. */
+  #mintRun(): void {
+    if (this.#run !== 0) return;
+    const id = this.around.randomBytes(16);
+    this.#run = this.runOrdinal(bytesToHex(id), this.around.device);
+    this.sql.run(
+      'INSERT INTO flotilla_openings (first_lsn, run) VALUES (?, ?) ON CONFLICT (first_lsn) DO UPDATE SET run = excluded.run',
+      this.#head + 1,
+      this.#run,
+    );
+  }
+
+  /** Local number of a run, given one if it is new. A known device is never changed. */
+  runOrdinal(hex: string, device: string | null): number {
+    const known = this.#runByHex.get(hex);
+    if (known !== undefined) {
+      const knownDevice = this.#runDevices.get(known) ?? null;
+      if (knownDevice === null && device !== null) {
+        this.sql.run('UPDATE flotilla_runs SET device = ? WHERE run = ?', device, known);
+        this.#runDevices.set(known, device);
+      } else if (device !== null && knownDevice !== device) {
+        throw new FlotillaError('PROTOCOL', 'The peer says that a run belongs to another device than the one known here.');
+      }
+      return known;
+    }
+    const row = this.sql.rows('INSERT INTO flotilla_runs (id, device) VALUES (?, ?) RETURNING run', Buffer.from(hexToBytes(hex)), device);
+    const ordinal = Number(row[0]?.[0]);
+    this.#remember(ordinal, hex, device);
+    return ordinal;
+  }
+
+  runHex(ordinal: number): string {
+    const hex = this.#runIds.get(ordinal);
+    if (hex === undefined) throw new FlotillaError('DATABASE', `The metadata names a run ${ordinal} that does not exist.`);
+    return hex;
+  }
+
+  /** Peer id of the device that minted a run; null while nobody told us. */
+  runDevice(ordinal: number): string | null {
+    return this.#runDevices.get(ordinal) ?? null;
+  }
+
+  /** Orders two stamps given by hlc and local run number: negative, 0 or positive. */
+  compare(hlcA: number, runA: number, hlcB: number, runB: number): number {
+    if (hlcA !== hlcB) return hlcA - hlcB;
+    if (runA === runB) return 0;
+    return this.runHex(runA) < this.runHex(runB) ? -1 : 1;
+  }
+
+  #remember(ordinal: number, hex: string, device: string | null): void {
+    this.#runIds.set(ordinal, hex);
+    this.#runByHex.set(hex, ordinal);
+    this.#runDevices.set(ordinal, device);
+  }
+
+  // -- knowledge and cursors
+
+  /** True when everything that the run stamped up to `hlc` has been merged here. */
+  knows(run: number, hlc: number): boolean {
+    return hlc <= (this.#knowledge.get(run) ?? -1);
+  }
+
+  /** Takes over a peer's knowledge at the end of a complete pass. */
+  learn(wire: KnowledgeWire): void {
+    wire.hlc.forEach((hlc, index) => {
+      const run = this.runOrdinal(bytesToHex(wire.runs.subarray(index * 16, index * 16 + 16)), null);
+      this.sawHlc(hlc);
+      if (hlc > (this.#knowledge.get(run) ?? -1)) this.#knowledge.set(run, hlc);
+    });
+  }
+
+  /** Our knowledge: run id (hex) → hlc. */
+  knowledge(): Map<string, number> {
+    return new Map([...this.#knowledge].map(([run, hlc]) => [this.runHex(run), hlc]));
+  }
+
+  cursor(peer: string): Cursor | null {
+    const row = this.sql.rows('SELECT position, head, run FROM flotilla_cursors WHERE peer = ?', peer)[0];
+    if (row === undefined) return null;
+    return { position: Number(row[0]), head: Number(row[1]), run: String(row[2]) };
+  }
+
+  saveCursor(peer: string, cursor: Cursor): void {
+    this.sql.run(
+      `INSERT INTO flotilla_cursors (peer, position, head, run) VALUES (?, ?, ?, ?)
+       ON CONFLICT (peer) DO UPDATE SET position = excluded.position, head = excluded.head, run = excluded.run`,
+      peer,
+      cursor.position,
+      cursor.head,
+      cursor.run,
+    );
+  }
+
+  // -- local keys and counters
+
+  /** The next free INTEGER PRIMARY KEY of a table, for a row that comes from elsewhere. */
+  nextKey(model: Model): Key {
+    let next = this.#nextKeys.get(model.table);
+    if (next === undefined) {
+      const column = quoteName(model.rowid ?? 'rowid');
+      const inTable = this.sql.number(
+        `SELECT ifnull(max(${column}), 0) FROM ${quoteName(model.table)} WHERE ${column} < ${KEY_CEILING}`,
+      );
+      next = Math.max(inTable, this.#sequence(model.table), 0) + 1;
+    }
+    this.#nextKeys.set(model.table, next + 1);
+    return next;
+  }
+
+  /** What AUTOINCREMENT has given out, also for rows that are gone. */
+  #sequence(table: string): number {
+    const exists = this.sql.value("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'");
+    if (exists === undefined) return 0;
+    const seq = this.sql.number('SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = ?', table);
+    return seq < KEY_CEILING ? seq : 0;
+  }
+
+  count(name: CounterName, by: number): void {
+    this.#counters.set(name, (this.#counters.get(name) ?? 0) + by);
+  }
+
+  // -- memory and file
+
+  #load(): void {
+    const clock = this.sql.rows('SELECT hlc, head FROM flotilla_clock WHERE id = 1')[0];
+    this.#hlc = Number(clock?.[0] ?? 0);
+    this.#head = Number(clock?.[1] ?? 0);
+    this.#stored = { hlc: this.#hlc, head: this.#head };
+    this.#runIds.clear();
+    this.#runByHex.clear();
+    this.#runDevices.clear();
+    for (const [run, id, device] of this.sql.rows('SELECT run, id, device FROM flotilla_runs')) {
+      this.#remember(Number(run), bytesToHex(id as Uint8Array), device === null ? null : String(device));
+    }
+    if (!this.#runIds.has(this.#run)) this.#run = 0;
+    this.#knowledge.clear();
+    for (const [run, hlc] of this.sql.rows('SELECT run, hlc FROM flotilla_knowledge')) this.#knowledge.set(Number(run), Number(hlc));
+    this.#savedKnowledge = new Map(this.#knowledge);
+    this.#counters.clear();
+  }
+
+  #savedKnowledge = new Map<number, number>();
+
+  #save(): void {
+    if (this.#hlc !== this.#stored.hlc || this.#head !== this.#stored.head) {
+      this.sql.run('UPDATE flotilla_clock SET hlc = ?, head = ? WHERE id = 1', this.#hlc, this.#head);
+      this.#stored = { hlc: this.#hlc, head: this.#head };
+    }
+    for (const [run, hlc] of this.#knowledge) {
+      if (this.#savedKnowledge.get(run) === hlc) continue;
+      this.sql.run(
+        'INSERT INTO flotilla_knowledge (run, hlc) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET hlc = excluded.hlc',
+        run,
+        hlc,
+      );
+      this.#savedKnowledge.set(run, hlc);
+    }
+    for (const [name, value] of this.#counters) {
+      this.sql.run(
+        'INSERT INTO flotilla_counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value',
+        name,
+        value,
+      );
+    }
+    this.#counters.clear();
+  }
+}
+
+function refill<K, V>(map: Map<K, V>, from: ReadonlyMap<K, V>): void {
+  map.clear();
+  for (const [key, value] of from) map.set(key, value);
+}

@@ -1,0 +1,86 @@
+/**
+ * The one look-up query of a batch: where each UUID of its dictionary stands here (row, tombstone, waiting), with which
+ * stamps. `json_each` counts through one blob of UUIDs: 4 times faster than a query for each.
+ */
+import type { Batch } from '../protocol/types.ts';
+import type { Library } from './library.ts';
+import type { Model } from './model.ts';
+import { rowsTable } from './model.ts';
+import type { Key } from './sql.ts';
+import { jsonCount } from './sql.ts';
+
+export interface KnownVersion {
+  readonly birthHlc: number;
+  readonly birthRun: number;
+  readonly hlc: number;
+  readonly run: number;
+}
+
+export interface KnownRow extends KnownVersion {
+  readonly key: Key;
+}
+
+export interface KnownPending extends KnownVersion {
+  /** True when a delete waits, false when a version does. */
+  readonly isDelete: boolean;
+}
+
+/** What is known here of each UUID in a batch's dictionary; arrays by dictionary index, holes where nothing is. */
+export interface Found {
+  readonly rows: (KnownRow | undefined)[];
+  readonly tombstones: (KnownVersion | undefined)[];
+  readonly pending: (KnownPending | undefined)[];
+  /** Local number of each run of the batch. */
+  readonly runs: readonly number[];
+}
+
+const ROW = 0;
+const TOMBSTONE = 1;
+const PENDING = 2;
+
+export function lookUp(library: Library, batch: Batch, runs: readonly number[]): Found {
+  const count = batch.birthHlc.length;
+  const found: Found = { rows: [], tombstones: [], pending: [], runs };
+  if (count === 0) return found;
+  const groups = groupByTable(library, batch);
+  const parts: string[] = [];
+  const params: unknown[] = [];
+  groups.forEach(({ model, indexes }, i) => {
+    parts.push(`SELECT ${ROW}, ${i}, j.value, m.key, m.birth_hlc, m.birth_run, m.hlc, m.run
+      FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.uuid = substr(?, 1 + 16 * j.value, 16)`);
+    params.push(jsonCount(indexes.length), pick(batch.uuids, indexes));
+  });
+  const all = Buffer.from(batch.uuids.buffer, batch.uuids.byteOffset, count * 16);
+  for (const [kind, table, column] of [
+    [TOMBSTONE, 'flotilla_tombstones', '0'],
+    [PENDING, 'flotilla_pending', 's.version IS NULL'],
+  ] as const) {
+    parts.push(`SELECT ${kind}, 0, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run
+      FROM (SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM ${table})) j
+      CROSS JOIN ${table} s ON s.uuid = substr(?, 1 + 16 * j.value, 16)`);
+    params.push(jsonCount(count), all);
+  }
+  library.count('lookupsIn', 1);
+  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run] of library.sql.rows(parts.join(' UNION ALL '), ...params)) {
+    const version = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: Number(hlc), run: Number(run) };
+    if (kind === ROW) {
+      const index = groups[Number(group)]?.indexes[Number(position)] ?? -1;
+      found.rows[index] = { key: key as Key, ...version };
+    } else if (kind === TOMBSTONE) found.tombstones[Number(position)] = version;
+    else found.pending[Number(position)] = { isDelete: key === 1, ...version };
+  }
+  return found;
+}
+
+/** Dictionary indexes by the table that their UUIDs belong to. */
+function groupByTable(library: Library, batch: Batch): { model: Model; indexes: number[] }[] {
+  const groups = batch.names.map((name) => ({ model: library.model(name), indexes: [] as number[] }));
+  batch.uuidTable.forEach((name, index) => groups[name]?.indexes.push(index));
+  return groups.filter((group) => group.indexes.length > 0);
+}
+
+function pick(uuids: Uint8Array, indexes: readonly number[]): Buffer {
+  const out = Buffer.allocUnsafe(indexes.length * 16);
+  indexes.forEach((index, i) => out.set(uuids.subarray(index * 16, index * 16 + 16), i * 16));
+  return out;
+}

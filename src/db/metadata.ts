@@ -1,0 +1,103 @@
+/**
+ * The metadata tables inside the library file: what they are and how they come to be (docs/architecture.md tells what
+ * each is for). Whatever must agree with the data in one commit is here; what may be lost is in the home folder.
+ */
+import type { Database } from 'better-sqlite3';
+
+import { FlotillaError } from '../errors.ts';
+import type { Model } from './model.ts';
+import { rowsTable } from './model.ts';
+
+/** Version of the metadata format. 1: first release. */
+export const FORMAT_VERSION = 1;
+
+const TABLES = `
+CREATE TABLE flotilla_state (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE flotilla_clock (id INTEGER PRIMARY KEY CHECK (id = 1), hlc INTEGER NOT NULL, head INTEGER NOT NULL);
+CREATE TABLE flotilla_capture (id INTEGER PRIMARY KEY CHECK (id = 1), suspended INTEGER NOT NULL);
+CREATE TABLE flotilla_self (id INTEGER PRIMARY KEY CHECK (id = 1), device TEXT NOT NULL);
+CREATE TABLE flotilla_counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE flotilla_tables (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE flotilla_runs (run INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, device TEXT);
+CREATE TABLE flotilla_openings (first_lsn INTEGER PRIMARY KEY, run INTEGER NOT NULL);
+CREATE TABLE flotilla_marks (
+  n INTEGER PRIMARY KEY, tbl INTEGER NOT NULL, op INTEGER NOT NULL, old, new, at INTEGER NOT NULL, mask INTEGER NOT NULL
+);
+CREATE TABLE flotilla_tombstones (
+  uuid BLOB PRIMARY KEY, tbl INTEGER NOT NULL, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
+  hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX flotilla_tombstones_lsn ON flotilla_tombstones (lsn);
+CREATE TABLE flotilla_pending (
+  uuid BLOB PRIMARY KEY, tbl INTEGER NOT NULL, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
+  hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL,
+  reason TEXT NOT NULL, detail TEXT NOT NULL, version BLOB
+) WITHOUT ROWID;
+CREATE INDEX flotilla_pending_lsn ON flotilla_pending (lsn) WHERE version IS NOT NULL;
+CREATE TABLE flotilla_waits (target BLOB, uuid BLOB, PRIMARY KEY (target, uuid)) WITHOUT ROWID;
+CREATE INDEX flotilla_waits_uuid ON flotilla_waits (uuid);
+CREATE TABLE flotilla_knowledge (run INTEGER PRIMARY KEY, hlc INTEGER NOT NULL);
+CREATE TABLE flotilla_cursors (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, head INTEGER NOT NULL, run TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE flotilla_acks (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, complete INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE flotilla_members (
+  device TEXT PRIMARY KEY, name TEXT NOT NULL, invited_by TEXT NOT NULL, added_at INTEGER NOT NULL
+);
+INSERT INTO flotilla_clock (id, hlc, head) VALUES (1, 0, 0);
+INSERT INTO flotilla_capture (id, suspended) VALUES (1, 0);
+`;
+
+/** Creates the metadata tables of a new library. The caller's transaction decides whether they stay. */
+export function createMetadata(db: Database, libraryId: string, config: string, device: string): void {
+  db.exec(TABLES);
+  setState(db, 'format', FORMAT_VERSION);
+  setState(db, 'library', libraryId);
+  setState(db, 'config', config);
+  db.prepare('INSERT INTO flotilla_self (id, device) VALUES (1, ?)').run(device);
+}
+
+/** Creates the map table of a synced table: local key → UUID, birth stamp, change stamp, lsn. */
+export function createMap(db: Database, model: Model): void {
+  const keys = model.rowid === null ? model.key.map((_, index) => `k${index + 1}`) : [];
+  const columns = keys.map((name, index) => `, ${name} COLLATE ${model.keyCollations[index] ?? 'BINARY'}`).join('');
+  const name = rowsTable(model);
+  db.exec(`
+    CREATE TABLE ${name} (
+      key INTEGER PRIMARY KEY, uuid BLOB NOT NULL UNIQUE, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
+      hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL${columns}
+    );
+    CREATE INDEX ${name}_lsn ON ${name} (lsn);
+    ${keys.length > 0 ? `CREATE UNIQUE INDEX ${name}_key ON ${name} (${keys.join(', ')});` : ''}
+  `);
+  db.prepare('INSERT INTO flotilla_tables (n, name) VALUES (?, ?)').run(model.n, model.table);
+}
+
+/** Numbers of the tables that have one already. */
+export function tableNumbers(db: Database): Map<string, number> {
+  const rows = db.prepare('SELECT name, n FROM flotilla_tables').raw().all() as [string, number][];
+  return new Map(rows);
+}
+
+/** True when the file has Flotilla metadata; throws when it is of a later format than this program knows. */
+export function hasMetadata(db: Database): boolean {
+  const found = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'flotilla_state'").get();
+  if (found === undefined) return false;
+  const format = getState(db, 'format');
+  if (typeof format === 'number' && format > FORMAT_VERSION) {
+    throw new FlotillaError(
+      'FORMAT_TOO_NEW',
+      `This library has metadata of format ${format}, this program knows ${FORMAT_VERSION}: install a newer Flotilla on this device.`,
+    );
+  }
+  return true;
+}
+
+export function getState(db: Database, key: string): unknown {
+  return db.prepare('SELECT value FROM flotilla_state WHERE key = ?').pluck().get(key);
+}
+
+export function setState(db: Database, key: string, value: string | number): void {
+  db.prepare('INSERT INTO flotilla_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(
+    key,
+    value,
+  );
+}

@@ -1,0 +1,109 @@
+/**
+ * The registry's words: what a synced table is made of, as `schema.ts` reads it from the file and the configuration.
+ * Types and small helpers only.
+ */
+
+/** How a local column crosses the wire. */
+export type ColumnRole =
+  /** Its value, byte for byte. */
+  | { readonly kind: 'value' }
+  /** An integer id of a row of `table` (a model's name): it crosses as that row's UUID. */
+  | { readonly kind: 'ref'; readonly table: string }
+  /** The table's own INTEGER PRIMARY KEY, assigned anew on every device: it does not cross. */
+  | { readonly kind: 'rowid' }
+  /** Not synced, by configuration. */
+  | { readonly kind: 'local' };
+
+/** Column affinity by SQLite's rules (https://sqlite.org/datatype3.html#determination_of_column_affinity). */
+export type Affinity = 'INTEGER' | 'TEXT' | 'BLOB' | 'REAL' | 'NUMERIC';
+
+export interface Column {
+  readonly name: string;
+  /** Our number of the column, for good: bit `number` of a mark's mask. 0, 1, 2 … */
+  readonly number: number;
+  readonly affinity: Affinity;
+  readonly notNull: boolean;
+  readonly hasDefault: boolean;
+  readonly role: ColumnRole;
+}
+
+export type DeleteAction = 'NO ACTION' | 'RESTRICT' | 'SET NULL' | 'SET DEFAULT' | 'CASCADE';
+
+export interface ForeignKey {
+  /** 0, 1, 2 … within the model, in the order of `PRAGMA foreign_key_list` ids, ascending. */
+  readonly number: number;
+  /** Referencing columns, of this model. */
+  readonly columns: readonly string[];
+  /** Referenced model. */
+  readonly table: string;
+  /** Referenced columns, resolved (the primary key when the declaration names none). */
+  readonly targets: readonly string[];
+  readonly onDelete: DeleteAction;
+  /**
+   * True when it is one column that holds the INTEGER PRIMARY KEY of `table`, so that the column's `ref` role says it
+   * all. Otherwise the target is found by joining on `targets`, and travels as a dependency.
+   */
+  readonly simple: boolean;
+}
+
+/** Where a row's UUID comes from. */
+export type Identity =
+  /** A fresh v7 UUID at birth. */
+  | { readonly kind: 'random' }
+  /** Derived from these columns (natural key, or declared identity): equal columns on two devices are one row. */
+  | { readonly kind: 'derived'; readonly columns: readonly string[] };
+
+/** A synced table. */
+export interface Model {
+  /** Small number of the table in this file; part of `flotilla_rows_<n>`. */
+  readonly n: number;
+  readonly table: string;
+  readonly ownership: 'shared' | 'device';
+  readonly identity: Identity;
+  readonly columns: readonly Column[];
+  /** Primary key columns in key order. */
+  readonly key: readonly string[];
+  /** Collation of each key column ('BINARY', 'NOCASE', …). */
+  readonly keyCollations: readonly string[];
+  /**
+   * The INTEGER PRIMARY KEY column (alias of the rowid), or null. With it, the map table's `key` is its value; without,
+   * the map table holds the key columns as `k1`, `k2`, ….
+   */
+  readonly rowid: string | null;
+  /** True when the rowid column is itself a foreign key, so that its value is given by the target, not assigned here. */
+  readonly rowidIsRef: boolean;
+  readonly foreignKeys: readonly ForeignKey[];
+  /** Unique indexes other than the primary key: the columns of each (null for an expression), and whether it is partial. */
+  readonly uniques: ReadonlyArray<{ readonly name: string; readonly columns: ReadonlyArray<string | null>; readonly partial: boolean }>;
+}
+
+/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */
+export interface Registry {
+  readonly models: readonly Model[];
+  readonly byName: ReadonlyMap<string, Model>;
+  /** Tables that do not sync, with the reason. */
+  readonly left: ReadonlyArray<{ readonly table: string; readonly reason: string }>;
+  /** SHA-256 (hex) of the synced schema in canonical form: what two libraries must have in common. */
+  readonly schemaHash: string;
+}
+
+/** Quotes an identifier for SQL. */
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** Name of a model's map table. */
+export function rowsTable(model: Pick<Model, 'n'>): string {
+  return `flotilla_rows_${model.n}`;
+}
+
+/** The columns that cross the wire, in order of their numbers. */
+export function syncedColumns(model: Model): Column[] {
+  return model.columns.filter((column) => column.role.kind === 'value' || column.role.kind === 'ref');
+}
+
+/** SQL that joins alias `t` (the user's table) to alias `m` (its map table). */
+export function mapJoin(model: Model, t = 't', m = 'm'): string {
+  if (model.rowid !== null) return `${t}.${quoteName(model.rowid)} = ${m}.key`;
+  return model.key.map((column, index) => `${t}.${quoteName(column)} IS ${m}.k${index + 1}`).join(' AND ');
+}

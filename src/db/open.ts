@@ -1,0 +1,122 @@
+/**
+ * Opening library files: SQLite's answers turned into errors that say what to do, the settings of our connections, and the
+ * lock that keeps two nodes from one file.
+ */
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+
+import Sqlite from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
+
+import { FlotillaError, messageOf } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
+
+/** How long a connection of ours waits for another program's write transaction, ms. */
+const BUSY_TIMEOUT_MS = 10_000;
+/** Page cache of a connection, KiB: the index pages that a backfill touches fit, and a node stays far below 400 MB. */
+const CACHE_KIB = 32 * 1024;
+/**
+ * Pages in the WAL before a commit checkpoints it: 16 MiB. At SQLite's own 1,000 a backfill writes the same index pages to
+ * the file, with an fsync, several times a second.
+ */
+const CHECKPOINT_PAGES = 4000;
+/** First bytes of every SQLite database. */
+const MAGIC = 'SQLite format 3\u0000';
+
+/** Codes of SQLite errors that people can do something about. */
+const KNOWN_FAULTS: ReadonlyArray<readonly [prefix: string, code: ErrorCode, advice: string]> = [
+  ['SQLITE_NOTADB', 'NOT_A_DATABASE', 'the file is not an SQLite database'],
+  ['SQLITE_FULL', 'DISK_FULL', 'the disk is full: make room, then it goes on'],
+  ['SQLITE_READONLY', 'READ_ONLY', 'the file or its folder cannot be written: check the permissions'],
+  ['SQLITE_PERM', 'READ_ONLY', 'the file or its folder cannot be used: check the permissions'],
+  ['SQLITE_CANTOPEN', 'READ_ONLY', 'the file or its folder cannot be opened: check that it exists and may be written'],
+  ['SQLITE_BUSY', 'DATABASE', 'another program has held the database locked for too long: end its transaction'],
+  ['SQLITE_CORRUPT', 'DATABASE', 'the database is damaged: restore a copy, or join again from another device'],
+];
+
+/** What a person should know of an error that SQLite raised; errors of our own pass unchanged. */
+export function explainSqlite(error: unknown, file: string): FlotillaError {
+  if (error instanceof FlotillaError) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const known = KNOWN_FAULTS.find(([prefix]) => code.startsWith(prefix));
+  if (known !== undefined) return new FlotillaError(known[1], `${file}: ${known[2]} (${messageOf(error)}).`, { cause: error });
+  return new FlotillaError('DATABASE', `${file}: ${messageOf(error)}.`, { cause: error });
+}
+
+/** Throws unless `file` is there and begins like an SQLite database (or is empty, which SQLite takes for a new one). */
+export function requireDatabase(file: string): void {
+  if (!existsSync(file)) {
+    throw new FlotillaError('NO_SUCH_FILE', `There is no file ${file}: check the path, or get it with "flotilla join".`);
+  }
+  let head: Buffer;
+  try {
+    head = Buffer.alloc(MAGIC.length);
+    const descriptor = openSync(file, 'r');
+    try {
+      const read = readSync(descriptor, head, 0, head.length, 0);
+      if (read > 0 && head.toString('latin1') !== MAGIC) {
+        throw new FlotillaError('NOT_A_DATABASE', `${file} is not an SQLite database: give the path of your library file.`);
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    if (error instanceof FlotillaError) throw error;
+    throw new FlotillaError('READ_ONLY', `${file} cannot be read: ${messageOf(error)}.`, { cause: error });
+  }
+}
+
+/** Opens a connection for writing, with foreign keys on. */
+export function openForWriting(file: string, durability: 'normal' | 'full'): Database {
+  const db = new Sqlite(file, { timeout: BUSY_TIMEOUT_MS });
+  try {
+    db.pragma('foreign_keys = ON');
+    db.pragma(`synchronous = ${durability === 'full' ? 'FULL' : 'NORMAL'}`);
+    db.pragma(`cache_size = -${CACHE_KIB}`);
+    db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    db.pragma('temp_store = MEMORY');
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Opens a connection that cannot write. */
+export function openForReading(file: string): Database {
+  const db = new Sqlite(file, { readonly: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    db.pragma(`cache_size = -${CACHE_KIB}`);
+    db.pragma('temp_store = MEMORY');
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Write-ahead logging: readers and the writer do not wait for each other. Stays in the file. */
+export function useWal(db: Database, file: string): void {
+  const mode = db.pragma('journal_mode = WAL', { simple: true });
+  if (mode !== 'wal' && mode !== 'memory') {
+    throw new FlotillaError('DATABASE', `${file}: the file system does not allow write-ahead logging (${String(mode)}): use a local disk.`);
+  }
+}
+
+/**
+ * Keeps other nodes from a library: an exclusive lock on a small file beside it, which the system gives back when the
+ * process ends, however it ends. (A lock row in the library would stay behind after a crash.)
+ */
+export function lockLibrary(file: string): () => void {
+  const lock = new Sqlite(`${file}-flotilla-lock`, { timeout: 0 });
+  try {
+    lock.pragma('journal_mode = DELETE');
+    lock.exec('BEGIN EXCLUSIVE');
+  } catch (error) {
+    lock.close();
+    if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) {
+      throw new FlotillaError('LIBRARY_IN_USE', `${file} is in use by another Flotilla node: stop that one first.`, { cause: error });
+    }
+    throw error;
+  }
+  return () => lock.close();
+}

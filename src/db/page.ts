@@ -1,0 +1,388 @@
+/**
+ * Builds batches from rows of the library: reads versions in columns, turns local ids into UUIDs with one query a page,
+ * and keeps the dictionary. Used by the feed and by the digests.
+ */
+import { NO_RUN } from '../protocol/stamp.ts';
+import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
+import type { Batch, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
+import type { Column, Model, Registry } from './model.ts';
+import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import type { Key, RawRow, Statements } from './sql.ts';
+import { jsonKeys, narrow, readBig, readExact } from './sql.ts';
+
+/** Places of the metadata in a row that {@link versionSelect} reads; the columns follow. */
+export const LSN = 0;
+const KEY = 1;
+const UUID = 2;
+export const BIRTH_HLC = 3;
+export const BIRTH_RUN = 4;
+export const HLC = 5;
+export const RUN = 6;
+const FIRST_COLUMN = 7;
+
+/** The end of a batch that is no page of a feed: a version that waits, member rows in a grant, rows for a digest. */
+export const NO_END: PageEnd = {
+  cursor: { position: 0, head: 0, run: NO_RUN },
+  complete: false,
+  knowledge: { runs: new Uint8Array(0), hlc: [] },
+  remaining: 0,
+};
+
+/** A run as it is known here. */
+export interface RunInfo {
+  readonly hex: string;
+  readonly device: string;
+}
+
+/** A target of a reference, resolved outside of the page. */
+export interface Target {
+  readonly model: Model;
+  readonly key: Key;
+  readonly uuid: Uint8Array;
+  readonly birthHlc: number;
+  readonly birthRun: number;
+  readonly lsn: number;
+}
+
+/** SELECT of row versions: metadata, synced columns, and the map keys of targets that no single column names. */
+export function versionSelect(model: Model, registry: Registry, condition: string): string {
+  const columns = syncedColumns(model).map((column) => `t.${quoteName(column.name)}`);
+  const joins: string[] = [];
+  for (const foreignKey of model.foreignKeys) {
+    if (foreignKey.simple) continue;
+    const target = registry.byName.get(foreignKey.table);
+    if (target === undefined) continue;
+    const [table, map] = [`t${foreignKey.number}`, `m${foreignKey.number}`];
+    const on = foreignKey.columns.map((column, i) => `${table}.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`);
+    joins.push(`LEFT JOIN ${quoteName(target.table)} ${table} ON ${on.join(' AND ')}`);
+    joins.push(`LEFT JOIN ${rowsTable(target)} ${map} ON ${mapJoin(target, table, map)}`);
+    columns.push(`${map}.key`);
+  }
+  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run${columns.map((column) => `, ${column}`).join('')}
+    FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} ${joins.join(' ')} ${condition}`;
+}
+
+/** Reads versions exactly: tables with a column that cannot tell 5 from 5.0 are read with bigints. */
+export function readVersions(sql: Statements, model: Model, text: string, params: unknown[]): RawRow[] {
+  const statement = sql.get(text);
+  if (!hasUntyped(model)) return readExact(statement, params);
+  const untyped = syncedColumns(model).map((column) => isUntyped(column));
+  return readBig(statement, params).map((row) => row.map((value, i) => (untyped[i - FIRST_COLUMN] === true ? value : narrow(value))));
+}
+
+function isUntyped(column: Column): boolean {
+  return column.role.kind === 'value' && column.affinity === 'BLOB';
+}
+
+function hasUntyped(model: Model): boolean {
+  return model.columns.some(isUntyped);
+}
+
+/** Bytes that a row takes on the wire, roughly. */
+export function sizeOf(row: RawRow): number {
+  let size = 0;
+  for (let i = FIRST_COLUMN; i < row.length; i += 1) {
+    const value = row[i];
+    if (typeof value === 'string' || value instanceof Uint8Array) size += value.length + 2;
+    else size += 5;
+  }
+  return size + 30;
+}
+
+/** Versions of one table, as they were read. */
+interface Section {
+  readonly model: Model;
+  readonly columns: readonly Column[];
+  readonly versions: RawRow[];
+  /** Dictionary index of each version. */
+  readonly indexes: number[];
+  /** Map key → dictionary index, for rows of this page and for targets. */
+  readonly byKey: Map<Key, number>;
+}
+
+interface Tombstone {
+  readonly model: Model;
+  readonly index: number;
+  readonly hlc: number;
+  readonly run: number;
+}
+
+export class PageBuilder {
+  readonly #sql: Statements;
+  readonly #registry: Registry;
+  readonly #runOf: (ordinal: number) => RunInfo;
+  readonly #sections = new Map<string, Section>();
+  readonly #extra: TableData[] = [];
+  readonly #tombstones: Tombstone[] = [];
+  readonly #uuids: Uint8Array[] = [];
+  readonly #birthHlc: number[] = [];
+  readonly #birthRun: number[] = [];
+  readonly #uuidTable: number[] = [];
+  readonly #names: string[] = [];
+  readonly #nameIndex = new Map<string, number>();
+  readonly #runs: RunInfo[] = [];
+  readonly #runIndex = new Map<string, number>();
+  readonly #ordinalIndex = new Map<number, number>();
+  /** id → UUID queries made. */
+  lookups = 0;
+  /** Versions and tombstones in the page. */
+  rows = 0;
+
+  constructor(sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo) {
+    this.#sql = sql;
+    this.#registry = registry;
+    this.#runOf = runOf;
+  }
+
+  /** Adds versions that {@link versionSelect} read. */
+  addVersions(model: Model, versions: readonly RawRow[]): void {
+    const section = this.#section(model);
+    for (const version of versions) {
+      const key = version[KEY] as Key;
+      const known = section.byKey.get(key);
+      const index =
+        known ?? this.#entry(model, version[UUID] as Uint8Array, version[BIRTH_HLC] as number, this.#run(version[BIRTH_RUN] as number));
+      section.byKey.set(key, index);
+      section.versions.push(version);
+      section.indexes.push(index);
+    }
+    this.rows += versions.length;
+  }
+
+  addTombstone(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number, hlc: number, run: number): void {
+    const index = this.#entry(model, uuid, birthHlc, this.#run(birthRun));
+    this.#tombstones.push({ model, index, hlc, run: this.#run(run) });
+    this.rows += 1;
+  }
+
+  /** Adds the one version of a batch that waits in `flotilla_pending`. Call it last: it looks what is in the dictionary. */
+  addWaiting(batch: Batch): void {
+    const known = new Map(this.#uuids.map((uuid, i) => [bytesToHex(uuid), i]));
+    const entries = batch.birthHlc.map((birthHlc, i) => {
+      const uuid = batch.uuids.subarray(i * 16, i * 16 + 16);
+      const model = this.#registry.byName.get(batch.names[batch.uuidTable[i] ?? 0] ?? '');
+      const run = this.#runByHex(bytesToHex(runBytes(batch, batch.birthRun[i] ?? 0)), batch.runDevices[batch.birthRun[i] ?? 0] ?? '');
+      return model === undefined ? -1 : (known.get(bytesToHex(uuid)) ?? this.#entry(model, uuid, birthHlc, run));
+    });
+    const at = (index: number): number => (index < 0 ? -1 : (entries[index] ?? -1));
+    for (const table of batch.tables) {
+      this.#extra.push({
+        ...table,
+        rows: table.rows.map(at),
+        run: table.run.map((run) => this.#runByHex(bytesToHex(runBytes(batch, run)), batch.runDevices[run] ?? '')),
+        columns: table.columns.map((column) => (column.kind === 'ref' ? { ...column, refs: column.refs.map(at) } : column)),
+        dependencies: table.dependencies.map((dependency) => ({ ...dependency, refs: dependency.refs.map(at) })),
+      });
+      this.rows += table.rows.length;
+    }
+  }
+
+  /**
+   * Resolves the references of all versions added so far whose targets are not in the dictionary yet: one query.
+   * Returns the targets found.
+   */
+  resolve(): Target[] {
+    const wanted = new Map<Model, Set<Key>>();
+    for (const section of this.#sections.values()) {
+      for (const [model, place] of this.#references(section)) {
+        const { byKey } = this.#section(model);
+        for (const version of section.versions) {
+          const key = version[place] as Key | null;
+          if (key === null || byKey.has(key)) continue;
+          const keys = wanted.get(model) ?? new Set<Key>();
+          keys.add(key);
+          wanted.set(model, keys);
+        }
+      }
+    }
+    if (wanted.size === 0) return [];
+    const models = [...wanted.keys()];
+    const text = models
+      .map(
+        (model, i) =>
+          `SELECT ${i}, m.key, m.uuid, m.birth_hlc, m.birth_run, m.lsn FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      )
+      .join(' UNION ALL ');
+    this.lookups += 1;
+    const found = this.#sql.rows(text, ...models.map((model) => jsonKeys(wanted.get(model) ?? [])));
+    return found.map(([which, key, uuid, birthHlc, birthRun, lsn]) => {
+      const model = models[Number(which)] as Model;
+      const target: Target = {
+        model,
+        key: key as Key,
+        uuid: uuid as Uint8Array,
+        birthHlc: Number(birthHlc),
+        birthRun: Number(birthRun),
+        lsn: Number(lsn),
+      };
+      this.#section(model).byKey.set(target.key, this.#entry(model, target.uuid, target.birthHlc, this.#run(target.birthRun)));
+      return target;
+    });
+  }
+
+  /** The page. Versions whose references point nowhere (a writer without foreign keys) are left out. */
+  build(end: PageEnd): Batch {
+    const tables = [...this.#sections.values()].filter((section) => section.versions.length > 0).map((section) => this.#table(section));
+    return {
+      tables: [...tables, ...this.#extra],
+      tombstones: this.#tombstoneTables(),
+      runs: concat(this.#runs.map((run) => hexToBytes(run.hex))),
+      runDevices: this.#runs.map((run) => run.device),
+      uuids: concat(this.#uuids),
+      birthHlc: this.#birthHlc,
+      birthRun: this.#birthRun,
+      uuidTable: this.#uuidTable,
+      names: this.#names,
+      end,
+    };
+  }
+
+  #section(model: Model): Section {
+    let section = this.#sections.get(model.table);
+    if (section === undefined) {
+      section = { model, columns: syncedColumns(model), versions: [], indexes: [], byKey: new Map() };
+      this.#sections.set(model.table, section);
+    }
+    return section;
+  }
+
+  /** Where the references of a section's versions stand: target model and place in the row. */
+  #references(section: Section): [Model, number][] {
+    const references: [Model, number][] = [];
+    section.columns.forEach((column, i) => {
+      if (column.role.kind !== 'ref') return;
+      const model = this.#registry.byName.get(column.role.table);
+      if (model !== undefined) references.push([model, FIRST_COLUMN + i]);
+    });
+    this.#dependencies(section).forEach(([model, , place]) => references.push([model, place]));
+    return references;
+  }
+
+  #dependencies(section: Section): [Model, number, number][] {
+    const dependencies: [Model, number, number][] = [];
+    let place = FIRST_COLUMN + section.columns.length;
+    for (const foreignKey of section.model.foreignKeys) {
+      const model = this.#registry.byName.get(foreignKey.table);
+      if (foreignKey.simple || model === undefined) continue;
+      dependencies.push([model, foreignKey.number, place]);
+      place += 1;
+    }
+    return dependencies;
+  }
+
+  #table(section: Section): TableData {
+    const { model, columns } = section;
+    const keep = this.#standing(section);
+    const versions = keep === null ? section.versions : section.versions.filter((_, i) => keep[i]);
+    const indexes = keep === null ? section.indexes : section.indexes.filter((_, i) => keep[i]);
+    this.rows -= section.versions.length - versions.length;
+    return {
+      table: model.table,
+      rows: indexes,
+      hlc: versions.map((version) => version[HLC] as number),
+      run: versions.map((version) => this.#run(version[RUN] as number)),
+      columns: columns.map((column, i) => this.#column(column, versions, FIRST_COLUMN + i)),
+      dependencies: this.#dependencies(section).map(([target, foreignKey, place]) => ({
+        foreignKey,
+        refs: this.#indexes(target, versions, place),
+      })),
+    };
+  }
+
+  /** Which versions have all their targets; null when all have. */
+  #standing(section: Section): boolean[] | null {
+    let keep: boolean[] | null = null;
+    for (const [model, place] of this.#references(section)) {
+      const { byKey } = this.#section(model);
+      section.versions.forEach((version, i) => {
+        const key = version[place] as Key | null;
+        if (key === null || byKey.has(key)) return;
+        keep ??= section.versions.map(() => true);
+        keep[i] = false;
+      });
+    }
+    for (const [, number, place] of this.#dependencies(section)) {
+      const names = section.model.foreignKeys.find((foreignKey) => foreignKey.number === number)?.columns ?? [];
+      const places = names.map((name) => FIRST_COLUMN + section.columns.findIndex((column) => column.name === name));
+      section.versions.forEach((version, i) => {
+        if (version[place] !== null || places.some((at) => version[at] === null)) return;
+        keep ??= section.versions.map(() => true);
+        keep[i] = false;
+      });
+    }
+    return keep;
+  }
+
+  #column(column: Column, versions: readonly RawRow[], place: number): ColumnData {
+    if (column.role.kind === 'ref') {
+      const model = this.#registry.byName.get(column.role.table) as Model;
+      return { kind: 'ref', name: column.name, refs: this.#indexes(model, versions, place) };
+    }
+    const values = versions.map((version) => version[place] as SqlValue);
+    if (!isUntyped(column)) return { kind: 'value', name: column.name, values };
+    const ints = Uint8Array.from(values, (value) => (typeof value === 'bigint' ? 1 : 0));
+    return { kind: 'value', name: column.name, values: values.map(narrow), ints };
+  }
+
+  #indexes(model: Model, versions: readonly RawRow[], place: number): number[] {
+    const { byKey } = this.#section(model);
+    return versions.map((version) => {
+      const key = version[place] as Key | null;
+      return key === null ? -1 : (byKey.get(key) ?? -1);
+    });
+  }
+
+  #tombstoneTables(): TombstoneData[] {
+    const tables = new Map<string, { rows: number[]; hlc: number[]; run: number[] }>();
+    for (const { model, index, hlc, run } of this.#tombstones) {
+      const table = tables.get(model.table) ?? { rows: [], hlc: [], run: [] };
+      table.rows.push(index);
+      table.hlc.push(hlc);
+      table.run.push(run);
+      tables.set(model.table, table);
+    }
+    return [...tables].map(([table, data]) => ({ table, ...data }));
+  }
+
+  #entry(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number): number {
+    let name = this.#nameIndex.get(model.table);
+    if (name === undefined) {
+      name = this.#names.push(model.table) - 1;
+      this.#nameIndex.set(model.table, name);
+    }
+    this.#birthHlc.push(birthHlc);
+    this.#birthRun.push(birthRun);
+    this.#uuidTable.push(name);
+    return this.#uuids.push(uuid) - 1;
+  }
+
+  #run(ordinal: number): number {
+    let index = this.#ordinalIndex.get(ordinal);
+    if (index === undefined) {
+      const run = this.#runOf(ordinal);
+      index = this.#runByHex(run.hex, run.device);
+      this.#ordinalIndex.set(ordinal, index);
+    }
+    return index;
+  }
+
+  #runByHex(hex: string, device: string): number {
+    let index = this.#runIndex.get(hex);
+    if (index === undefined) {
+      index = this.#runs.push({ hex, device }) - 1;
+      this.#runIndex.set(hex, index);
+    }
+    return index;
+  }
+}
+
+/** Id of a run in a batch's dictionary. */
+export function runBytes(batch: Batch, index: number): Uint8Array {
+  return batch.runs.subarray(index * 16, index * 16 + 16);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.length * 16);
+  parts.forEach((part, i) => out.set(part, i * 16));
+  return out;
+}

@@ -1,0 +1,187 @@
+/**
+ * The read worker's service: feed pages, digests, status. Its connections cannot write.
+ */
+import { setImmediate } from 'node:timers/promises';
+
+import type { Database } from 'better-sqlite3';
+
+import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
+import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
+import type { Counters, FeedOpened, FeedPage, JoinGrant, LibraryStatus, WaitingRow } from './api.ts';
+import { inspect } from './digest.ts';
+import { Feeds } from './feed.ts';
+import type { NotYet } from './feed.ts';
+import { readGrant } from './grant.ts';
+import { getState } from './metadata.ts';
+import type { Registry } from './model.ts';
+import { rowsTable } from './model.ts';
+import { explainSqlite, openForReading, requireDatabase } from './open.ts';
+import { readServedRegistry } from './serving.ts';
+import { Statements } from './sql.ts';
+
+/** Waiting rows that a status lists; their number is given beside. */
+const MAX_LISTED = 100;
+/** Findings that a check lists. */
+const MAX_FINDINGS = 100;
+/** Metadata that is about rows, not about coordination (docs/architecture.md). */
+const ROW_METADATA = /^flotilla_rows_\d+$/;
+
+export class Reader {
+  readonly #file: string;
+  readonly #db: Database;
+  readonly #sql: Statements;
+  readonly #registry: Registry;
+  readonly #feeds: Feeds;
+  /** Snapshots that stay open over several turns of the loop have connections of their own. */
+  readonly #inspecting = new Set<Database>();
+
+  constructor(file: string) {
+    this.#file = file;
+    requireDatabase(file);
+    let db: Database | null = null;
+    try {
+      db = openForReading(file);
+      this.#registry = readServedRegistry(db, file);
+      this.#db = db;
+      this.#sql = new Statements(db);
+      this.#feeds = new Feeds(db, this.#registry);
+    } catch (error) {
+      db?.close();
+      throw explainSqlite(error, file);
+    }
+  }
+
+  openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): FeedOpened {
+    return this.#do(() => this.#feeds.open(cursor, knowledge));
+  }
+
+  page(feed: number, limits: { readonly rows: number; readonly bytes: number }): FeedPage | NotYet {
+    return this.#do(() => this.#feeds.page(feed, limits));
+  }
+
+  closeFeed(feed: number): void {
+    this.#feeds.close(feed);
+  }
+
+  peerKnows(feed: number, knowledge: KnowledgeWire): void {
+    this.#feeds.peerKnows(feed, knowledge);
+  }
+
+  async inspect(query: Inspection): Promise<InspectionAnswer> {
+    const db = openForReading(this.#file);
+    this.#inspecting.add(db);
+    try {
+      return await inspect(db, this.#registry, query, () => setImmediate());
+    } finally {
+      this.#inspecting.delete(db);
+      db.close();
+    }
+  }
+
+  status(): LibraryStatus {
+    return this.#do(() => {
+      const tables = this.#registry.models
+        .filter((model) => !model.table.startsWith('flotilla_'))
+        .map((model) => ({
+          table: model.table,
+          ownership: model.ownership,
+          rows: this.#sql.number(`SELECT count(*) FROM ${rowsTable(model)}`),
+        }));
+      return {
+        libraryId: String(getState(this.#db, 'library')),
+        tables,
+        rows: tables.reduce((sum, table) => sum + table.rows, 0),
+        tombstones: this.#sql.number('SELECT count(*) FROM flotilla_tombstones'),
+        waiting: this.#waiting(),
+        waitingCount: this.#sql.number('SELECT count(*) FROM flotilla_pending'),
+        unstamped: this.#sql.number('SELECT count(*) FROM flotilla_marks'),
+        head: this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1'),
+        counters: this.#counters(),
+        coordinationBytes: this.#coordinationBytes(),
+        members: this.#sql
+          .rows('SELECT device, name, invited_by, added_at FROM flotilla_members ORDER BY added_at, device')
+          .map(([device, name, invitedBy, addedAt]) => ({
+            device: String(device),
+            name: String(name),
+            invitedBy: String(invitedBy),
+            addedAt: Number(addedAt),
+          })),
+        acks: Object.fromEntries(
+          this.#sql
+            .rows('SELECT peer, position, complete, at FROM flotilla_acks')
+            .map(([peer, position, complete, at]) => [
+              String(peer),
+              { position: Number(position), complete: complete === 1, at: Number(at) },
+            ]),
+        ),
+      };
+    });
+  }
+
+  check(): { foreignKeyViolations: string[]; integrity: string[] } {
+    return this.#do(() => {
+      const violations = this.#db.pragma('foreign_key_check') as { table: string; rowid: number; parent: string }[];
+      const integrity = this.#db.pragma(`integrity_check(${MAX_FINDINGS})`) as { integrity_check: string }[];
+      return {
+        foreignKeyViolations: violations
+          .slice(0, MAX_FINDINGS)
+          .map(({ table, rowid, parent }) => `${table} row ${rowid} refers to a row of ${parent} that does not exist`),
+        integrity: integrity.map((finding) => finding.integrity_check).filter((finding) => finding !== 'ok'),
+      };
+    });
+  }
+
+  joinGrant(): JoinGrant {
+    return this.#do(() =>
+      readGrant(this.#db, this.#sql, this.#registry, (ordinal) => {
+        const row = this.#sql.rows('SELECT id, device FROM flotilla_runs WHERE run = ?', ordinal)[0];
+        return { hex: bytesToHex(row?.[0] as Uint8Array), device: row?.[1] === null ? '' : String(row?.[1]) };
+      }),
+    );
+  }
+
+  close(): void {
+    for (const db of this.#inspecting) db.close();
+    this.#db.close();
+  }
+
+  #waiting(): WaitingRow[] {
+    return this.#sql
+      .rows('SELECT tbl, uuid, reason, detail FROM flotilla_pending ORDER BY lsn LIMIT ?', MAX_LISTED)
+      .map(([tbl, uuid, reason, detail]) => ({
+        table: this.#registry.models.find((model) => model.n === tbl)?.table ?? String(tbl),
+        uuid: formatUuid(uuid as Uint8Array),
+        reason: String(reason) as WaitingRow['reason'],
+        detail: String(detail),
+      }));
+  }
+
+  /** What the library keeps of the write side, and what this worker has sent since it started. */
+  #counters(): Counters {
+    const kept = new Map(this.#sql.rows('SELECT name, value FROM flotilla_counters').map(([name, value]) => [String(name), Number(value)]));
+    return {
+      batchesIn: kept.get('batchesIn') ?? 0,
+      lookupsIn: kept.get('lookupsIn') ?? 0,
+      rowsIn: kept.get('rowsIn') ?? 0,
+      ...this.#feeds.counters,
+    };
+  }
+
+  #coordinationBytes(): number {
+    const objects = this.#sql.rows("SELECT name, tbl_name FROM sqlite_schema WHERE tbl_name LIKE 'flotilla\\_%' ESCAPE '\\' AND type <> 'trigger'");
+    let bytes = 0;
+    for (const [name, table] of objects) {
+      if (ROW_METADATA.test(String(table))) continue;
+      bytes += this.#sql.number('SELECT sum(pgsize) FROM dbstat WHERE name = ?', name);
+    }
+    return bytes;
+  }
+
+  #do<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw explainSqlite(error, this.#file);
+    }
+  }
+}

@@ -1,0 +1,349 @@
+/**
+ * Reads the registry from a library file: which tables sync, their columns, keys, references and identities. The schema
+ * is taken as it is; the configuration only says what the schema cannot. Nothing is written here.
+ *
+ * Three steps: which tables (`choose.ts`), each table by itself (`readDraft`), then what needs all of them: roles of
+ * columns along the foreign keys, identities, order.
+ */
+import { createHash } from 'node:crypto';
+import type { Database } from 'better-sqlite3';
+import { FlotillaError } from '../errors.ts';
+import { badConfig, chooseTables, isInternal, MEMBERS_TABLE, select, unsupported } from './choose.ts';
+import type { TableEntry } from './choose.ts';
+import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
+import type { Config, TableConfig } from './config.ts';
+import { readKeyIndex, readUniques } from './indexes.ts';
+import type { UniqueIndex } from './indexes.ts';
+import type { Affinity, Column, ColumnRole, DeleteAction, ForeignKey, Identity, Model, Registry } from './model.ts';
+
+/** Number of the members table in every file; the user's tables begin at 1. */
+const MEMBERS_NUMBER = 0;
+
+/** A column, with the text of its default when that is a literal. */
+export type SchemaColumn = Column & { readonly defaultSql: string | null };
+
+/** What `readRegistry` really returns for each table: the model, with what capture needs to foresee evictions. */
+export type SchemaModel = Model & { readonly columns: readonly SchemaColumn[]; readonly uniques: readonly UniqueIndex[] };
+
+interface RawForeignKey {
+  readonly columns: readonly string[];
+  readonly table: string;
+  readonly targets: readonly string[];
+  readonly onDelete: DeleteAction;
+}
+
+interface RawColumn {
+  readonly name: string;
+  readonly cid: number;
+  readonly affinity: Affinity;
+  readonly notNull: boolean;
+  readonly defaultText: string | null;
+  readonly local: boolean;
+}
+
+/** A table as it stands in the file, before the others are looked at. */
+interface Draft {
+  readonly table: string;
+  readonly settings: TableConfig;
+  readonly ownership: 'shared' | 'device';
+  readonly columns: readonly RawColumn[];
+  readonly key: readonly string[];
+  readonly keyCollations: readonly string[];
+  readonly rowid: string | null;
+  readonly uniques: readonly UniqueIndex[];
+  foreignKeys: readonly RawForeignKey[];
+}
+
+type Drafts = ReadonlyMap<string, Draft>;
+
+/**
+ * Reads the registry.
+ * @param db - an open library
+ * @param config - its configuration
+ * @param numbers - table name → number, as assigned in this file before; tables that are not in it get the next ones
+ * @throws FlotillaError NO_PRIMARY_KEY, UNSUPPORTED_SCHEMA or CONFIG, naming the table
+ */
+export function readRegistry(db: Database, config: Config, numbers: ReadonlyMap<string, number>): Registry {
+  const encoding = db.pragma('encoding', { simple: true });
+  if (encoding !== 'UTF-8') {
+    throw unsupported(`The library is encoded in ${String(encoding)}; only UTF-8 can sync. Rebuild it with UTF-8.`);
+  }
+  const { chosen, left } = chooseTables(db, config);
+  const drafts = new Map(chosen.map((entry) => [entry.name, readDraft(db, entry, config)]));
+  const leftNames = new Set(left.map((entry) => entry.table));
+  for (const draft of drafts.values()) draft.foreignKeys = readForeignKeys(db, draft, drafts, leftNames);
+  for (const draft of drafts.values()) refuseRing(draft, drafts);
+
+  const order = parentsFirst(drafts);
+  let next = Math.max(MEMBERS_NUMBER, ...numbers.values()) + 1;
+  const models = order.map((draft) => {
+    const fallback = draft.table === MEMBERS_TABLE ? MEMBERS_NUMBER : undefined;
+    return toModel(draft, drafts, numbers.get(draft.table) ?? fallback ?? next++);
+  });
+  return { models, byName: new Map(models.map((model) => [model.table, model])), left, schemaHash: hashOf(models) };
+}
+
+/** Affinity of a declared type (https://sqlite.org/datatype3.html#determination_of_column_affinity). */
+export function affinityOf(type: string, strict: boolean): Affinity {
+  const upper = type.toUpperCase();
+  if (strict && upper === 'ANY') return 'BLOB';
+  if (upper.includes('INT')) return 'INTEGER';
+  if (/CHAR|CLOB|TEXT/.test(upper)) return 'TEXT';
+  if (upper === '' || upper.includes('BLOB')) return 'BLOB';
+  return /REAL|FLOA|DOUB/.test(upper) ? 'REAL' : 'NUMERIC';
+}
+
+// ---- one table
+
+function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
+  const table = entry.name;
+  const settings = tableConfig(config, table);
+  const leaveOut = `or set "sync": false for it in ${CONFIG_FILE}`;
+  if (entry.wr === 1) throw unsupported(`The table "${table}" is WITHOUT ROWID, which cannot sync yet. Rebuild it without, ${leaveOut}.`);
+
+  const raw = select<{ cid: number; name: string; type: string; notnull: number; dflt: string | null; pk: number; hidden: number }>(
+    db,
+    `SELECT cid, name, type, "notnull", dflt_value AS dflt, pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid`,
+    table,
+  );
+  const keyColumn = raw.find((column) => column.pk === 1);
+  if (keyColumn === undefined) {
+    const problem = `The table "${table}" has no primary key, so its rows cannot be told apart`;
+    throw new FlotillaError('NO_PRIMARY_KEY', `${problem}. Give it a primary key, ${leaveOut}.`);
+  }
+  // Whether INTEGER PRIMARY KEY is the rowid depends on how it was written ("DESC" on the column makes it none), but
+  // only a key that is not the rowid has an index.
+  const keyIndex = readKeyIndex(db, table);
+  const key = keyIndex === null ? [keyColumn.name] : keyIndex.columns.filter((column) => column !== null);
+
+  // Generated columns (hidden 2 and 3) are computed on every device, so they are no columns for us.
+  const plain = raw.filter((column) => column.hidden === 0);
+  const columnNames = plain.map((column) => column.name);
+  const locals = new Set(resolve(settings.localColumns ?? [], columnNames, `localColumns of the table "${table}"`));
+  const columns = plain.map((column) => ({
+    name: column.name,
+    cid: column.cid,
+    affinity: affinityOf(column.type, entry.strict === 1),
+    notNull: column.notnull === 1,
+    defaultText: column.dflt,
+    local: locals.has(column.name),
+  }));
+  for (const column of columns.filter((candidate) => candidate.local)) {
+    const where = `"${column.name}" of "${table}" cannot be a local column`;
+    if (key.includes(column.name)) throw badConfig(`${where}: it is part of the primary key. Take it out of localColumns.`);
+    if (column.notNull && column.defaultText === null) {
+      throw badConfig(`${where}: rows from other devices come without it. Let it be NULL or give it a default.`);
+    }
+  }
+  return {
+    table,
+    settings: { ...settings, identity: settings.identity && resolve(settings.identity, columnNames, `identity of the table "${table}"`) },
+    ownership: table === MEMBERS_TABLE ? 'shared' : (settings.ownership ?? config.ownership ?? 'shared'),
+    columns,
+    key,
+    keyCollations: keyIndex?.collations ?? ['BINARY'],
+    rowid: keyIndex === null ? keyColumn.name : null,
+    uniques: readUniques(db, table),
+    foreignKeys: [],
+  };
+}
+
+/** Names from the configuration in the schema's own spelling. */
+function resolve(names: readonly string[], columns: readonly string[], where: string): string[] {
+  return names.map((name) => {
+    const found = columns.find((column) => foldName(column) === foldName(name));
+    if (found === undefined) throw badConfig(`${where} names "${name}", which is no column that can sync. Correct the name.`);
+    return found;
+  });
+}
+
+function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: ReadonlySet<string>): RawForeignKey[] {
+  const rows = select<{ id: number; table: string; from: string; to: string | null; on_delete: DeleteAction }>(
+    db,
+    `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq`,
+    draft.table,
+  );
+  return [...new Set(rows.map((row) => row.id))].flatMap((id): RawForeignKey[] => {
+    const group = rows.filter((row) => row.id === id);
+    const named = group[0]?.table ?? '';
+    const columns = group.map((row) => row.from);
+    const known = columns.map((name) => draft.columns.find((column) => column.name === name));
+    // With one column local the reference is this device's own business.
+    if (known.some((column) => column?.local === true)) return [];
+    const reference = `(${columns.join(', ')}) of the table "${draft.table}"`;
+    if (known.includes(undefined)) throw unsupported(`${reference} is a foreign key on a generated column, which cannot sync yet.`);
+    const parent = [...drafts.values()].find((candidate) => foldName(candidate.table) === foldName(named));
+    if (parent === undefined) {
+      const why = [...left].some((name) => foldName(name) === foldName(named)) ? 'does not sync' : 'does not exist';
+      throw unsupported(
+        `${reference} refers to the table "${named}", which ${why}. Let "${named}" sync, leave "${draft.table}" out too, ` +
+          `or name the column under "localColumns" in ${CONFIG_FILE}.`,
+      );
+    }
+    const targets = group.every((row) => row.to === null) ? parent.key : group.map((row) => row.to ?? '');
+    const resolved = targets.map((target) => parent.columns.find((column) => foldName(column.name) === foldName(target)));
+    const names = resolved.flatMap((column) => (column === undefined || column.local ? [] : [column.name]));
+    if (names.length !== columns.length || !isUnique(parent, names)) {
+      throw unsupported(
+        `${reference} refers to (${targets.join(', ')}) of "${parent.table}", which is no primary key and not UNIQUE over ` +
+          'columns that sync. Correct the foreign key.',
+      );
+    }
+    // An id that refers to itself always holds.
+    if (parent === draft && columns.every((column, position) => column === names[position])) return [];
+    return [{ columns, table: parent.table, targets: names, onDelete: group[0]?.on_delete ?? 'NO ACTION' }];
+  });
+}
+
+function isUnique(parent: Draft, columns: readonly string[]): boolean {
+  const same = (other: ReadonlyArray<string | null>): boolean =>
+    other.length === columns.length && other.every((column) => column !== null && columns.includes(column));
+  return same(parent.key) || parent.uniques.some((unique) => !unique.partial && same(unique.columns));
+}
+
+// ---- all tables together
+
+/**
+ * What a column holds, found along the foreign keys: an integer id of a row somewhere, however many keys of keys lie
+ * between, or a value. `trail` keeps rings of references from being walked for ever.
+ */
+function roleOf(draft: Draft, column: string, drafts: Drafts, trail: ReadonlySet<string> = new Set()): ColumnRole {
+  if (draft.columns.find((candidate) => candidate.name === column)?.local === true) return { kind: 'local' };
+  const own: ColumnRole = column === draft.rowid ? { kind: 'rowid' } : { kind: 'value' };
+  const place = JSON.stringify([draft.table, column]);
+  if (trail.has(place)) return own;
+  const through = new Set([...trail, place]);
+  // A column under several foreign keys takes the first that names an id at once, so that this key needs no join.
+  const keys = draft.foreignKeys.filter((key) => key.columns.includes(column));
+  const direct = (key: RawForeignKey): boolean => key.targets.length === 1 && key.targets[0] === drafts.get(key.table)?.rowid;
+  for (const key of [...keys.filter(direct), ...keys.filter((candidate) => !direct(candidate))]) {
+    const parent = drafts.get(key.table);
+    const target = key.targets[key.columns.indexOf(column)];
+    if (parent === undefined || target === undefined || (parent === draft && target === column)) continue;
+    const role: ColumnRole =
+      target === parent.rowid ? { kind: 'ref', table: parent.table } : roleOf(parent, target, drafts, through);
+    // The table's own id may come back to it through a child's reference: then it is still assigned here.
+    if (role.kind === 'ref' && !(column === draft.rowid && role.table === draft.table)) return role;
+  }
+  return own;
+}
+
+/** Refuses tables whose ids are each other's ids in a ring: none of them could be born first. */
+function refuseRing(draft: Draft, drafts: Drafts): void {
+  const path = [draft.table];
+  for (let at: Draft | undefined = draft; at !== undefined && at.rowid !== null; ) {
+    const role: ColumnRole = roleOf(at, at.rowid, drafts);
+    if (role.kind !== 'ref') return;
+    if (role.table === draft.table) {
+      throw unsupported(`The ids of ${path.map((name) => `"${name}"`).join(', ')} refer to each other in a ring, which cannot sync.`);
+    }
+    if (path.includes(role.table)) return;
+    path.push(role.table);
+    at = drafts.get(role.table);
+  }
+}
+
+function identityOf(draft: Draft, columns: readonly Column[]): Identity {
+  const declared = draft.settings.identity;
+  if (declared === undefined) {
+    if (draft.rowid === null) return { kind: 'derived', columns: draft.key };
+    const rowid = columns.find((column) => column.name === draft.rowid);
+    return rowid?.role.kind === 'ref' ? { kind: 'derived', columns: [draft.rowid] } : { kind: 'random' };
+  }
+  const where = `The identity of the table "${draft.table}" cannot be (${declared.join(', ')})`;
+  const roles = declared.map((name) => columns.find((column) => column.name === name)?.role.kind);
+  if (roles.includes('rowid')) throw badConfig(`${where}: every device assigns its own integer ids. Name other columns.`);
+  if (roles.includes('local')) throw badConfig(`${where}: a local column is not known on other devices. Name other columns.`);
+  const covered = (names: ReadonlyArray<string | null>): boolean =>
+    names.every((name) => name !== null && declared.includes(name));
+  if (!covered(draft.key) && !draft.uniques.some((unique) => !unique.partial && covered(unique.columns))) {
+    throw badConfig(`${where}: two rows may have the same values there. Create a UNIQUE index on these columns.`);
+  }
+  return { kind: 'derived', columns: declared };
+}
+
+function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
+  const columns = draft.columns.map((column): SchemaColumn => ({
+    name: column.name,
+    number: column.cid,
+    affinity: column.affinity,
+    notNull: column.notNull,
+    hasDefault: column.defaultText !== null,
+    defaultSql: literal(column.defaultText),
+    role: roleOf(draft, column.name, drafts),
+  }));
+  const roles = new Map(columns.map((column) => [column.name, column.role]));
+  const foreignKeys = draft.foreignKeys.map((key, number): ForeignKey => {
+    const role = key.columns.length === 1 ? roles.get(key.columns[0] ?? '') : undefined;
+    const direct = key.targets.length === 1 && key.targets[0] === drafts.get(key.table)?.rowid;
+    return { number, ...key, simple: direct && role?.kind === 'ref' && role.table === key.table };
+  });
+  return {
+    n,
+    table: draft.table,
+    ownership: draft.ownership,
+    identity: identityOf(draft, columns),
+    columns,
+    key: draft.key,
+    keyCollations: draft.keyCollations,
+    rowid: draft.rowid,
+    rowidIsRef: draft.rowid !== null && roles.get(draft.rowid)?.kind === 'ref',
+    foreignKeys,
+    uniques: draft.uniques,
+  };
+}
+
+/** The default as an SQL literal that means the same in a trigger; null when it is an expression or NULL. */
+function literal(text: string | null): string | null {
+  if (text === null || /^null$/i.test(text)) return null;
+  if (/^(?:'(?:[^']|'')*'|x'[0-9a-f]*'|[-+]?\s*[\d.][\w.+-]*|true|false)$/i.test(text)) return text;
+  // In a DEFAULT clause a bare or double-quoted word is a string; elsewhere it would name a column.
+  const word = /^"((?:[^"]|"")*)"$/.exec(text)?.[1]?.replaceAll('""', '"') ?? /^[\p{L}_][\p{L}\p{N}_$]*$/u.exec(text)?.[0];
+  return word === undefined || /^current_/i.test(word) ? null : `'${word.replaceAll("'", "''")}'`;
+}
+
+/** The members table, then parents before children; where references go in a circle, the first name goes first. */
+function parentsFirst(drafts: Drafts): Draft[] {
+  const waiting = [...drafts.values()].toSorted((a, b) => compare(a.table, b.table));
+  const done = new Set<string>();
+  const order: Draft[] = [];
+  const ready = (draft: Draft): boolean =>
+    draft.foreignKeys.every((key) => key.table === draft.table || done.has(key.table));
+  while (waiting.length > 0) {
+    const members = waiting.findIndex((draft) => draft.table === MEMBERS_TABLE);
+    const position = Math.max(0, members === -1 ? waiting.findIndex(ready) : members);
+    for (const draft of waiting.splice(position, 1)) {
+      order.push(draft);
+      done.add(draft.table);
+    }
+  }
+  return order;
+}
+
+/** Orders by code units, which is the same on every machine. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}
+
+/**
+ * What two libraries must have in common to sync. Column order, numbers, local columns and indexes may differ. The order
+ * of the foreign keys may not: batches name them by number.
+ */
+function hashOf(models: readonly Model[]): string {
+  const canonical = models
+    .filter((model) => !isInternal(model.table))
+    .toSorted((a, b) => compare(a.table, b.table))
+    .map((model) => [
+      model.table,
+      model.ownership,
+      model.identity.kind === 'derived' ? model.identity.columns : null,
+      model.key,
+      model.keyCollations,
+      model.columns
+        .filter((column) => column.role.kind !== 'local')
+        .toSorted((a, b) => compare(a.name, b.name))
+        .map(({ name, affinity, notNull, role }) => [name, affinity, notNull, role.kind, role.kind === 'ref' ? role.table : null]),
+      model.foreignKeys.map((key) => [key.columns, key.table, key.targets, key.onDelete]),
+    ]);
+  return createHash('sha256').update(JSON.stringify(canonical)).digest('hex');
+}

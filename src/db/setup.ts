@@ -1,0 +1,210 @@
+/**
+ * Making a library of a file: `init` on a file that is there, and what a newcomer builds from an invitation's grant. Each
+ * is one transaction: it is done, or nothing has changed.
+ */
+import { existsSync, renameSync, rmSync } from 'node:fs';
+
+import type { Database } from 'better-sqlite3';
+
+import { FlotillaError } from '../errors.ts';
+import type { InitReport, JoinGrant, MemberRow } from './api.ts';
+import { installCapture } from './capture.ts';
+import { loadConfig, parseConfig } from './config.ts';
+import type { LoadedConfig } from './config.ts';
+import { checkGrant, runDdl } from './grant.ts';
+import { Library } from './library.ts';
+import type { Surroundings } from './library.ts';
+import { createMap, createMetadata, getState, hasMetadata, setState, tableNumbers } from './metadata.ts';
+import { mergeBatch } from './merge.ts';
+import type { Registry } from './model.ts';
+import { quoteName } from './model.ts';
+import { explainSqlite, openForWriting, requireDatabase, useWal } from './open.ts';
+import { tableReports } from './report.ts';
+import { readRegistry } from './schema.ts';
+import { stampExisting } from './stamp.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import { decodeBatch } from '../protocol/batch.ts';
+
+/** What `init` works with. */
+export interface SetupOptions {
+  readonly file: string;
+  /** Name of this device, for its member row. */
+  readonly name: string;
+  readonly around: Surroundings;
+}
+
+/**
+ * Initialises a library in place: metadata, triggers, identities for the rows that are there.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE, NO_PRIMARY_KEY, UNSUPPORTED_SCHEMA, CONFIG, ALREADY_INITIALISED
+ */
+export function initLibraryFile(options: SetupOptions, configPath: string | null, configJson: string | null): InitReport {
+  const { file, around } = options;
+  requireDatabase(file);
+  return withFile(file, (db) => {
+    const config = configJson === null ? loadConfig(file, configPath ?? undefined) : parseConfig(configJson, file);
+    if (hasMetadata(db)) return reportExisting(db, file, config);
+    // Whatever cannot sync is refused before anything is written.
+    readRegistry(db, config.config, new Map());
+    useWal(db, file);
+    const libraryId = bytesToHex(around.randomBytes(16));
+    return inTransaction(db, () => {
+      const library = createLibrary(db, around, libraryId, config);
+      const { registry } = library;
+      addMemberRow(library, { device: around.device, name: options.name, invitedBy: '', addedAt: around.now() });
+      const stampedRows = stampEverything(library);
+      return { libraryId, tables: tableReports(registry, countRows(db, registry)), stampedRows, created: true };
+    });
+  });
+}
+
+/** A second `init`: fine when nothing is to change, else refused, since a running fleet has agreed on the first. */
+function reportExisting(db: Database, file: string, config: LoadedConfig): InitReport {
+  const stored = String(getState(db, 'config'));
+  const registry = readRegistry(db, parseConfig(stored, file).config, tableNumbers(db));
+  if (stored !== config.text || registry.schemaHash !== getState(db, 'schema')) {
+    throw new FlotillaError(
+      'ALREADY_INITIALISED',
+      `${file} was initialised with another configuration or schema, which its other devices have too. Put the old ones back; this release cannot change them afterwards.`,
+    );
+  }
+  return {
+    libraryId: String(getState(db, 'library')),
+    tables: tableReports(registry, countRows(db, registry)),
+    stampedRows: 0,
+    created: false,
+  };
+}
+
+/**
+ * Makes a newcomer's library from a grant: a new file, or the file that is there. `existing` says what the rows in it are:
+ * `union` all new, `same` equal to rows that will come, `empty` none.
+ * @throws FlotillaError SCHEMA_MISMATCH, LIBRARY_NOT_EMPTY, ALREADY_INITIALISED, PROTOCOL
+ */
+export function createFromGrant(
+  options: SetupOptions,
+  { grant, existing }: { readonly grant: JoinGrant; readonly existing: 'empty' | 'union' | 'same' },
+): InitReport {
+  const { file } = options;
+  checkGrant(grant);
+  if (existsSync(file)) {
+    requireDatabase(file);
+    return withFile(file, (db) => joinExisting(db, options, grant, existing));
+  }
+  // Built aside: a library is there whole, or not at all.
+  const draft = `${file}.joining`;
+  removeFile(draft);
+  try {
+    const report = withFile(draft, (db) => {
+      useWal(db, draft);
+      return inTransaction(db, () => {
+        runDdl(db, grant.ddl);
+        return adoptGrant(db, options, grant, 'empty');
+      });
+    });
+    renameSync(draft, file);
+    return report;
+  } finally {
+    removeFile(draft);
+  }
+}
+
+function joinExisting(db: Database, options: SetupOptions, grant: JoinGrant, existing: 'empty' | 'union' | 'same'): InitReport {
+  const { file } = options;
+  if (hasMetadata(db)) {
+    if (getState(db, 'library') !== grant.libraryId) {
+      throw new FlotillaError('ALREADY_INITIALISED', `${file} belongs to another library already: join with another file.`);
+    }
+    return reportExisting(db, file, parseConfig(grant.config, file));
+  }
+  useWal(db, file);
+  return inTransaction(db, () => adoptGrant(db, options, grant, existing));
+}
+
+function adoptGrant(db: Database, options: SetupOptions, grant: JoinGrant, existing: 'empty' | 'union' | 'same'): InitReport {
+  const config = parseConfig(grant.config, 'the invitation');
+  const library = createLibrary(db, options.around, grant.libraryId, config);
+  const { registry } = library;
+  if (registry.schemaHash !== grant.schema) {
+    throw new FlotillaError(
+      'SCHEMA_MISMATCH',
+      `The tables of ${options.file} are not those of the library to join: join with a new file, or bring both to the same schema first.`,
+    );
+  }
+  const rows = [...countRows(db, registry).values()].reduce((sum, count) => sum + count, 0);
+  if (rows > 0 && existing === 'empty') {
+    throw new FlotillaError(
+      'LIBRARY_NOT_EMPTY',
+      `${options.file} has ${rows} rows already. Say what they are: --union if they are all new, --same if it is a copy of the library.`,
+    );
+  }
+  library.transact(() => {
+    db.pragma('defer_foreign_keys = ON');
+    library.withoutCapture(() => mergeBatch(library, decodeBatch(grant.membership), { holdDeletes: false, retake: false, adopter: null }));
+  });
+  if (existing === 'same' && rows > 0) setState(db, 'adopting', 1);
+  const stampedRows = existing === 'union' ? stampEverything(library) : 0;
+  return { libraryId: grant.libraryId, tables: tableReports(registry, countRows(db, registry)), stampedRows, created: true };
+}
+
+/** Writes metadata, map tables and triggers of a new library, and opens it. The caller's transaction decides whether it stays. */
+export function createLibrary(db: Database, around: Surroundings, libraryId: string, config: LoadedConfig): Library {
+  createMetadata(db, libraryId, config.text, around.device);
+  const registry = readRegistry(db, config.config, new Map());
+  setState(db, 'schema', registry.schemaHash);
+  for (const model of registry.models) createMap(db, model);
+  installCapture(db, registry);
+  return new Library(db, registry, around);
+}
+
+/** Writes a member row as any writer would, so that it is stamped and travels like every other row. */
+export function addMemberRow(library: Library, member: MemberRow): void {
+  library.sql.run(
+    'INSERT INTO flotilla_members (device, name, invited_by, added_at) VALUES (?, ?, ?, ?) ON CONFLICT (device) DO NOTHING',
+    member.device,
+    member.name,
+    member.invitedBy,
+    member.addedAt,
+  );
+}
+
+function stampEverything(library: Library): number {
+  return library.transact(() => {
+    // The rows are there now: what their insertion marked says nothing more than that.
+    library.sql.run('DELETE FROM flotilla_marks');
+    let rows = 0;
+    for (const model of library.registry.models) {
+      const stamped = stampExisting(library, model, library.around.now());
+      if (!model.table.startsWith('flotilla_')) rows += stamped;
+    }
+    return rows;
+  });
+}
+
+function countRows(db: Database, registry: Registry): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { table } of registry.models) {
+    if (table.startsWith('flotilla_')) continue;
+    counts.set(table, db.prepare(`SELECT count(*) FROM ${quoteName(table)}`).pluck().get() as number);
+  }
+  return counts;
+}
+
+function inTransaction<T>(db: Database, work: () => T): T {
+  return db.transaction(work).immediate();
+}
+
+function withFile<T>(file: string, work: (db: Database) => T): T {
+  let db: Database | null = null;
+  try {
+    db = openForWriting(file, 'full');
+    return work(db);
+  } catch (error) {
+    throw explainSqlite(error, file);
+  } finally {
+    db?.close();
+  }
+}
+
+function removeFile(file: string): void {
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(`${file}${suffix}`, { force: true });
+}

@@ -1,0 +1,414 @@
+/**
+ * Stamping: turns the marks that the triggers left into identities, stamps and lsns. It must be done before anything is
+ * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
+ * new row, even under the same id; a changed key only moves the mapping.
+ */
+import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import type { MarkKey } from './identity.ts';
+import { deriveUuids, keyCondition, mapKeyCondition } from './identity.ts';
+import type { Library } from './library.ts';
+import { getState } from './metadata.ts';
+import type { Model } from './model.ts';
+import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { forgetPending, hasPending } from './pending.ts';
+import type { Key, RawRow } from './sql.ts';
+import { insertMany, jsonKeys } from './sql.ts';
+
+/** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
+export const STAMP_SLICE = 5000;
+
+/** A row as the marks saw it. */
+interface Slot {
+  readonly model: Model;
+  /** Where it is now. */
+  key: MarkKey;
+  /** Where its mapping stands in the file; null for a row that is born in these marks. */
+  readonly mapped: { readonly key: Key; readonly uuid: Uint8Array; readonly birthHlc: number; readonly birthRun: number } | null;
+  /** Number and time of the last mark that concerned it. */
+  order: number;
+  at: number;
+  alive: boolean;
+  changed: boolean;
+  /** Some column of its identity may have changed. */
+  renamed: boolean;
+  /** A mark says that a REPLACE may have evicted it. */
+  suspect: boolean;
+}
+
+/** Stamps at most `limit` marks in the running transaction; returns how many it took. */
+export function stampMarks(library: Library, limit: number): number {
+  const marks = library.sql.rows('SELECT n, tbl, op, old, new, at, mask FROM flotilla_marks ORDER BY n LIMIT ?', limit);
+  const last = marks.at(-1);
+  if (last === undefined) return 0;
+  new Replay(library).run(marks);
+  library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
+  return marks.length;
+}
+
+/** Stamps all marks in the running transaction. */
+export function stampAll(library: Library): number {
+  let taken = 0;
+  for (let slice = stampMarks(library, STAMP_SLICE); slice > 0; slice = stampMarks(library, STAMP_SLICE)) taken += slice;
+  return taken;
+}
+
+/** Gives identities to the rows of a table that have none: data from before sync. Returns how many. */
+export function stampExisting(library: Library, model: Model, at: number): number {
+  let stamped = 0;
+  for (;;) {
+    const keys = unmappedKeys(library, model, STAMP_SLICE);
+    if (keys.length === 0) return stamped;
+    bear(
+      library,
+      model,
+      keys.map((key) => ({ key, at })),
+    );
+    stamped += keys.length;
+  }
+}
+
+function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] {
+  if (model.rowid !== null) {
+    const rowid = quoteName(model.rowid);
+    // The rows that have a mapping lie before this position when the table is walked in order, so each slice starts where the last ended.
+    return library.sql
+      .rows(
+        `SELECT t.${rowid} FROM ${quoteName(model.table)} t
+         WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE m.key = t.${rowid}) ORDER BY t.${rowid} LIMIT ?`,
+        limit,
+      )
+      .map(([key]) => key as Key);
+  }
+  return library.sql
+    .rows(
+      `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t
+       WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
+      limit,
+    )
+    .map(([key]) => String(key));
+}
+
+class Replay {
+  readonly #library: Library;
+  readonly #slots: Slot[] = [];
+  /** Living rows: table number → key now → slot. */
+  readonly #live = new Map<number, Map<MarkKey, Slot>>();
+  /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
+  readonly #reused: { model: Model; key: MarkKey }[] = [];
+
+  /** Some writer without foreign keys left references that point nowhere; a new row may be what they point to. */
+  readonly #healsDangling: boolean;
+
+  constructor(library: Library) {
+    this.#library = library;
+    this.#healsDangling = getState(library.db, 'dangling') === 1;
+  }
+
+  run(marks: readonly RawRow[]): void {
+    this.#loadMapped(marks);
+    for (const mark of marks) this.#replay(mark);
+    for (const slot of this.#slots) {
+      if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
+    }
+    this.#rename();
+    this.#write();
+    for (const { model, key } of this.#reused) touchReferrers(this.#library, model, key);
+  }
+
+  #loadMapped(marks: readonly RawRow[]): void {
+    const keys = new Map<number, Set<MarkKey>>();
+    for (const [, table, , before, after] of marks) {
+      const set = keys.get(Number(table)) ?? new Set<MarkKey>();
+      if (before !== null) set.add(before as MarkKey);
+      if (after !== null) set.add(after as MarkKey);
+      keys.set(Number(table), set);
+    }
+    for (const [table, set] of keys) {
+      const model = this.#library.modelByNumber(table);
+      const live = new Map<MarkKey, Slot>();
+      this.#live.set(table, live);
+      for (const [key, row] of loadMap(this.#library, model, set)) {
+        const mapped = { key: row[0] as Key, uuid: row[1] as Uint8Array, birthHlc: Number(row[2]), birthRun: Number(row[3]) };
+        const slot = newSlot(model, key, mapped);
+        this.#slots.push(slot);
+        live.set(key, slot);
+      }
+    }
+  }
+
+  #replay([n, table, op, before, after, at, mask]: RawRow): void {
+    const live = this.#live.get(Number(table));
+    if (live === undefined) return;
+    const model = this.#library.modelByNumber(Number(table));
+    const order = Number(n);
+    const time = Number(at);
+    switch (op) {
+      case OP_INSERT: {
+        // A second insert under a living key is a REPLACE of that row: the same row, with new columns.
+        this.#touch(live, model, after as MarkKey, order, time).renamed = true;
+        break;
+      }
+      case OP_UPDATE: {
+        const slot = this.#touch(live, model, before as MarkKey, order, time);
+        if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
+        if (after !== before) this.#move(live, slot, after as MarkKey);
+        break;
+      }
+      case OP_DELETE: {
+        const slot = live.get(before as MarkKey);
+        if (slot === undefined) break;
+        this.#kill(live, slot, order, time);
+        break;
+      }
+      case OP_EVICT: {
+        const slot = live.get(before as MarkKey);
+        if (slot === undefined) break;
+        slot.suspect = true;
+        slot.order = order;
+        slot.at = time;
+        break;
+      }
+      default:
+        throw new RangeError(`a mark has the unknown operation ${String(op)}`);
+    }
+  }
+
+  #touch(live: Map<MarkKey, Slot>, model: Model, key: MarkKey, order: number, at: number): Slot {
+    let slot = live.get(key);
+    if (slot === undefined) {
+      slot = newSlot(model, key, null);
+      this.#slots.push(slot);
+      live.set(key, slot);
+    }
+    slot.order = order;
+    slot.at = at;
+    slot.changed = true;
+    return slot;
+  }
+
+  #move(live: Map<MarkKey, Slot>, slot: Slot, to: MarkKey): void {
+    live.delete(slot.key);
+    const evicted = live.get(to);
+    if (evicted !== undefined && evicted !== slot) this.#kill(live, evicted, slot.order, slot.at);
+    slot.key = to;
+    live.set(to, slot);
+  }
+
+  #kill(live: Map<MarkKey, Slot>, slot: Slot, order: number, at: number): void {
+    slot.alive = false;
+    slot.order = order;
+    slot.at = at;
+    live.delete(slot.key);
+  }
+
+  /** Rows whose derived identity has changed: the old row dies and another one is born in its place. */
+  #rename(): void {
+    for (const model of this.#library.registry.models) {
+      if (model.identity.kind !== 'derived') continue;
+      const candidates = this.#slots.filter((slot) => slot.model === model && slot.alive && slot.mapped !== null && slot.renamed);
+      if (candidates.length === 0) continue;
+      const derived = deriveUuids(
+        this.#library,
+        model,
+        candidates.map((slot) => slot.key),
+      );
+      for (const slot of candidates) {
+        const uuid = derived.get(slot.key);
+        if (uuid === undefined || slot.mapped === null || Buffer.compare(uuid, slot.mapped.uuid) === 0) continue;
+        slot.alive = false;
+        const successor = newSlot(model, slot.key, null);
+        successor.order = slot.order;
+        successor.at = slot.at;
+        this.#slots.push(successor);
+      }
+    }
+  }
+
+  #write(): void {
+    const { sql } = this.#library;
+    const slots = this.#slots.sort((a, b) => a.order - b.order);
+    const moved = slots.filter((slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null);
+    const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
+    for (const slot of dead) this.#bury(slot);
+    // All moved rows leave their places before one takes a new one: two rows may have swapped ids.
+    const saved = moved.map((slot) => sql.rows(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`, slot.mapped?.key)[0]);
+    moved.forEach((slot, index) => {
+      sql.run(
+        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        slot.key,
+        ...(saved[index] ?? []),
+      );
+    });
+    this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
+    for (const slot of slots) {
+      if (slot.alive && slot.changed && slot.mapped !== null) this.#restamp(slot);
+    }
+  }
+
+  #bury(slot: Slot): void {
+    if (slot.mapped === null) return;
+    const { sql } = this.#library;
+    sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
+    writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
+  }
+
+  #bearAll(born: readonly Slot[]): void {
+    for (const model of this.#library.registry.models) {
+      const own = born.filter((slot) => slot.model === model);
+      if (own.length === 0) continue;
+      bear(this.#library, model, own);
+      if (this.#healsDangling && model.rowid !== null) for (const slot of own) this.#reused.push({ model, key: slot.key });
+      const dead = new Set(this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key));
+      if (model.rowid !== null) for (const slot of own) if (dead.has(slot.key as Key)) this.#reused.push({ model, key: slot.key });
+    }
+  }
+
+  #restamp(slot: Slot): void {
+    const library = this.#library;
+    const hlc = library.stampAt(slot.at);
+    const natural = slot.model.rowid === null;
+    const parts = natural ? decodeKey(String(slot.key)) : [];
+    const keys = natural ? slot.model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
+    library.sql.run(
+      `UPDATE ${rowsTable(slot.model)} SET hlc = ?, run = ?, lsn = ?${keys} WHERE key = ?`,
+      hlc,
+      library.run,
+      library.nextLsn(),
+      ...parts,
+      natural ? slot.mapped?.key : slot.key,
+    );
+    if (slot.mapped !== null && hasPending(library)) forgetPending(library, slot.mapped.uuid);
+  }
+}
+
+function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
+  return { model, key, mapped, order: 0, at: 0, alive: true, changed: false, renamed: false, suspect: false };
+}
+
+function identityMayChange(model: Model, mask: bigint): boolean {
+  const { identity } = model;
+  if (identity.kind !== 'derived') return false;
+  return identity.columns.some((name) => {
+    const number = model.columns.find((column) => column.name === name)?.number ?? 0;
+    return (mask & (1n << BigInt(Math.min(number, LAST_MASK_BIT)))) !== 0n;
+  });
+}
+
+/** Mappings of the given keys: key as marks name it → (map key, uuid, birth). */
+function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {
+  const found = new Map<MarkKey, RawRow>();
+  if (model.rowid !== null) {
+    const rows = library.sql.rows(
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      jsonKeys(keys as ReadonlySet<Key>),
+    );
+    for (const row of rows) found.set(row[0] as Key, row);
+    return found;
+  }
+  const text = `SELECT key, uuid, birth_hlc, birth_run FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  for (const key of keys) {
+    const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
+    if (row !== undefined) found.set(key, row);
+  }
+  return found;
+}
+
+function exists(library: Library, model: Model, key: MarkKey): boolean {
+  const condition = model.rowid === null ? keyCondition(model, 't') : `t.${quoteName(model.rowid)} = ?`;
+  const params = model.rowid === null ? decodeKey(String(key)) : [key];
+  return library.sql.value(`SELECT 1 FROM ${quoteName(model.table)} t WHERE ${condition}`, ...params) !== undefined;
+}
+
+/** Writes the map rows of new rows: UUID, birth stamp, lsn. */
+function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>): void {
+  const derived = deriveUuids(
+    library,
+    model,
+    rows.map((row) => row.key),
+  );
+  const taken = takenUuids(library, model, derived.values());
+  const natural = model.rowid === null;
+  const keyColumns = natural ? model.key.map((_, index) => `, k${index + 1}`).join('') : '';
+  const width = 7 + (natural ? model.key.length : 0);
+  const now = library.around.now();
+  const pending = hasPending(library);
+  insertMany(
+    library.sql,
+    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
+    width,
+    rows.length,
+    (index, into) => {
+      const row = rows[index];
+      if (row === undefined) return;
+      const name = derived.get(row.key);
+      let uuid: Uint8Array;
+      // Two rows of one derived name can only be there when no unique index guards it: the second is a row of its own.
+      if (name !== undefined && !taken.has(hexOf(name))) {
+        uuid = name;
+        taken.add(hexOf(name));
+        if (pending) forgetPending(library, uuid);
+      } else uuid = library.around.newUuid();
+      const hlc = library.stampAt(Math.min(row.at, now));
+      const { run } = library;
+      into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());
+      if (natural) into.push(...decodeKey(String(row.key)));
+    },
+  );
+}
+
+function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array>): Set<string> {
+  const taken = new Set<string>();
+  for (const uuid of uuids) {
+    if (library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined) taken.add(hexOf(uuid));
+  }
+  return taken;
+}
+
+function hexOf(uuid: Uint8Array): string {
+  return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
+}
+
+/** Stamps a death of our own. */
+export function writeTombstone(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  birthHlc: number,
+  birthRun: number,
+  at: number,
+): void {
+  const hlc = library.stampAt(at);
+  library.sql.run(
+    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    Buffer.from(uuid),
+    model.n,
+    birthHlc,
+    birthRun,
+    hlc,
+    library.run,
+    library.nextLsn(),
+  );
+  if (hasPending(library)) forgetPending(library, uuid);
+}
+
+/**
+ * The rows that refer to `key` refer to another row from now on, though no column of theirs has changed: they are marked, and
+ * the next slice stamps them (and renames those whose identity holds the reference).
+ */
+function touchReferrers(library: Library, model: Model, key: MarkKey): void {
+  for (const child of library.registry.models) {
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.table !== model.table || !foreignKey.simple) continue;
+      const name = foreignKey.columns[0] ?? '';
+      const number = child.columns.find((column) => column.name === name)?.number ?? 0;
+      library.sql.run(
+        `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+         SELECT ${child.n}, ${OP_UPDATE}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
+         FROM ${quoteName(child.table)} t WHERE t.${quoteName(name)} = ?`,
+        library.around.now(),
+        2 ** Math.min(number, LAST_MASK_BIT),
+        key,
+      );
+    }
+  }
+}

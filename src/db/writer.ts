@@ -1,0 +1,219 @@
+/**
+ * The write worker's service: everything that changes the library, one call at a time.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+
+import type { Database } from 'better-sqlite3';
+
+import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
+import type { Cursor } from '../protocol/types.ts';
+import type { Applied, LibraryInfo, MemberRow, SessionStart } from './api.ts';
+import { Applier } from './apply.ts';
+import { installCapture } from './capture.ts';
+import { wireOf } from './feed.ts';
+import { Library } from './library.ts';
+import type { Surroundings } from './library.ts';
+import { setState } from './metadata.ts';
+import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
+import { readServedRegistry } from './serving.ts';
+import { addMemberRow } from './setup.ts';
+import { STAMP_SLICE, stampAll, stampMarks } from './stamp.ts';
+import { watchCommits } from './watch.ts';
+
+/** Tries to find a moment without a foreign write for a reader that never found one. */
+const HOLD_TRIES = 100;
+
+/** The clock and randomness of a real device. */
+export function realSurroundings(device: string): Surroundings {
+  const newUuid = makeUuidV7Generator((size) => randomBytes(size));
+  return { device, now: Date.now, randomBytes: (size) => randomBytes(size), newUuid: () => newUuid(Date.now()) };
+}
+
+export class Writer {
+  readonly #file: string;
+  readonly #db: Database;
+  readonly #unlock: () => void;
+  readonly #library: Library;
+  readonly #applier: Applier;
+  readonly #stopWatching: () => void;
+  readonly #onHead: (head: number) => void;
+  readonly #onFault: (error: unknown) => void;
+  #announced = 0;
+  #seenVersion = -1;
+  #isHeld = false;
+  #isClosed = false;
+
+  /**
+   * Opens a library to serve it.
+   * @param onHead - hears the new head lsn after each commit that moved it
+   * @param onFault - hears of a failure outside of any call (stamping what others wrote)
+   */
+  constructor(
+    file: string,
+    durability: 'normal' | 'full',
+    around: Surroundings,
+    onHead: (head: number) => void,
+    onFault: (error: unknown) => void,
+  ) {
+    this.#file = file;
+    this.#onHead = onHead;
+    this.#onFault = onFault;
+    requireDatabase(file);
+    let db: Database | null = null;
+    let unlock: (() => void) | null = null;
+    try {
+      unlock = lockLibrary(file);
+      db = openForWriting(file, durability);
+      const registry = readServedRegistry(db, file);
+      useWal(db, file);
+      installCapture(db, registry);
+      db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(around.device, around.device);
+      db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();
+      this.#db = db;
+      this.#unlock = unlock;
+      this.#library = new Library(db, registry, around);
+      this.#applier = new Applier(this.#library);
+    } catch (error) {
+      db?.close();
+      unlock?.();
+      throw explainSqlite(error, file);
+    }
+    this.#announced = this.#library.head;
+    this.#stopWatching = watchCommits(file, () => this.#look());
+    this.#look();
+  }
+
+  info(): LibraryInfo {
+    const { libraryId, registry } = this.#library;
+    return { libraryId, schema: registry.schemaHash, tables: registry.models.map((model) => model.table) };
+  }
+
+  stamp(): { head: number; stamped: number } {
+    const stamped = this.#do(() => this.#library.transact(() => stampAll(this.#library)));
+    return { head: this.#library.head, stamped };
+  }
+
+  sessionStart(peer: string): SessionStart {
+    return this.#do(() => {
+      const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
+      const digest = createHash('sha256');
+      for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+      return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32), cursor: this.#library.cursor(peer) };
+    });
+  }
+
+  apply(peer: string, data: ArrayBuffer): Applied {
+    return this.#do(() => this.#applier.apply(peer, new Uint8Array(data)));
+  }
+
+  acked(peer: string, cursor: Cursor, complete: boolean): void {
+    this.#do(() =>
+      this.#library.transact(() =>
+        this.#library.sql.run(
+          `INSERT INTO flotilla_acks (peer, position, complete, at) VALUES (?, ?, ?, ?)
+           ON CONFLICT (peer) DO UPDATE SET position = excluded.position, complete = excluded.complete, at = excluded.at`,
+          peer,
+          cursor.position,
+          complete ? 1 : 0,
+          this.#library.around.now(),
+        ),
+      ),
+    );
+  }
+
+  members(): MemberRow[] {
+    return this.#library.sql
+      .rows('SELECT device, name, invited_by, added_at FROM flotilla_members ORDER BY added_at, device')
+      .map(([device, name, invitedBy, addedAt]) => ({
+        device: String(device),
+        name: String(name),
+        invitedBy: String(invitedBy),
+        addedAt: Number(addedAt),
+      }));
+  }
+
+  /** Durable and stamped when it returns. */
+  addMember(member: MemberRow): void {
+    this.#do(() =>
+      this.#library.transact(() => {
+        addMemberRow(this.#library, member);
+        stampAll(this.#library);
+      }),
+    );
+  }
+
+  /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
+  noteDangling(): void {
+    this.#do(() => this.#library.transact(() => setState(this.#db, 'dangling', 1)));
+  }
+
+  /**
+   * Keeps other writers out, with nothing left to stamp, until `release`: a reader that found fresh marks each time it
+   * looked gets its snapshot. The lock is taken again right after the commit, before a writer that sleeps wakes up.
+   */
+  hold(): void {
+    this.#do(() => {
+      for (let tries = 0; tries < HOLD_TRIES; tries += 1) {
+        this.#library.transact(() => stampAll(this.#library));
+        this.#db.exec('BEGIN IMMEDIATE');
+        if (this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined) {
+          this.#isHeld = true;
+          return;
+        }
+        this.#db.exec('ROLLBACK');
+      }
+    });
+  }
+
+  release(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#db.exec('ROLLBACK');
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.release();
+    this.#stopWatching();
+    try {
+      // Our own marks go out stamped, and the WAL does not grow from run to run.
+      this.#library.transact(() => stampAll(this.#library));
+      this.#db.pragma('wal_checkpoint(PASSIVE)');
+    } finally {
+      this.#db.close();
+      this.#unlock();
+    }
+  }
+
+  /** Somebody may have written: if so, stamps what they did, a slice at a time. */
+  #look(): void {
+    if (this.#isClosed || this.#isHeld) return;
+    try {
+      const version = Number(this.#db.pragma('data_version', { simple: true }));
+      if (version === this.#seenVersion) return;
+      const taken = this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
+      if (taken < STAMP_SLICE) this.#seenVersion = version;
+      else setImmediate(() => this.#look());
+    } catch (error) {
+      this.#onFault(explainSqlite(error, this.#file));
+    }
+  }
+
+  #stampSlice(): number {
+    return this.#do(() => this.#library.transact(() => stampMarks(this.#library, STAMP_SLICE)));
+  }
+
+  #do<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw explainSqlite(error, this.#file);
+    } finally {
+      if (this.#library.head !== this.#announced) {
+        this.#announced = this.#library.head;
+        this.#onHead(this.#announced);
+      }
+    }
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * One copy of a library in memory, in one thread, with its own clock: what engine tests and the small fleet are made of.
+ * It uses the engine's own parts, without workers, machines or network.
+ */
+import Sqlite from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
+
+import type { Applied, MemberRow } from '../../src/db/api.ts';
+import { Applier } from '../../src/db/apply.ts';
+import { parseConfig } from '../../src/db/config.ts';
+import { inspect } from '../../src/db/digest.ts';
+import { Feeds } from '../../src/db/feed.ts';
+import { Library } from '../../src/db/library.ts';
+import { getState, tableNumbers } from '../../src/db/metadata.ts';
+import { readRegistry } from '../../src/db/schema.ts';
+import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
+import { stampAll, stampExisting } from '../../src/db/stamp.ts';
+import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
+
+export interface ReplicaOptions {
+  readonly device: string;
+  readonly ddl: string;
+  readonly config?: object;
+  readonly libraryId?: string;
+  /** Wall clock in ms. @default one that advances a millisecond a reading */
+  readonly now?: () => number;
+  /** Random bytes. @default from a counter */
+  readonly randomBytes?: (size: number) => Uint8Array;
+  /** Rows that are there before the library is initialised. */
+  readonly before?: string;
+}
+
+export const LIBRARY_ID = '00112233445566778899aabbccddeeff';
+
+/** Bytes from a seeded generator (mulberry32): tests must replay. */
+export function seededBytes(seed: number): (size: number) => Uint8Array {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return (t ^ (t >>> 14)) >>> 0;
+  };
+  return (size) => Uint8Array.from({ length: size }, () => next() & 0xff);
+}
+
+let seeds = 1;
+let time = Date.UTC(2026, 0, 1);
+
+/** A connected pair's state on one side. */
+export class Replica {
+  readonly device: string;
+  db: Database;
+  library: Library;
+  applier: Applier;
+  feeds: Feeds;
+  readonly #options: ReplicaOptions;
+  readonly #now: () => number;
+  readonly #randomBytes: (size: number) => Uint8Array;
+
+  constructor(options: ReplicaOptions, restored?: Buffer) {
+    this.#options = options;
+    this.device = options.device;
+    this.#now = options.now ?? (() => (time += 1));
+    this.#randomBytes = options.randomBytes ?? seededBytes((seeds += 1));
+    this.db = restored === undefined ? new Sqlite(':memory:') : new Sqlite(restored);
+    this.db.pragma('foreign_keys = ON');
+    if (restored === undefined) {
+      this.db.exec(options.ddl);
+      if (options.before !== undefined) this.db.exec(options.before);
+      const config = parseConfig(JSON.stringify(options.config ?? {}), 'test');
+      const library = this.db.transaction(() => createLibrary(this.db, this.#around(), options.libraryId ?? LIBRARY_ID, config)).immediate();
+      library.transact(() => {
+        library.sql.run('DELETE FROM flotilla_marks');
+        for (const model of library.registry.models) stampExisting(library, model, this.#now());
+      });
+    }
+    const parts = this.#open();
+    this.library = parts.library;
+    this.applier = parts.applier;
+    this.feeds = parts.feeds;
+  }
+
+  #around(): ConstructorParameters<typeof Library>[2] {
+    const newUuid = makeUuidV7Generator(this.#randomBytes);
+    return { device: this.device, now: this.#now, randomBytes: this.#randomBytes, newUuid: () => newUuid(this.#now()) };
+  }
+
+  #open(): { library: Library; applier: Applier; feeds: Feeds } {
+    const config = parseConfig(String(getState(this.db, 'config')), 'test');
+    const registry = readRegistry(this.db, config.config, tableNumbers(this.db));
+    const library = new Library(this.db, registry, this.#around());
+    return { library, applier: new Applier(library), feeds: new Feeds(this.db, registry) };
+  }
+
+  /** Closes and opens it again, as a restart of the node does: a new run. */
+  restart(): void {
+    const parts = this.#open();
+    this.library = parts.library;
+    this.applier = parts.applier;
+    this.feeds = parts.feeds;
+  }
+
+  /** The whole file, as a backup would take it. */
+  backup(): Buffer {
+    return this.db.serialize();
+  }
+
+  /** A copy of it that was restored from such a backup. */
+  restored(backup: Buffer): Replica {
+    return new Replica(this.#options, backup);
+  }
+
+  /** What a program writes. */
+  write(sql: string, ...params: unknown[]): void {
+    if (params.length > 0) this.db.prepare(sql).run(...params);
+    else this.db.exec(sql);
+  }
+
+  rows(sql: string, ...params: unknown[]): unknown[][] {
+    return this.db.prepare(sql).raw().all(...params) as unknown[][];
+  }
+
+  stamp(): number {
+    return this.library.transact(() => stampAll(this.library));
+  }
+
+  addMember(member: MemberRow): void {
+    this.library.transact(() => addMemberRow(this.library, member));
+  }
+
+  /** Opens a pass of `from`'s feed for this copy. */
+  passFrom(from: Replica): Pass {
+    from.stamp();
+    const cursor = this.library.cursor(from.device);
+    const knowledge = this.library.knowledge();
+    const runs = Buffer.concat([...knowledge.keys()].map((run) => Buffer.from(run, 'hex')));
+    const { feed } = from.feeds.open(cursor, { runs, hlc: [...knowledge.values()] });
+    return new Pass(this, from, feed);
+  }
+
+  /** Takes all that `from` has, in one complete pass. */
+  pull(from: Replica, rows = 1000): Applied[] {
+    const pass = this.passFrom(from);
+    const applied: Applied[] = [];
+    for (let page = pass.next(rows); page !== null; page = pass.next(rows)) {
+      const result = this.applier.apply(from.device, page);
+      applied.push(result);
+      if (result.complete) break;
+    }
+    pass.close();
+    return applied;
+  }
+
+  async digest(): Promise<unknown> {
+    this.stamp();
+    return inspect(this.db, this.library.registry, { kind: 'tables' }, async () => undefined);
+  }
+
+  waiting(): string[] {
+    return this.rows('SELECT reason FROM flotilla_pending ORDER BY lsn').map(([reason]) => String(reason));
+  }
+
+  violations(): unknown[] {
+    return [...(this.db.pragma('foreign_key_check') as unknown[])];
+  }
+}
+
+/** A pass of one copy's feed for another. */
+export class Pass {
+  readonly #to: Replica;
+  readonly #from: Replica;
+  readonly #feed: number;
+
+  constructor(to: Replica, from: Replica, feed: number) {
+    this.#to = to;
+    this.#from = from;
+    this.#feed = feed;
+  }
+
+  /** The next page, encoded; null when there is nothing to send. */
+  next(rows = 1000, bytes = 1 << 20): Uint8Array | null {
+    for (let tries = 0; tries < 10; tries += 1) {
+      const page = this.#from.feeds.page(this.#feed, { rows, bytes });
+      if ('unstamped' in page) {
+        this.#from.stamp();
+        continue;
+      }
+      return page.data === null ? null : new Uint8Array(page.data);
+    }
+    throw new Error(`${this.#from.device} cannot be stamped for ${this.#to.device}`);
+  }
+
+  close(): void {
+    this.#from.feeds.close(this.#feed);
+  }
+}
+
+/** Exchanges between all pairs until nothing changes any more. */
+export function converge(replicas: readonly Replica[], rows = 1000): void {
+  for (let round = 0; round < 30; round += 1) {
+    let changed = 0;
+    for (const to of replicas) {
+      for (const from of replicas) {
+        if (from !== to) changed += to.pull(from, rows).reduce((sum, applied) => sum + applied.changed, 0);
+      }
+    }
+    if (changed === 0) return;
+  }
+  throw new Error('the copies do not come to rest');
+}
