@@ -75,20 +75,27 @@ function reportExisting(db: Database, file: string, config: LoadedConfig): InitR
   };
 }
 
+/** What a newcomer builds from. */
+export interface GrantUse {
+  readonly grant: JoinGrant;
+  /** What the rows in a file that is there are: `union` all new, `same` equal to rows that will come, `empty` none. */
+  readonly existing: 'empty' | 'union' | 'same';
+}
+
 /**
- * Makes a newcomer's library from a grant: a new file, or the file that is there. `existing` says what the rows in it are:
- * `union` all new, `same` equal to rows that will come, `empty` none.
+ * Makes a newcomer's library from a grant: a new file, or of the file that is there.
  * @throws FlotillaError SCHEMA_MISMATCH, LIBRARY_NOT_EMPTY, ALREADY_INITIALISED, PROTOCOL
  */
-export function createFromGrant(
-  options: SetupOptions,
-  { grant, existing }: { readonly grant: JoinGrant; readonly existing: 'empty' | 'union' | 'same' },
-): InitReport {
+export function createFromGrant(options: SetupOptions, use: GrantUse): InitReport {
   const { file } = options;
-  checkGrant(grant);
+  checkGrant(use.grant);
   if (existsSync(file)) {
     requireDatabase(file);
-    return withFile(file, (db) => joinExisting(db, options, grant, existing));
+    return withFile(file, (db) => {
+      if (hasMetadata(db)) return rejoin(db, file, use.grant);
+      useWal(db, file);
+      return inTransaction(db, () => adoptGrant(db, options, use));
+    });
   }
   // Built aside: a library is there whole, or not at all.
   const draft = `${file}.joining`;
@@ -96,10 +103,7 @@ export function createFromGrant(
   try {
     const report = withFile(draft, (db) => {
       useWal(db, draft);
-      return inTransaction(db, () => {
-        runDdl(db, grant.ddl);
-        return adoptGrant(db, options, grant, 'empty');
-      });
+      return inTransaction(db, () => buildFromGrant(db, options, use));
     });
     renameSync(draft, file);
     return report;
@@ -108,19 +112,41 @@ export function createFromGrant(
   }
 }
 
-function joinExisting(db: Database, options: SetupOptions, grant: JoinGrant, existing: 'empty' | 'union' | 'same'): InitReport {
+/** Throws what {@link createFromGrant} would throw, and changes nothing. */
+export function tryGrant(options: SetupOptions, use: GrantUse): void {
   const { file } = options;
-  if (hasMetadata(db)) {
-    if (getState(db, 'library') !== grant.libraryId) {
-      throw new FlotillaError('ALREADY_INITIALISED', `${file} belongs to another library already: join with another file.`);
+  checkGrant(use.grant);
+  const exists = existsSync(file);
+  if (exists) requireDatabase(file);
+  withFile(exists ? file : ':memory:', (db) => {
+    if (hasMetadata(db)) {
+      rejoin(db, file, use.grant);
+      return;
     }
-    return reportExisting(db, file, parseConfig(grant.config, file));
-  }
-  useWal(db, file);
-  return inTransaction(db, () => adoptGrant(db, options, grant, existing));
+    db.exec('BEGIN');
+    try {
+      if (exists) adoptGrant(db, options, use);
+      else buildFromGrant(db, options, use);
+    } finally {
+      db.exec('ROLLBACK');
+    }
+  });
 }
 
-function adoptGrant(db: Database, options: SetupOptions, grant: JoinGrant, existing: 'empty' | 'union' | 'same'): InitReport {
+function buildFromGrant(db: Database, options: SetupOptions, use: GrantUse): InitReport {
+  runDdl(db, use.grant.ddl);
+  return adoptGrant(db, options, use);
+}
+
+/** Joining again with a library of the same id changes nothing. */
+function rejoin(db: Database, file: string, grant: JoinGrant): InitReport {
+  if (getState(db, 'library') !== grant.libraryId) {
+    throw new FlotillaError('ALREADY_INITIALISED', `${file} belongs to another library already: join with another file.`);
+  }
+  return reportExisting(db, file, parseConfig(grant.config, file));
+}
+
+function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: GrantUse): InitReport {
   const config = parseConfig(grant.config, 'the invitation');
   const library = createLibrary(db, options.around, grant.libraryId, config);
   const { registry } = library;

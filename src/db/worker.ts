@@ -14,8 +14,8 @@ import { hasMetadata } from './metadata.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
 import { Reader } from './reader.ts';
-import { createFromGrant, initLibraryFile } from './setup.ts';
-import type { SetupOptions } from './setup.ts';
+import { createFromGrant, initLibraryFile, tryGrant } from './setup.ts';
+import type { GrantUse, SetupOptions } from './setup.ts';
 import { Writer, realSurroundings } from './writer.ts';
 
 /** What this worker is to do; given by the thread that starts it. */
@@ -51,14 +51,18 @@ class Setup {
     return initLibraryFile(this.#options, configPath, configJson);
   }
 
-  createFromGrant(args: Parameters<typeof createFromGrant>[1]): unknown {
-    return createFromGrant(this.#options, args);
+  createFromGrant(use: GrantUse): unknown {
+    return createFromGrant(this.#options, use);
+  }
+
+  tryGrant(use: GrantUse): void {
+    tryGrant(this.#options, use);
   }
 
   /** How the file stands that a device wants to join with. */
-  inspectForJoin(): JoinState & { schema: null } {
+  inspectForJoin(): JoinState {
     const { file } = this.#options;
-    if (!existsSync(file)) return { exists: false, initialised: false, schema: null, rows: 0 };
+    if (!existsSync(file)) return { exists: false, initialised: false, rows: 0 };
     requireDatabase(file);
     let db: Sqlite.Database | null = null;
     try {
@@ -67,7 +71,7 @@ class Setup {
       const tables = open.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'");
       const names = (tables.pluck().all() as string[]).filter((name) => !isInternal(name));
       const count = (name: string): number => Number(open.prepare(`SELECT count(*) FROM ${quoteName(name)}`).pluck().get());
-      return { exists: true, initialised: hasMetadata(open), schema: null, rows: names.reduce((sum, name) => sum + count(name), 0) };
+      return { exists: true, initialised: hasMetadata(open), rows: names.reduce((sum, name) => sum + count(name), 0) };
     } catch (error) {
       throw explainSqlite(error, file);
     } finally {

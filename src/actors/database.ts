@@ -1,0 +1,256 @@
+/**
+ * The machine of the two database workers (one writes, one only reads), and the `Store` in front of them. A worker that
+ * dies takes the other along: both are started anew, and whatever was asked of them is rejected, so that sessions fault
+ * and resume from their cursors. Only this room knows that there are threads.
+ */
+import { assign, createActor, fromCallback, fromPromise, setup, waitFor } from 'xstate';
+import type { Applied, Store } from '../db/api.ts';
+import { FlotillaError, messageOf } from '../errors.ts';
+import type { Clock } from './clock.ts';
+import type { Priority } from './receiving.ts';
+import type { SessionStore } from './session-driver.ts';
+import { startWorker, workerUrl } from './worker-client.ts';
+import type { WorkerClient, WorkerSpec } from './worker-client.ts';
+
+/** Restarts in a row before the library counts as broken: what fails five times is not a passing fault. */
+export const MAX_RESTARTS = 5;
+/** Pause before a restart, ms: a full disk or a locked file gets a moment. */
+export const RESTART_DELAY_MS = 500;
+/** Workers that were open this long were healthy, ms: restarts are counted from zero again. */
+export const HEALTHY_OPEN_MS = 60_000;
+/** How often a page or digest is asked for again after stamping, when other programs keep writing. Then the write worker reads it. */
+export const MAX_STAMP_TRIES = 3;
+
+export type DatabaseEvent =
+  /** Both workers are ready. */
+  | { readonly type: 'READY' }
+  /** A worker could not start, or died. */
+  | { readonly type: 'ENDED'; readonly error: FlotillaError }
+  | { readonly type: 'CLOSE' };
+
+interface DatabaseContext {
+  /** Restarts since the last healthy minute. */
+  readonly restarts: number;
+  /** True once the library was open: then a failure is worth another try, before it is the user's to know. */
+  readonly wasOpen: boolean;
+  readonly error: FlotillaError | null;
+}
+
+export const databaseMachine = setup({
+  types: { context: {} as DatabaseContext, events: {} as DatabaseEvent },
+  actors: {
+    /** Starts both workers; its end kills those that were not closed. */
+    workers: fromCallback<{ type: 'none' }, void, DatabaseEvent>(() => {
+      throw new Error('the effect "workers" of the database was not provided');
+    }),
+    /** Closes both workers in good order. */
+    closeWorkers: fromPromise<void>(() => Promise.reject(new Error('the effect "closeWorkers" was not provided'))),
+  },
+  actions: {
+    noteError: assign({ error: (_, params: { error: FlotillaError }) => params.error }),
+    noteOpen: assign({ wasOpen: true, error: null }),
+    countRestart: assign({ restarts: ({ context }) => context.restarts + 1 }),
+    forgetRestarts: assign({ restarts: 0 }),
+  },
+  guards: {
+    mayRestart: ({ context }) => context.wasOpen && context.restarts < MAX_RESTARTS,
+  },
+  delays: { restart: RESTART_DELAY_MS, healthy: HEALTHY_OPEN_MS },
+}).createMachine({
+  id: 'database',
+  context: { restarts: 0, wasOpen: false, error: null },
+  initial: 'running',
+  states: {
+    running: {
+      invoke: { src: 'workers' },
+      initial: 'opening',
+      on: {
+        ENDED: [
+          {
+            guard: 'mayRestart',
+            target: 'restarting',
+            actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) },
+          },
+          { target: 'failed', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
+        ],
+        CLOSE: '.closing',
+      },
+      states: {
+        opening: { on: { READY: 'open' } },
+        open: { entry: 'noteOpen', after: { healthy: { actions: 'forgetRestarts' } } },
+        closing: {
+          // The workers still run: what is in them ends first. If they die now, that is an end as well.
+          invoke: { src: 'closeWorkers', onDone: '#database.closed', onError: '#database.closed' },
+          on: { ENDED: '#database.closed', READY: {}, CLOSE: {} },
+        },
+      },
+    },
+    restarting: {
+      entry: 'countRestart',
+      after: { restart: 'running' },
+      on: { CLOSE: 'closed' },
+    },
+    failed: { on: { CLOSE: 'closed' } },
+    closed: { type: 'final' },
+  },
+});
+
+export type DatabaseState = 'opening' | 'open' | 'restarting' | 'failed' | 'closing' | 'closed';
+
+export function databaseState(snapshot: { readonly value: unknown }): DatabaseState {
+  const { value } = snapshot;
+  return (typeof value === 'string' ? value : (value as { running: string }).running) as DatabaseState;
+}
+
+/** The store of a running node. */
+export interface NodeStore extends Store, SessionStore {
+  apply(peer: string, data: ArrayBuffer, priority?: Priority): Promise<Applied>;
+}
+
+export interface DatabaseOptions extends Omit<WorkerSpec, 'role' | 'purpose'> {
+  readonly clock: Clock;
+  /** The library is broken for good: the node must end. Never called while opening. */
+  readonly onFailed: (error: FlotillaError) => void;
+  /** Entry of the worker. @default src/db/worker */
+  readonly worker?: URL;
+}
+
+/** Opens the library in its two workers; rejects with why it cannot be opened, with nothing left running. */
+export async function openDatabase(options: DatabaseOptions): Promise<NodeStore> {
+  const { clock, onFailed, worker: url = workerUrl(), ...spec } = options;
+  let writer: WorkerClient | null = null;
+  let reader: WorkerClient | null = null;
+  const listeners = new Set<(head: number) => void>();
+
+  function workers(sendBack: (event: DatabaseEvent) => void): () => void {
+    const onEnd = (error: FlotillaError): void => sendBack({ type: 'ENDED', error });
+    const onHead = (head: number): void => {
+      for (const listener of listeners) listener(head);
+    };
+    const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, { onEnd, onHead });
+    writer = write;
+    let read: WorkerClient | null = null;
+    let ended = false;
+    // The read worker comes second: it may rely on what the first one repairs and creates.
+    write.ready
+      .then(() => {
+        if (ended) return undefined;
+        read = startWorker(url, { ...spec, role: 'read', purpose: 'serve' }, clock, { onEnd, onHead });
+        reader = read;
+        return read.ready.then(() => sendBack({ type: 'READY' }));
+      })
+      .catch(() => {});
+    return () => {
+      ended = true;
+      writer = null;
+      reader = null;
+      void write.kill();
+      void read?.kill();
+    };
+  }
+
+  const actor = createActor(
+    databaseMachine.provide({
+      actors: {
+        workers: fromCallback(({ sendBack }) => workers(sendBack)),
+        closeWorkers: fromPromise(async () => {
+          // The reader first, so that the writer is alone for its last checkpoint.
+          await reader?.close();
+          await writer?.close();
+        }),
+      },
+    }),
+    { clock },
+  );
+  actor.start();
+  const opened = await waitFor(actor, (snapshot) => databaseState(snapshot) !== 'opening');
+  if (databaseState(opened) !== 'open') {
+    actor.send({ type: 'CLOSE' });
+    throw opened.context.error ?? new FlotillaError('DATABASE', 'The library could not be opened.');
+  }
+  const watching = actor.subscribe((snapshot) => {
+    if (databaseState(snapshot) === 'failed') onFailed(snapshot.context.error ?? new FlotillaError('DATABASE', 'The database failed.'));
+  });
+
+  function call(role: 'write' | 'read', method: string, args: readonly unknown[], priority?: Priority): Promise<unknown> {
+    const client = role === 'write' ? writer : reader;
+    if (client === null || databaseState(actor.getSnapshot()) !== 'open') {
+      return Promise.reject(new FlotillaError('STOPPED', 'The database is not open at the moment.'));
+    }
+    return client.call(method, args, priority);
+  }
+  /** A method of `Store` that only forwards; the types are those of the interface. */
+  const forward = <M extends keyof Store>(role: 'write' | 'read', method: M): Store[M] =>
+    ((...args: unknown[]) => call(role, method, args)) as unknown as Store[M];
+
+  /** A read that needs every mark stamped: other programs may write at any moment, so it may take several tries. */
+  async function readStamped<T>(method: string, args: readonly unknown[]): Promise<T> {
+    for (let attempt = 0; attempt < MAX_STAMP_TRIES; attempt += 1) {
+      const result = (await call('read', method, args)) as T | NotYet;
+      if (!isNotYet(result)) return result;
+      if (result.unstamped) await call('write', 'stamp', []);
+      if (result.dangling) await call('write', 'noteDangling', []);
+    }
+    return (await call('write', method, args)) as T;
+  }
+
+  async function close(): Promise<void> {
+    if (actor.getSnapshot().status === 'active') actor.send({ type: 'CLOSE' });
+    await waitFor(actor, (snapshot) => databaseState(snapshot) === 'closed');
+    watching.unsubscribe();
+    listeners.clear();
+  }
+
+  return {
+    info: forward('write', 'info'),
+    stamp: forward('write', 'stamp'),
+    sessionStart: forward('write', 'sessionStart'),
+    acked: forward('write', 'acked'),
+    members: forward('write', 'members'),
+    addMember: forward('write', 'addMember'),
+    apply: (peer, data, priority = 'live') => call('write', 'apply', [peer, data], priority) as Promise<Applied>,
+    openFeed: forward('read', 'openFeed'),
+    page: (feed, limits) => readStamped('page', [feed, limits]),
+    closeFeed: forward('read', 'closeFeed'),
+    peerKnows: forward('read', 'peerKnows'),
+    inspect: (query) => readStamped('inspect', [query]),
+    status: forward('read', 'status'),
+    check: forward('read', 'check'),
+    joinGrant: forward('read', 'joinGrant'),
+    onHead(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close,
+  };
+}
+
+/** The read worker's answer while the write worker must do something first. */
+interface NotYet {
+  /** Marks must be stamped. */
+  readonly unstamped: boolean;
+  /** References to nothing must be noted. */
+  readonly dangling?: boolean;
+}
+
+function isNotYet(result: unknown): result is NotYet {
+  return typeof result === 'object' && result !== null && 'unstamped' in result && typeof result.unstamped === 'boolean';
+}
+
+/** Runs `work` with one worker alone, opened for it and closed after it. */
+export async function withWorker<T>(
+  spec: WorkerSpec,
+  clock: Clock,
+  work: (call: WorkerClient['call']) => Promise<T>,
+  url: URL = workerUrl(),
+): Promise<T> {
+  const worker = startWorker(url, spec, clock);
+  try {
+    await worker.ready;
+    return await work(worker.call);
+  } catch (error) {
+    throw error instanceof FlotillaError ? error : new FlotillaError('DATABASE', messageOf(error), { cause: error });
+  } finally {
+    await worker.close();
+  }
+}

@@ -1,0 +1,371 @@
+/**
+ * The effects of the node: opens what it needs in order, gives each session its dialling and its driver, and closes all of
+ * it in reverse. Everything real (database, host, discovery, clock) is passed in, so that a fleet runs in one process.
+ */
+import { createActor, fromCallback, fromPromise, waitFor } from 'xstate';
+import type { NodeEvent, PeerStatus } from '../api.ts';
+import type { LibraryInfo, MemberRow } from '../db/api.ts';
+import { FlotillaError, messageOf } from '../errors.ts';
+import type { Discovery, DiscoveryOptions, Host } from '../net/api.ts';
+import type { Channel, Inspection, InspectionAnswer } from '../protocol/types.ts';
+import type { Clock } from './clock.ts';
+import type { NodeStore } from './database.ts';
+import { discoveryMachine, searchWith } from './discovery.ts';
+import { nodeMachine, opensStream } from './node.ts';
+import type { NodeMachineEvent, SessionRef } from './node.ts';
+import { peerSessionMachine, sessionState } from './peer-session.ts';
+import type { DriveInput, DriverEvent } from './peer-session.ts';
+import { startSession } from './session-driver.ts';
+import type { SessionDriver } from './session-driver.ts';
+
+/** How long the head must be quiet before members are read again, ms: one read for a backfill's many commits, soon enough for a newcomer. */
+export const MEMBERS_DEBOUNCE_MS = 100;
+/** …but not longer than this while the head never rests, ms. */
+export const MEMBERS_LATEST_MS = 1_000;
+/** Progress is reported at most this often, ms: ten times a second is as much as an eye takes in. */
+export const PROGRESS_INTERVAL_MS = 100;
+/** Bytes a batch aims at, at most: a quarter of the credit, so that several are always on their way. */
+export const BATCH_BYTES = 1024 * 1024;
+
+export interface NodeRuntimeOptions {
+  /** Own peer id. */
+  readonly device: string;
+  readonly name: string;
+  /** Rows a batch at most. */
+  readonly batchRows: number;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** Addresses by peer id: from the user and from the address book. */
+  readonly known: ReadonlyMap<string, readonly string[]>;
+  readonly openStore: (onFailed: (error: FlotillaError) => void) => Promise<NodeStore>;
+  /** Listens from here on. */
+  readonly openHost: (allowed: (peer: string) => boolean, signal: AbortSignal) => Promise<Host>;
+  /** null: no multicast discovery. */
+  readonly createDiscovery:
+    | ((handlers: Pick<DiscoveryOptions, 'addresses' | 'onPeer' | 'onProblem'>) => Discovery)
+    | null;
+  /** Starts whatever else serves while the node runs (newcomers, the control socket); resolves with the way to end it. */
+  readonly serve: (parts: NodeParts) => Promise<() => Promise<void>>;
+  /** Writes addresses under which a member was found to the address book. */
+  readonly remember: (peer: string, addresses: readonly string[]) => void;
+  readonly emit: (event: NodeEvent) => void;
+}
+
+export interface NodeParts {
+  readonly store: NodeStore;
+  readonly host: Host;
+  readonly library: LibraryInfo;
+}
+
+export interface RunningNode extends NodeParts {
+  peers(): PeerStatus[];
+  /** Why multicast does not work; '' if it does or was not asked for. */
+  discoveryProblem(): string;
+  /** Asks a peer about its copy; rejects `UNREACHABLE` when there is no session with it. */
+  inspectPeer(peer: string, query: Inspection): Promise<InspectionAnswer>;
+  /** Drains and closes everything. Twice is harmless. */
+  stop(): Promise<void>;
+  /** Resolves when the node has ended, with the error if it failed. */
+  readonly ended: Promise<FlotillaError | null>;
+}
+
+/** Starts the actor tree; rejects with why it cannot start, with nothing left running. */
+export async function startNode(options: NodeRuntimeOptions): Promise<RunningNode> {
+  const { device, clock, emit } = options;
+  const allowed = new Set<string>();
+  const connected = new Set<string>();
+  const connectionWaits = new Map<string, Set<() => void>>();
+  const via = new Map<string, PeerStatus['via']>();
+  const names = new Map<string, string>();
+  const drivers = new Map<string, SessionDriver>();
+  /** What is still ending: goodbyes, sockets. */
+  const endings = new Set<Promise<void>>();
+  const closers: Array<() => Promise<void>> = [];
+  let parts: NodeParts | null = null;
+  let starting: Promise<unknown> = Promise.resolve();
+  let stopping = false;
+
+  const nameOf = (peer: string): string => names.get(peer) ?? '';
+
+  function ending(promise: Promise<void>): void {
+    const kept = promise.catch(() => {}).finally(() => endings.delete(kept));
+    endings.add(kept);
+  }
+
+  async function closeAll(): Promise<void> {
+    stopping = true;
+    await Promise.all(endings);
+    for (let close = closers.pop(); close !== undefined; close = closers.pop()) {
+      await close().catch((error: unknown) => emit({ event: 'notice', message: `While stopping: ${messageOf(error)}` }));
+    }
+  }
+
+  async function openAll(signal: AbortSignal): Promise<readonly MemberRow[]> {
+    try {
+      const store = await options.openStore((error) => {
+        if (actor.getSnapshot().status === 'active') actor.send({ type: 'FAILED', error });
+      });
+      closers.push(() => store.close());
+      signal.throwIfAborted();
+      const library = await store.info();
+      const members = await store.members();
+      allow(members);
+      // The last, so that nobody connects to a node that cannot answer yet.
+      const host = await options.openHost((peer) => allowed.has(peer), signal);
+      closers.push(() => host.stop());
+      signal.throwIfAborted();
+      parts = { store, host, library };
+      closers.push(await options.serve(parts));
+      return members;
+    } catch (error) {
+      await closeAll();
+      throw error;
+    }
+  }
+
+  function opened(): NodeParts {
+    if (parts === null) throw new FlotillaError('STOPPED', 'The node is not running.');
+    return parts;
+  }
+
+  function allow(members: readonly MemberRow[]): void {
+    for (const member of members) {
+      if (member.device === device) continue;
+      const isNew = !allowed.has(member.device);
+      allowed.add(member.device);
+      names.set(member.device, member.name);
+      if (isNew && parts !== null && watching) emit({ event: 'joined', device: member.device, name: member.name });
+    }
+  }
+  let watching = false;
+
+  // --- sessions ---------------------------------------------------------------------------------------------------
+
+  /** Resolves at once or as soon as a connection to the peer stands, whoever made it. */
+  function whenConnected(peer: string, signal: AbortSignal): Promise<void> {
+    if (connected.has(peer)) return Promise.resolve();
+    return new Promise((resolve) => {
+      const waits = connectionWaits.get(peer) ?? new Set();
+      connectionWaits.set(peer, waits.add(resolve));
+      signal.addEventListener('abort', () => waits.delete(resolve), { once: true });
+    });
+  }
+
+  async function connect(peer: string, signal: AbortSignal): Promise<Channel> {
+    const { host } = opened();
+    const addresses = discovery.getSnapshot().context.addresses.get(peer) ?? [];
+    // A peer that dials us at the same time saves us from waiting for an address that is dead.
+    await Promise.race([host.dial(peer, addresses, signal), whenConnected(peer, signal)]);
+    if (!opensStream(device, peer)) return new Promise<Channel>(() => {});
+    const channel = await host.openChannel(peer, signal);
+    if (signal.aborted) channel.abort(new FlotillaError('STOPPED', 'The stream came too late.'));
+    signal.throwIfAborted();
+    return channel;
+  }
+
+  function drive({ peer, channel }: DriveInput, sendBack: (event: DriverEvent) => void): () => void {
+    const { store, library } = opened();
+    let reportedAt = -Infinity;
+    const driver = startSession({
+      channel,
+      store,
+      clock,
+      facts: { device, name: options.name, library: library.libraryId, schema: library.schema },
+      limits: { rows: options.batchRows, bytes: BATCH_BYTES },
+      emit: sendBack,
+      onName: (name) => names.set(peer, name),
+      onApplied: ({ rows, changed, complete }) => {
+        if (rows > 0) emit({ event: 'applied', device: peer, rows, changed, complete });
+      },
+      onProgress: (progress) => {
+        const now = clock.now();
+        if (progress.done < progress.total && now - reportedAt < PROGRESS_INTERVAL_MS) return;
+        reportedAt = now;
+        emit({ event: 'progress', device: peer, name: nameOf(peer), progress });
+      },
+    });
+    drivers.set(peer, driver);
+    ending(driver.ended);
+    return () => {
+      if (drivers.get(peer) === driver) drivers.delete(peer);
+      void driver.end(stopping ? 'the node stops' : 'this node ended the session');
+    };
+  }
+
+  const observed = new Set<string>();
+  function observe(peer: string, session: SessionRef): void {
+    if (observed.has(peer)) return;
+    observed.add(peer);
+    let last = '';
+    const report = (snapshot: ReturnType<SessionRef['getSnapshot']>): void => {
+      const state = sessionState(snapshot);
+      if (state === last) return;
+      last = state;
+      emit({ event: 'peer', device: peer, name: nameOf(peer), state, reason: reasonOf(snapshot) });
+    };
+    report(session.getSnapshot());
+    session.subscribe(report);
+  }
+
+  // --- what the outside says ----------------------------------------------------------------------------------------
+
+  const { createDiscovery } = options;
+  const discovery = createActor(
+    discoveryMachine.provide({
+      actors: {
+        search: searchWith((handlers) => {
+          if (createDiscovery === null) throw new Error('discovery was not asked for');
+          return createDiscovery({ ...handlers, addresses: () => parts?.host.addresses() ?? [] });
+        }, ending),
+      },
+    }),
+    { input: { device, known: options.known }, clock },
+  );
+
+  function seen(peer: string, how: 'mdns' | 'address' | 'inbound'): void {
+    const before = via.get(peer);
+    if (before === how || before === 'mdns') return;
+    via.set(peer, how);
+    if (how !== 'inbound') emit({ event: 'discovered', device: peer, via: how });
+  }
+
+  function watch(sendBack: (event: NodeMachineEvent) => void): () => void {
+    const { host, store } = opened();
+    const stops: Array<() => void> = [];
+    stops.push(host.onChannel((channel) => sendBack({ type: 'CHANNEL', channel })));
+    stops.push(
+      host.onConnection((peer, open) => {
+        if (!open) return void connected.delete(peer);
+        connected.add(peer);
+        seen(peer, options.known.has(peer) ? 'address' : 'inbound');
+        for (const wake of connectionWaits.get(peer) ?? []) wake();
+        connectionWaits.delete(peer);
+        sendBack({ type: 'PEER_SEEN', peer });
+      }),
+    );
+    const found = discovery.on('SEEN', ({ peer, addresses }) => {
+      if (!allowed.has(peer)) return;
+      seen(peer, 'mdns');
+      options.remember(peer, addresses);
+      sendBack({ type: 'PEER_SEEN', peer });
+    });
+    stops.push(() => found.unsubscribe());
+    // Once each: what does not work is tried again and again.
+    const told = new Set(['']);
+    const problems = discovery.subscribe(({ context: { problem } }) => {
+      if (!told.has(problem)) emit({ event: 'notice', message: problem });
+      told.add(problem);
+    });
+    stops.push(() => problems.unsubscribe());
+    stops.push(watchMembers(store, (members) => sendBack({ type: 'MEMBERS', members })));
+    watching = true;
+    stops.push(() => (watching = false));
+    if (createDiscovery !== null) discovery.send({ type: 'START' });
+    return () => {
+      for (const stop of stops) stop();
+      discovery.send({ type: 'STOP' });
+    };
+  }
+
+  /** Reads the members again when the head has moved and rests. */
+  function watchMembers(store: NodeStore, onMembers: (members: MemberRow[]) => void): () => void {
+    let timer: unknown = null;
+    let since = 0;
+    const read = (): void => {
+      timer = null;
+      // A store that restarts moves its head again, or ends the node.
+      store.members().then(onMembers, () => {});
+    };
+    const unlisten = store.onHead(() => {
+      const now = clock.now();
+      if (timer === null) since = now;
+      else clock.clearTimeout(timer);
+      const wait = Math.min(MEMBERS_DEBOUNCE_MS, Math.max(0, since + MEMBERS_LATEST_MS - now));
+      timer = clock.setTimeout(read, wait);
+    });
+    return () => {
+      unlisten();
+      if (timer !== null) clock.clearTimeout(timer);
+    };
+  }
+
+  // --- the machine --------------------------------------------------------------------------------------------------
+
+  const actor = createActor(
+    nodeMachine.provide({
+      actors: {
+        start: fromPromise(({ signal }) => {
+          const promise = openAll(signal);
+          starting = promise;
+          return promise;
+        }),
+        watch: fromCallback(({ sendBack }) => watch(sendBack)),
+        session: peerSessionMachine.provide({
+          actors: {
+            connect: fromPromise(({ input, signal }) => connect(input.peer, signal)),
+            drive: fromCallback(({ input, sendBack }) => drive(input, sendBack)),
+          },
+        }),
+        shutDown: fromPromise(async () => {
+          await starting.catch(() => {});
+          await closeAll();
+        }),
+      },
+      actions: {
+        allow: (_, { members }) => allow(members),
+        announceStop: () => {
+          stopping = true;
+        },
+      },
+    }),
+    { input: { device, random: options.random }, clock },
+  );
+  const ended = new Promise<FlotillaError | null>((resolve) => {
+    actor.subscribe((snapshot) => {
+      for (const [peer, session] of snapshot.context.sessions) observe(peer, session);
+      if (snapshot.status !== 'active') resolve(snapshot.context.error);
+    });
+  });
+  discovery.start();
+  actor.start();
+  const snapshot = await waitFor(actor, (now) => now.value !== 'starting');
+  if (snapshot.value !== 'running') {
+    discovery.stop();
+    throw (await ended) ?? new FlotillaError('STOPPED', 'The node was stopped while it started.');
+  }
+
+  function peerStatus(peer: string, session: SessionRef): PeerStatus {
+    const now = session.getSnapshot();
+    const driver = drivers.get(peer);
+    return {
+      device: peer,
+      name: nameOf(peer),
+      state: sessionState(now),
+      via: via.get(peer) ?? '',
+      progress: driver?.progress() ?? null,
+      reason: reasonOf(now),
+      inSync: driver?.inSync() ?? false,
+    };
+  }
+
+  return {
+    ...opened(),
+    ended,
+    peers: () => [...actor.getSnapshot().context.sessions].map(([peer, session]) => peerStatus(peer, session)),
+    discoveryProblem: () => discovery.getSnapshot().context.problem,
+    async inspectPeer(peer, query) {
+      const driver = drivers.get(peer);
+      if (driver === undefined) throw new FlotillaError('UNREACHABLE', 'There is no session with this device at the moment.');
+      return driver.inspectPeer(query);
+    },
+    async stop() {
+      if (actor.getSnapshot().status === 'active') actor.send({ type: 'STOP' });
+      await ended;
+    },
+  };
+}
+
+function reasonOf(snapshot: ReturnType<SessionRef['getSnapshot']>): string {
+  const state = sessionState(snapshot);
+  return state === 'backoff' || state === 'refused' ? snapshot.context.reason : '';
+}

@@ -1,0 +1,157 @@
+/**
+ * The machine of the node: start, run one session actor per member, stop. It routes what the network says to the session
+ * it is meant for; what a session makes of it is the session's own affair.
+ */
+import { assign, enqueueActions, fromCallback, fromPromise, setup } from 'xstate';
+import type { ActorRefFrom } from 'xstate';
+import type { MemberRow } from '../db/api.ts';
+import { FlotillaError, messageOf } from '../errors.ts';
+import type { Channel } from '../protocol/types.ts';
+import { peerSessionMachine } from './peer-session.ts';
+
+export type NodeMachineEvent =
+  /** The members as the library has them now. */
+  | { readonly type: 'MEMBERS'; readonly members: readonly MemberRow[] }
+  /** A peer opened a sync stream to us. */
+  | { readonly type: 'CHANNEL'; readonly channel: Channel }
+  /** A connection to a peer stands, or discovery heard it. */
+  | { readonly type: 'PEER_SEEN'; readonly peer: string }
+  /** The library cannot be used any more. */
+  | { readonly type: 'FAILED'; readonly error: FlotillaError }
+  | { readonly type: 'STOP' };
+
+export interface NodeInput {
+  /** Own peer id. */
+  readonly device: string;
+  /** 0 ≤ random() < 1, for the jitter of the sessions. */
+  readonly random: () => number;
+}
+
+export type SessionRef = ActorRefFrom<typeof peerSessionMachine>;
+
+interface NodeContext extends NodeInput {
+  readonly members: ReadonlyMap<string, MemberRow>;
+  /** One per member but ourselves, by peer id. */
+  readonly sessions: ReadonlyMap<string, SessionRef>;
+  /** Why the node failed. */
+  readonly error: FlotillaError | null;
+}
+
+/** Of a pair, the side with the smaller peer id opens the stream, so that there is one. */
+export function opensStream(own: string, peer: string): boolean {
+  return own < peer;
+}
+
+function asFlotillaError(error: unknown): FlotillaError {
+  return error instanceof FlotillaError ? error : new FlotillaError('DATABASE', messageOf(error), { cause: error });
+}
+
+function reject(channel: Channel): void {
+  channel.abort(new FlotillaError('REFUSED', 'This node expects no stream from that peer.'));
+}
+
+export const nodeMachine = setup({
+  types: { input: {} as NodeInput, context: {} as NodeContext, events: {} as NodeMachineEvent },
+  actors: {
+    /** Opens the store, then the host; resolves with the members. Leaves nothing open when it rejects. */
+    start: fromPromise<readonly MemberRow[]>(() => Promise.reject(new Error('the effect "start" was not provided'))),
+    /** Listens to host, store and discovery, and reports. */
+    watch: fromCallback<{ type: 'none' }, void, NodeMachineEvent>(() => {
+      throw new Error('the effect "watch" of the node was not provided');
+    }),
+    session: peerSessionMachine,
+    /** Closes what `start` opened, when the sessions have ended. */
+    shutDown: fromPromise<void>(() => Promise.reject(new Error('the effect "shutDown" was not provided'))),
+  },
+  actions: {
+    /** Who may connect; told before a session dials. */
+    allow: (_, _params: { members: readonly MemberRow[] }) => {},
+    /** The node begins to stop; told before the sessions are. */
+    announceStop: (_) => {},
+    /** A channel that nobody here is meant to get. */
+    rejectChannel: (_, params: { channel: Channel }) => reject(params.channel),
+    takeMembers: assign(({ context, spawn }, params: { members: readonly MemberRow[] }) => {
+      const members = new Map(params.members.map((member) => [member.device, member]));
+      const sessions = new Map(context.sessions);
+      for (const peer of members.keys()) {
+        if (peer === context.device || sessions.has(peer)) continue;
+        sessions.set(peer, spawn('session', { id: peer, input: { peer, random: context.random } }));
+      }
+      return { members, sessions };
+    }),
+    routeChannel: enqueueActions(({ context, enqueue }, params: { channel: Channel }) => {
+      const { channel } = params;
+      const session = context.sessions.get(channel.peer);
+      // The larger peer id never opens: two streams for one pair would replace each other for ever.
+      if (session === undefined || !opensStream(channel.peer, context.device)) {
+        enqueue(() => reject(channel));
+      } else {
+        enqueue.sendTo(session, { type: 'CHANNEL', channel });
+      }
+    }),
+    wakeSession: enqueueActions(({ context, enqueue }, params: { peer: string }) => {
+      const session = context.sessions.get(params.peer);
+      if (session !== undefined) enqueue.sendTo(session, { type: 'PEER_SEEN' });
+    }),
+    stopSessions: enqueueActions(({ context, enqueue }) => {
+      for (const session of context.sessions.values()) enqueue.sendTo(session, { type: 'STOP' });
+    }),
+    noteError: assign({ error: (_, params: { error: unknown }) => asFlotillaError(params.error) }),
+  },
+  guards: {
+    hasFailed: ({ context }) => context.error !== null,
+  },
+}).createMachine({
+  id: 'node',
+  context: ({ input }) => ({ ...input, members: new Map(), sessions: new Map(), error: null }),
+  initial: 'starting',
+  states: {
+    starting: {
+      invoke: {
+        src: 'start',
+        onDone: {
+          target: 'running',
+          actions: [
+            { type: 'allow', params: ({ event }) => ({ members: event.output }) },
+            { type: 'takeMembers', params: ({ event }) => ({ members: event.output }) },
+          ],
+        },
+        onError: { target: 'failed', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
+      },
+      on: {
+        STOP: 'stopping',
+        FAILED: { target: 'stopping', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
+        CHANNEL: { actions: { type: 'rejectChannel', params: ({ event }) => ({ channel: event.channel }) } },
+      },
+    },
+
+    running: {
+      invoke: { src: 'watch' },
+      on: {
+        MEMBERS: {
+          actions: [
+            { type: 'allow', params: ({ event }) => ({ members: event.members }) },
+            { type: 'takeMembers', params: ({ event }) => ({ members: event.members }) },
+          ],
+        },
+        CHANNEL: { actions: { type: 'routeChannel', params: ({ event }) => ({ channel: event.channel }) } },
+        PEER_SEEN: { actions: { type: 'wakeSession', params: ({ event }) => ({ peer: event.peer }) } },
+        FAILED: { target: 'stopping', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
+        STOP: 'stopping',
+      },
+    },
+
+    stopping: {
+      entry: ['announceStop', 'stopSessions'],
+      invoke: {
+        src: 'shutDown',
+        onDone: [{ guard: 'hasFailed', target: 'failed' }, { target: 'stopped' }],
+        onError: { target: 'failed', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
+      },
+      on: { CHANNEL: { actions: { type: 'rejectChannel', params: ({ event }) => ({ channel: event.channel }) } } },
+    },
+
+    stopped: { type: 'final' },
+    failed: { type: 'final' },
+  },
+});

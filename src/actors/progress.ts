@@ -1,0 +1,44 @@
+/**
+ * Counts a pass as it is taken in: done, total, rate, time left. The clock is passed in.
+ */
+import type { Progress } from '../api.ts';
+import type { Applied } from '../db/api.ts';
+import type { Clock } from './clock.ts';
+
+/** The rate is measured over this long, ms: short enough to follow a change, long enough not to flicker. */
+export const RATE_WINDOW_MS = 5_000;
+
+export interface PassProgress {
+  /** Counts a batch that was applied. */
+  add(applied: Pick<Applied, 'rows' | 'remaining' | 'complete'>): Progress;
+  /** The pass that runs; null between passes. */
+  current(): Progress | null;
+}
+
+export function createPassProgress(clock: Clock): PassProgress {
+  let done = 0;
+  let samples: Array<{ readonly at: number; readonly done: number }> = [];
+  let current: Progress | null = null;
+
+  return {
+    add({ rows, remaining, complete }) {
+      const now = clock.now();
+      if (current === null) {
+        done = 0;
+        samples = [];
+      }
+      done += rows;
+      samples.push({ at: now, done });
+      // The oldest sample is kept until a younger one is as old as the window, so that a slow pass has a rate, too.
+      while (samples.length > 2 && samples[1]!.at <= now - RATE_WINDOW_MS) samples.shift();
+      const first = samples[0]!;
+      const rate = now > first.at ? ((done - first.done) / (now - first.at)) * 1_000 : 0;
+      // The total follows the sender's head, so that it is exact at the end whatever was written or skipped meanwhile.
+      const total = done + remaining;
+      const progress = { done, total, rate, secondsLeft: complete ? 0 : rate > 0 ? remaining / rate : null };
+      current = complete ? null : progress;
+      return progress;
+    },
+    current: () => current,
+  };
+}

@@ -1,0 +1,147 @@
+/**
+ * The sending half of a session: one pass over our feed, from the peer's cursor to the head, then on as the head grows.
+ * It reads a page only when the peer has credit and there may be something to read; it never polls, and holds one page.
+ */
+import { FlotillaError } from '../errors.ts';
+import type { Store } from '../db/api.ts';
+import type { Cursor, Frame, KnowledgeWire } from '../protocol/types.ts';
+import { createGate } from './clock.ts';
+
+export interface BatchLimits {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+export interface SenderOptions {
+  readonly peer: string;
+  readonly store: Pick<Store, 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'acked' | 'onHead'>;
+  /** Where the pass begins. */
+  readonly cursor: Cursor | null;
+  /** What the peer knew when it asked. */
+  readonly knowledge: KnowledgeWire;
+  /** Bytes that the peer grants. */
+  readonly credit: number;
+  readonly limits: BatchLimits;
+  readonly send: (frame: Frame) => Promise<void>;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+  /** True while a batch of this peer is being applied: what makes the head grow just then came from the peer itself. */
+  readonly applying: () => boolean;
+  /** The peer ACKed a whole pass. */
+  readonly onComplete: () => void;
+}
+
+export interface Sender {
+  /** Takes an ACK; throws `PROTOCOL` when nothing was sent that it could answer. */
+  acked(ack: Extract<Frame, { type: 'ack' }>): void;
+  /** A batch of the peer was applied; a complete one says what the peer knows, which is then not sent back. */
+  applied(knowledge: KnowledgeWire | null): void;
+  /** True when the peer has ACKed all that we know of. */
+  upToDate(): boolean;
+  /** Runs until the signal aborts or something fails (rejects then). The feed is closed either way. */
+  run(): Promise<void>;
+}
+
+export function createSender(options: SenderOptions): Sender {
+  const { peer, store, limits, send, signal } = options;
+  const wake = createGate();
+  const inFlight: number[] = [];
+  let credit = options.credit;
+  let feed: number | null = null;
+  /** What the peer has told before the feed was open. */
+  const told: KnowledgeWire[] = [];
+  /** True when there may be something behind the last page. */
+  let dirty = true;
+  let head = 0;
+  let sentHead = -1;
+  let passEnded = false;
+  let newest: { readonly cursor: Cursor; readonly complete: boolean } | null = null;
+  let storing: Promise<void> | null = null;
+  let storeFault: unknown = null;
+
+  /** Stores the newest ACK; those that come while one is being stored are one call. */
+  async function storeAcks(): Promise<void> {
+    try {
+      while (newest !== null) {
+        const { cursor, complete } = newest;
+        newest = null;
+        await store.acked(peer, cursor, complete);
+      }
+    } catch (error) {
+      storeFault = error;
+      wake.open();
+    } finally {
+      storing = null;
+    }
+  }
+
+  /** A page that was not spared what the peer knows is only longer than it must be: no fault. */
+  async function spare(opened: number, knowledge: KnowledgeWire): Promise<void> {
+    await store.peerKnows(opened, knowledge).catch(() => {});
+  }
+
+  async function follow(opened: number): Promise<never> {
+    for (;;) {
+      while (!dirty || credit <= 0) {
+        await wake.wait(signal);
+        if (storeFault !== null) throw storeFault;
+      }
+      dirty = false;
+      const page = await store.page(opened, limits);
+      signal.throwIfAborted();
+      sentHead = page.head;
+      if (!page.complete || head > page.head) dirty = true;
+      if (page.data !== null) {
+        const data = new Uint8Array(page.data);
+        credit -= data.byteLength;
+        inFlight.push(data.byteLength);
+        await send({ type: 'batch', data });
+      } else if (page.complete && !passEnded) {
+        // Without a last batch the peer would wait for ever.
+        throw new FlotillaError('DATABASE', 'The feed ended its first pass without a batch.');
+      }
+      passEnded ||= page.complete;
+    }
+  }
+
+  return {
+    acked(ack) {
+      const bytes = inFlight.shift();
+      if (bytes === undefined || ack.credit !== bytes) {
+        throw new FlotillaError('PROTOCOL', 'The peer ACKed a batch that was not sent.');
+      }
+      credit += bytes;
+      newest = { cursor: ack.cursor, complete: ack.complete };
+      storing ??= storeAcks();
+      wake.open();
+      if (ack.complete) options.onComplete();
+    },
+    applied(knowledge) {
+      if (knowledge !== null && feed === null) told.push(knowledge);
+      else if (knowledge !== null && feed !== null) void spare(feed, knowledge);
+      if (dirty) wake.open();
+    },
+    upToDate: () => passEnded && inFlight.length === 0 && head <= sentHead && !dirty,
+    async run() {
+      const unlisten = store.onHead((grown) => {
+        head = grown;
+        if (head <= sentHead) return;
+        dirty = true;
+        if (!options.applying()) wake.open();
+      });
+      try {
+        feed = (await store.openFeed(peer, options.cursor, options.knowledge)).feed;
+        signal.throwIfAborted();
+        for (const knowledge of told.splice(0)) await spare(feed, knowledge);
+        await follow(feed);
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      } finally {
+        unlisten();
+        // A worker that is gone has lost the feed anyway.
+        if (feed !== null) await store.closeFeed(feed).catch(() => {});
+        await storing;
+      }
+    },
+  };
+}

@@ -1,0 +1,265 @@
+/**
+ * The effects of a peer session: runs the protocol over one channel and reports to the machine, which alone decides the
+ * state. One driver lives as long as its channel; whatever ends it (a fault, a goodbye, `end()`), it ends once, and
+ * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
+ */
+import type { Progress } from '../api.ts';
+import type { Applied, Store } from '../db/api.ts';
+import { FlotillaError, messageOf } from '../errors.ts';
+import type { Channel, Frame, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
+import { whenAborted } from './clock.ts';
+import type { Clock } from './clock.ts';
+import { checkHello, makeHello } from './handshake.ts';
+import type { Hello, SessionFacts } from './handshake.ts';
+import { createInspecting } from './inspecting.ts';
+import type { DriverEvent } from './peer-session.ts';
+import { createPassProgress } from './progress.ts';
+import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
+import type { Priority } from './receiving.ts';
+import { createSender } from './sending.ts';
+import type { BatchLimits, Sender } from './sending.ts';
+
+/**
+ * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
+ * other side closes. A few round trips and one batch; a dead link must not hold up a stop for longer.
+ */
+export const FAREWELL_TIMEOUT_MS = 3_000;
+
+/** What a session uses of the store. */
+export interface SessionStore extends Pick<
+  Store,
+  'sessionStart' | 'acked' | 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'inspect' | 'onHead'
+> {
+  apply(peer: string, data: ArrayBuffer, priority: Priority): Promise<Applied>;
+}
+
+export interface DriverOptions {
+  readonly channel: Channel;
+  readonly store: SessionStore;
+  readonly facts: SessionFacts;
+  readonly limits: BatchLimits;
+  readonly clock: Clock;
+  /** To the machine. */
+  readonly emit: (event: DriverEvent) => void;
+  readonly onName?: (name: string) => void;
+  readonly onApplied?: (applied: Applied) => void;
+  /** While a pass of several batches is taken in, and at its end. */
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export interface SessionDriver {
+  /** Asks the peer about its copy. */
+  inspectPeer(query: Inspection): Promise<InspectionAnswer>;
+  /** The inbound pass that runs; null when there is none. */
+  progress(): Progress | null;
+  /** True when the last inbound pass was complete and the peer has ACKed all that we have. */
+  inSync(): boolean;
+  /** Says goodbye and ends. Twice is harmless. */
+  end(reason: string): Promise<void>;
+  readonly ended: Promise<void>;
+}
+
+export function startSession(options: DriverOptions): SessionDriver {
+  const { channel, store, facts, clock, emit } = options;
+  const peer = channel.peer;
+  const stop = new AbortController();
+  const { signal } = stop;
+  const progress = createPassProgress(clock);
+  let sender: Sender | null = null;
+  let sending: Promise<void> = Promise.resolve();
+  /** Our knowledge as our hello named it. */
+  let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
+  let greeted = false;
+  let inboundComplete = false;
+  let lastComplete = false;
+  let reading: Reading | null = null;
+  /** The last frame, if it is we who end the session; set by the first thing that ends it. */
+  let farewell: { readonly frame: Frame | null } | null = null;
+  let cutOff: unknown = null;
+
+  const send = (frame: Frame): Promise<void> => channel.send(frame);
+
+  function finish(frame: Frame | null): boolean {
+    if (farewell !== null) return false;
+    farewell = { frame };
+    const late = new FlotillaError('STOPPED', 'The session did not end in time.');
+    cutOff = clock.setTimeout(() => channel.abort(late), FAREWELL_TIMEOUT_MS);
+    stop.abort(new FlotillaError('STOPPED', 'The session has ended.'));
+    return true;
+  }
+
+  function fault(error: unknown): void {
+    const reason = messageOf(error);
+    if (finish({ type: 'bye', reason: `a fault on the other side: ${reason}` })) emit({ type: 'FAULT', reason });
+  }
+
+  const inspecting = createInspecting({ store, send, clock, onFault: fault });
+  const receiver = createReceiver({
+    peer,
+    store,
+    credit: RECEIVE_CREDIT_BYTES,
+    send,
+    onFault: fault,
+    onDurable: (applied) => sender?.applied(applied.knowledge),
+    onApplied(applied, first) {
+      const oneBatch = progress.current() === null && applied.complete;
+      const now = progress.add(applied);
+      lastComplete = applied.complete;
+      options.onApplied?.(applied);
+      if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
+      if (applied.complete && !inboundComplete) {
+        inboundComplete = true;
+        emit({ type: 'INBOUND_COMPLETE' });
+      }
+    },
+  });
+
+  /** Checks the peer's hello. What our want says of our knowledge, or undefined when the session has ended over it. */
+  function greet(frame: Frame, knowledgeHash: string): KnowledgeWire | null | undefined {
+    if (frame.type !== 'hello') throw new FlotillaError('PROTOCOL', `The peer began with "${frame.type}", not with hello.`);
+    const hello: Hello = frame;
+    options.onName?.(hello.name);
+    const refusal = checkHello(hello, facts, clock.now());
+    if (refusal !== null) {
+      if (finish({ type: 'refuse', ...refusal })) emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
+      return undefined;
+    }
+    emit({ type: 'HELLO' });
+    return hello.knowledge === knowledgeHash ? null : spoken;
+  }
+
+  function startSending({ cursor, knowledge, credit }: Extract<Frame, { type: 'want' }>): void {
+    if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
+    sender = createSender({
+      peer,
+      store,
+      cursor,
+      // "The same as yours" means what our hello said, not what we know by now: a write of ours may have come in between.
+      knowledge: knowledge ?? spoken,
+      credit,
+      limits: options.limits,
+      send,
+      signal,
+      applying: () => receiver.applying(),
+      onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
+    });
+    sending = sender.run().catch(fault);
+  }
+
+  function take(frame: Frame): void {
+    switch (frame.type) {
+      case 'hello':
+        throw new FlotillaError('PROTOCOL', 'The peer said hello twice.');
+      case 'want':
+        return startSending(frame);
+      case 'batch':
+        return receiver.take(frame.data);
+      case 'ack':
+        if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
+        return sender.acked(frame);
+      case 'inspect':
+        return inspecting.asked(frame);
+      case 'inspected':
+        return inspecting.answered(frame);
+      case 'refuse':
+        if (finish(null)) emit({ type: 'REFUSED', code: frame.code, reason: frame.message });
+        return;
+      case 'bye':
+        if (finish(null)) emit({ type: 'FAULT', reason: `the peer said goodbye: ${frame.reason}` });
+        return;
+    }
+  }
+
+  async function talk(): Promise<void> {
+    const start = await store.sessionStart(peer);
+    signal.throwIfAborted();
+    spoken = start.knowledge;
+    await send(makeHello(facts, clock.now(), start.knowledgeHash));
+    reading = startReading(channel);
+    const aborted = whenAborted(signal);
+    try {
+      for (;;) {
+        const next = await Promise.race([reading.next(), aborted.rejected]);
+        if (next.done === true) throw new FlotillaError('UNREACHABLE', 'The connection ended without a goodbye.');
+        if (greeted || next.value.type === 'refuse' || next.value.type === 'bye') {
+          take(next.value);
+        } else {
+          const knowledge = greet(next.value, start.knowledgeHash);
+          if (knowledge === undefined) return;
+          greeted = true;
+          await send({ type: 'want', cursor: start.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+        }
+      }
+    } finally {
+      aborted.stop();
+    }
+  }
+
+  async function run(): Promise<void> {
+    await talk().catch((error: unknown) => {
+      if (!signal.aborted) fault(error);
+    });
+    // What was being applied is durable and ACKed before the last word.
+    await Promise.all([receiver.stop(), inspecting.stop(), sending]);
+    try {
+      const last = farewell?.frame ?? null;
+      if (last !== null) await send(last);
+      await channel.close();
+      await reading?.toEnd();
+    } catch (error) {
+      channel.abort(error instanceof Error ? error : new Error(messageOf(error)));
+    } finally {
+      clock.clearTimeout(cutOff);
+    }
+  }
+
+  const ended = run();
+
+  return {
+    async inspectPeer(query) {
+      if (farewell !== null) throw new FlotillaError('STOPPED', 'The session has ended.');
+      if (!greeted) throw new FlotillaError('UNREACHABLE', 'The session with this device is not open yet: try again in a moment.');
+      return inspecting.ask(query);
+    },
+    progress: () => progress.current(),
+    inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    end(reason) {
+      finish({ type: 'bye', reason });
+      return ended;
+    },
+    ended,
+  };
+}
+
+/** The frames of a channel, so that a wait for the next one can be left and taken up again. */
+interface Reading {
+  /** The next frame that was not taken: call it again after a wait that was left. */
+  next(): Promise<IteratorResult<Frame>>;
+  /** Reads and drops what still comes, until the other side has closed as well. */
+  toEnd(): Promise<void>;
+}
+
+function startReading(channel: Channel): Reading {
+  const frames = channel.frames[Symbol.asyncIterator]();
+  let pending: Promise<IteratorResult<Frame>> | null = null;
+  const next = async (): Promise<IteratorResult<Frame>> => {
+    pending ??= frames.next();
+    const result = await pending;
+    pending = null;
+    return result;
+  };
+  return {
+    next,
+    async toEnd() {
+      while ((await next()).done !== true);
+    },
+  };
+}
+
+function onceOnly(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) action();
+    done = true;
+  };
+}

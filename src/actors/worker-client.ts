@@ -1,0 +1,200 @@
+/**
+ * Calls into a database worker thread, and the words they cross in. The write worker is a serial mailbox: one call is in
+ * the worker at a time, so that a live call overtakes those of a backfill that wait here. Calls to the read worker go
+ * through at once.
+ */
+import { Worker } from 'node:worker_threads';
+import type { InitReport, JoinGrant, JoinState } from '../db/api.ts';
+import { ERROR_CODES, FlotillaError, messageOf } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { Clock } from './clock.ts';
+import { within } from './clock.ts';
+import type { Priority } from './receiving.ts';
+
+/** How long a worker may take to close its file, ms: a checkpoint of a large WAL on a slow disk. Then it is ended. */
+export const WORKER_CLOSE_TIMEOUT_MS = 10_000;
+
+/** `workerData` of a database worker. */
+export interface WorkerSpec {
+  readonly role: 'write' | 'read';
+  /** Path of the library. */
+  readonly file: string;
+  readonly home?: string;
+  /** Own peer id; '' where nothing is stamped. */
+  readonly device: string;
+  /** Name of the device, for the member row that `init` writes of it. */
+  readonly name: string;
+  readonly durability: 'normal' | 'full';
+  /** `serve`: the library must be there; `setup`: `init`, `createFromGrant` or `inspectForJoin` will say what to do. */
+  readonly purpose: 'serve' | 'setup';
+}
+
+/** Main → worker. ArrayBuffers among `args` are transferred. `close` (no args) closes the file; the answer is the last. */
+export interface WorkerCall {
+  readonly id: number;
+  readonly method: string;
+  readonly args: readonly unknown[];
+}
+
+/** Worker → main. */
+export type WorkerMessage =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: WorkerError }
+  | { readonly event: 'head'; readonly head: number }
+  | { readonly event: 'ready' }
+  | { readonly event: 'failed'; readonly error: WorkerError };
+
+export interface WorkerError {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What the write worker offers to `init` and `join`, beside the store. */
+export interface SetupStore {
+  /** Both null: no configuration. */
+  init(configPath: string | null, configJson: string | null): Promise<InitReport>;
+  createFromGrant(args: { grant: JoinGrant; existing: 'empty' | 'union' | 'same' }): Promise<InitReport>;
+  /** Rejects with what `createFromGrant` would reject with, and changes nothing. */
+  tryGrant(args: { grant: JoinGrant; existing: 'empty' | 'union' | 'same' }): Promise<void>;
+  inspectForJoin(): Promise<JoinState>;
+}
+
+export interface WorkerListener {
+  readonly onReady?: () => void;
+  readonly onHead?: (head: number) => void;
+  /** It ended by itself, or could not start. Called once; never after `close()` or `kill()`. */
+  readonly onEnd?: (error: FlotillaError) => void;
+}
+
+export interface WorkerClient {
+  /** Resolves when the worker said that it is ready; rejects with why it is not. */
+  readonly ready: Promise<void>;
+  call(method: string, args: readonly unknown[], priority?: Priority): Promise<unknown>;
+  /** Lets the call that runs end, closes the file, ends the thread. Waiting calls are rejected. Twice is harmless. */
+  close(): Promise<void>;
+  /** Ends the thread now. */
+  kill(): Promise<void>;
+}
+
+interface Pending {
+  readonly call: WorkerCall;
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** The worker's entry, with the extension of the files that run: `.ts` from the sources, `.js` from the package. */
+export function workerUrl(): URL {
+  return new URL(import.meta.url.endsWith('.ts') ? '../db/worker.ts' : '../db/worker.js', import.meta.url);
+}
+
+export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: WorkerListener = {}): WorkerClient {
+  const worker = new Worker(url, { workerData: spec, name: `flotilla-${spec.role}` });
+  const serial = spec.role === 'write';
+  const inWorker = new Map<number, Pending>();
+  const waiting: Record<Priority, Pending[]> = { live: [], backfill: [] };
+  let isReady = (): void => {};
+  let isNotReady: (error: Error) => void = () => {};
+  const ready = new Promise<void>((resolve, reject) => {
+    isReady = resolve;
+    isNotReady = reject;
+  });
+  ready.catch(() => {});
+  let lastId = 0;
+  /** Why no call can be made any more. */
+  let over: FlotillaError | null = null;
+  let closing: Promise<void> | null = null;
+
+  function post(pending: Pending): void {
+    inWorker.set(pending.call.id, pending);
+    const transfer = pending.call.args.filter((arg) => arg instanceof ArrayBuffer);
+    try {
+      worker.postMessage(pending.call, transfer);
+    } catch (error) {
+      // An argument that cannot be cloned: a mistake of the caller, not of the worker.
+      inWorker.delete(pending.call.id);
+      pending.reject(error as Error);
+    }
+  }
+
+  function pump(): void {
+    while (!serial || inWorker.size === 0) {
+      const next = waiting.live.shift() ?? waiting.backfill.shift();
+      if (next === undefined) return;
+      post(next);
+    }
+  }
+
+  function rejectAll(error: FlotillaError, calls: Iterable<Pending>): void {
+    for (const pending of calls) pending.reject(error);
+  }
+
+  function endWith(error: FlotillaError, told: boolean): void {
+    if (over === null) {
+      over = error;
+      if (told) listener.onEnd?.(error);
+    }
+    isNotReady(error);
+    rejectAll(error, [...inWorker.values(), ...waiting.live.splice(0), ...waiting.backfill.splice(0)]);
+    inWorker.clear();
+  }
+
+  worker.on('message', (message: WorkerMessage) => {
+    if ('event' in message) {
+      if (message.event === 'head') return listener.onHead?.(message.head);
+      if (message.event === 'ready') {
+        isReady();
+        return listener.onReady?.();
+      }
+      endWith(revive(message.error), true);
+      void worker.terminate();
+      return;
+    }
+    const pending = inWorker.get(message.id);
+    inWorker.delete(message.id);
+    if ('error' in message) pending?.reject(revive(message.error));
+    else pending?.resolve(message.result);
+    pump();
+  });
+  worker.on('error', (error) =>
+    endWith(new FlotillaError('DATABASE', `The database worker failed: ${messageOf(error)}`, { cause: error }), true),
+  );
+  worker.on('exit', (code) => endWith(new FlotillaError('DATABASE', `The database worker ended with code ${code}.`), true));
+
+  function request(method: string, args: readonly unknown[], priority: Priority): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      lastId += 1;
+      waiting[priority].push({ call: { id: lastId, method, args }, resolve, reject });
+      pump();
+    });
+  }
+
+  async function closeWorker(): Promise<void> {
+    const stopped = new FlotillaError('STOPPED', 'The library was closed.');
+    rejectAll(stopped, [...waiting.live.splice(0), ...waiting.backfill.splice(0)]);
+    if (over === null) {
+      const closed = request('close', [], 'live');
+      over = stopped;
+      await within(closed, WORKER_CLOSE_TIMEOUT_MS, clock, () => stopped).catch(() => {});
+    }
+    await worker.terminate();
+    endWith(stopped, false);
+  }
+
+  return {
+    ready,
+    call(method, args, priority = 'live') {
+      if (over !== null) return Promise.reject(new FlotillaError('STOPPED', over.message, { cause: over }));
+      return request(method, args, priority);
+    },
+    close: () => (closing ??= closeWorker()),
+    async kill() {
+      endWith(new FlotillaError('STOPPED', 'The database worker was ended.'), false);
+      await worker.terminate();
+    },
+  };
+}
+
+function revive(error: WorkerError): FlotillaError {
+  const code = Object.hasOwn(ERROR_CODES, error.code) ? (error.code as ErrorCode) : 'DATABASE';
+  return new FlotillaError(code, error.message);
+}

@@ -1,0 +1,123 @@
+/** `flotilla status`: what the library holds, who is there, what waits. Works with and without a running node. */
+import type { NodeStatus, PeerStatus } from '../index.ts';
+import { defineCommand, FILE_HELP } from './command.ts';
+import { EXIT } from './context.ts';
+import { peerDetail } from './live-frame.ts';
+import { printJson, printLines } from './output.ts';
+import { deviceLabel, formatBytes, formatCount, plural, printable, shortDevice, table } from './text.ts';
+
+/** Waiting rows shown; `--json` gives all that the status holds. */
+const SHOWN_WAITING = 20;
+
+export const statusCommand = defineCommand({
+  name: 'status',
+  summary: 'show tables, devices, waiting rows and counters',
+  args: { file: FILE_HELP },
+  options: ['home', 'json'],
+  async run({ args, options: { json, ...options }, cli }) {
+    const { readStatus } = await cli.api();
+    const status = await readStatus(args.file, options);
+    if (json) printJson(cli.io.stdout, statusJson(status));
+    else printLines(cli.io.stdout, statusLines(status));
+    return EXIT.ok;
+  },
+});
+
+/** The whole status, and beside it the sums that scripts look at. */
+export function statusJson(status: NodeStatus) {
+  const { counters, coordinationBytes } = status.library;
+  return {
+    ...status,
+    batches: counters.batchesIn + counters.batchesOut,
+    batchesIn: counters.batchesIn,
+    batchesOut: counters.batchesOut,
+    lookupQueries: counters.lookupsIn + counters.lookupsOut,
+    lookupQueriesIn: counters.lookupsIn,
+    lookupQueriesOut: counters.lookupsOut,
+    coordinationBytes,
+  };
+}
+
+/** What `status` says to people. */
+export function statusLines(status: NodeStatus): string[] {
+  const { library } = status;
+  const lines = [
+    `library    ${library.libraryId} in ${printable(status.file)}`,
+    `device     ${status.device === '' ? 'not set up here yet' : deviceLabel(status.name, status.device)}`,
+    `node       ${status.running ? 'running' : 'not running'}`,
+    ...status.addresses.map((address) => `           ${printable(address)}`),
+  ];
+  if (status.discoveryProblem !== '') lines.push(`discovery  ${printable(status.discoveryProblem)}`);
+  const deleted = library.tombstones === 0 ? '' : `, ${plural(library.tombstones, 'deleted row')} remembered`;
+  const fresh = library.unstamped === 0 ? '' : `, ${plural(library.unstamped, 'fresh change')} not taken up yet`;
+  lines.push(`rows       ${formatCount(library.rows)}${deleted}${fresh}`, '');
+  lines.push(
+    ...table(
+      ['table', 'ownership', 'rows'],
+      library.tables.map((one) => [one.table, one.ownership, formatCount(one.rows)]),
+    ),
+  );
+  lines.push('', ...deviceLines(status));
+  if (library.waitingCount > 0) lines.push('', ...waitingLines(status));
+  lines.push('', ...counterLines(status));
+  return lines;
+}
+
+/** Members with what we know of them, then peers that are no members. */
+function deviceLines(status: NodeStatus): string[] {
+  const { library } = status;
+  const peers = new Map(status.peers.map((peer) => [peer.device, peer]));
+  const rows = library.members.map((member) => {
+    const peer = peers.get(member.device);
+    peers.delete(member.device);
+    if (member.device === status.device)
+      return [printable(member.name), shortDevice(member.device), 'this device', '', ''];
+    return deviceRow(member.name, member.device, peer, ackText(status, member.device));
+  });
+  for (const peer of peers.values()) rows.push(deviceRow(peer.name, peer.device, peer, ''));
+  return rows.length === 0
+    ? ['No device is a member yet.']
+    : table(['name', 'device', 'state', 'has from us', ''], rows);
+}
+
+function deviceRow(name: string, device: string, peer: PeerStatus | undefined, acked: string): string[] {
+  const state = peer === undefined ? 'not connected' : peer.inSync ? `${peer.state}, in sync` : peer.state;
+  const via = peer === undefined || peer.via === '' ? '' : `via ${peer.via}`;
+  const detail = peer === undefined ? '' : peerDetail(peer);
+  return [name, shortDevice(device), state, acked, [detail, via].filter((part) => part !== '').join(', ')];
+}
+
+/** How far a member has ACKed our feed, in words. */
+function ackText(status: NodeStatus, device: string): string {
+  const ack = status.library.acks[device];
+  if (ack === undefined) return 'nothing ACKed';
+  return ack.complete && ack.position >= status.library.head
+    ? 'everything'
+    : `change ${formatCount(ack.position)} of ${formatCount(status.library.head)}`;
+}
+
+function waitingLines(status: NodeStatus): string[] {
+  const { waiting, waitingCount } = status.library;
+  const shown = waiting.slice(0, SHOWN_WAITING);
+  const lines = [
+    `Waiting: ${plural(waitingCount, 'row')}`,
+    ...shown.map((row) => `  ${printable(row.table)} ${row.uuid}: ${row.reason}: ${printable(row.detail)}`),
+  ];
+  if (waitingCount > shown.length) lines.push(`  … and ${plural(waitingCount - shown.length, 'row')} more`);
+  return lines;
+}
+
+function counterLines(status: NodeStatus): string[] {
+  const { counters, coordinationBytes } = status.library;
+  const lines = table(
+    ['since init', 'in', 'out'],
+    [
+      ['rows', formatCount(counters.rowsIn), formatCount(counters.rowsOut)],
+      ['batches', formatCount(counters.batchesIn), formatCount(counters.batchesOut)],
+      ['look-up queries', formatCount(counters.lookupsIn), formatCount(counters.lookupsOut)],
+    ],
+  );
+  lines.push(`coordination data: ${formatBytes(coordinationBytes)}`);
+  if (status.running) lines.push(`longest event loop delay: ${formatCount(status.maxEventLoopDelayMs)} ms`);
+  return lines;
+}

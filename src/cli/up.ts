@@ -1,0 +1,87 @@
+/** `flotilla up`: runs the node until somebody stops it. */
+import type { FlotillaNode, NodeEvent } from '../index.ts';
+import { FlotillaError, messageOf } from '../errors.ts';
+import { defineCommand, FILE_HELP } from './command.ts';
+import { EXIT, type Signal } from './context.ts';
+import { eventsOf } from './peer-list.ts';
+import { chooseView, type View } from './view.ts';
+
+export const upCommand = defineCommand({
+  name: 'up',
+  summary: 'run the node: find the other devices and keep in sync',
+  args: { file: FILE_HELP },
+  options: ['port', 'localOnly', 'interfaces', 'discovery', 'peers', 'name', 'batchRows', 'durability', 'home', 'json'],
+  async run({ args, options: { json = false, ...options }, cli }) {
+    const { io } = cli;
+    let signals = 0;
+    let end: (why: 'asked' | 'stopped') => void = () => undefined;
+    const ended = new Promise<'asked' | 'stopped'>((resolve) => {
+      end = resolve;
+    });
+    // From the first moment: a signal while the library opens must not tear it, it stops the node when it is open.
+    const forgetSignals = io.onSignal((signal: Signal) => {
+      signals += 1;
+      if (signals === 1) end('asked');
+      else io.exit(EXIT[signal]);
+    });
+    let view: View | null = null;
+    try {
+      const { openNode } = await cli.api();
+      const node = await openNode({ library: args.file, ...options });
+      view = chooseView(io, json);
+      const forgetEvents = show(node, view, () => end('stopped'));
+      const why = await ended;
+      if (!json) view.event({ event: 'notice', message: 'Stopping: what has begun is finished first.' });
+      await node.stop();
+      forgetEvents();
+      view.event({ event: 'stopped' });
+      view.close();
+      if (why === 'asked') return EXIT.ok;
+      throw new FlotillaError(
+        'STOPPED',
+        'The node stopped by itself: see why in the lines before, then start it again.',
+      );
+    } finally {
+      view?.close();
+      forgetSignals();
+    }
+  },
+});
+
+/**
+ * Shows a node's events, beginning with what happened before anybody could listen.
+ *
+ * @param stopped - called when the node says that it has stopped
+ * @returns the way to stop
+ */
+function show(node: FlotillaNode, view: View, stopped: () => void): () => void {
+  let over = false;
+  const heard = new Set<string>();
+  const forget = node.onEvent((event: NodeEvent) => {
+    // These two are told by `up` itself, once each.
+    if (event.event === 'ready') return;
+    if (event.event === 'stopped') return stopped();
+    if (event.event === 'notice') heard.add(event.message);
+    if (event.event === 'peer') heard.add(event.device);
+    view.event(event);
+  });
+  view.event({ event: 'ready', device: node.device, library: node.libraryId, addresses: node.addresses() });
+  node.status().then(
+    (status) => {
+      if (over) return;
+      const { discoveryProblem, peers } = status;
+      if (discoveryProblem !== '' && !heard.has(discoveryProblem))
+        view.event({ event: 'notice', message: discoveryProblem });
+      for (const peer of peers) {
+        if (!heard.has(peer.device)) eventsOf(peer).forEach((event) => view.event(event));
+      }
+    },
+    (error: unknown) => {
+      if (!over) view.event({ event: 'notice', message: `The status could not be read: ${messageOf(error)}` });
+    },
+  );
+  return () => {
+    over = true;
+    forget();
+  };
+}

@@ -1,0 +1,196 @@
+/**
+ * What can be done with a library beside running its node: make it, invite, join, look at it, check it. Each talks to the
+ * running node if there is one, and otherwise opens a database worker for as long as it takes.
+ */
+import { createServer } from 'node:net';
+import { stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { systemClock } from './actors/clock.ts';
+import { withWorker } from './actors/database.ts';
+import type { SetupStore, WorkerSpec } from './actors/worker-client.ts';
+import type {
+  InitOptions,
+  Invitation,
+  InviteOptions,
+  JoinOptions,
+  JoinReport,
+  NodeStatus,
+  VerifyReport,
+} from './api.ts';
+import type { InitReport, JoinState, LibraryStatus } from './db/api.ts';
+import { FlotillaError } from './errors.ts';
+import { callControl, controlPath } from './net/control.ts';
+import { decodeInvitation } from './net/invitation.ts';
+import { requestJoin } from './net/join.ts';
+import { openInvitations } from './node.ts';
+import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile } from './places.ts';
+
+/** How long a running node may take to answer, ms: it counts the rows of every table for a status. */
+const STATUS_TIMEOUT_MS = 30_000;
+/** The same for a check of every page and a comparison with every peer, ms. */
+const VERIFY_TIMEOUT_MS = 10 * 60_000;
+/** How long joining may take, unless the user says otherwise, ms. */
+const JOIN_TIMEOUT_MS = 30_000;
+/** Name of the configuration file that is looked for beside the library. */
+const CONFIG_NAME = 'flotilla.config.json';
+
+interface HomeOption {
+  readonly home?: string;
+}
+
+function setupSpec(file: string, home: { path: string; device: string }, name: string): WorkerSpec {
+  return { role: 'write', purpose: 'setup', file, home: home.path, device: home.device, name, durability: 'full' };
+}
+
+/**
+ * Makes a database file a library: this device is its first member. Done again, it changes nothing.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE, CONFIG, NO_PRIMARY_KEY, UNSUPPORTED_SCHEMA, ALREADY_INITIALISED, LIBRARY_IN_USE
+ */
+export async function initLibrary(file: string, options: InitOptions = {}): Promise<InitReport> {
+  const path = await requireFile(file);
+  const config = await configFor(path, options.config);
+  await using made = await makeHome(homeOf(path, options.home));
+  const { home } = made;
+  const name = options.name || (await home.settings()).name || defaultName();
+  const report = await withWorker(setupSpec(path, home, name), systemClock, (call) => call('init', [config, null]));
+  made.keep();
+  await home.saveSettings({ name });
+  return report as InitReport;
+}
+
+/** Path of the configuration; null when none was named and none lies beside the library. */
+async function configFor(library: string, named: string | undefined): Promise<string | null> {
+  const path = named === undefined ? join(dirname(library), CONFIG_NAME) : resolve(named);
+  if ((await stat(path).catch(() => null)) !== null) return path;
+  if (named === undefined) return null;
+  throw new FlotillaError('CONFIG', `There is no configuration file ${path}: check the path.`);
+}
+
+/**
+ * Makes a one-time invitation for another device.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, CONFIG
+ */
+export async function createInvitation(file: string, options: InviteOptions = {}): Promise<Invitation> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const { minutes, localOnly } = options;
+  const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as Invitation;
+  const { libraryId } = await libraryStatus(path);
+  const home = await findHome(homePath);
+  if (home === null) {
+    throw new FlotillaError('NOT_INITIALISED', `This device has no home folder ${homePath}: run "flotilla up" once, or name it with --home.`);
+  }
+  let { port } = await home.settings();
+  if (port === 0) {
+    // The invitation has to name the port on which the node will listen when somebody starts it.
+    port = await freePort();
+    await home.saveSettings({ port });
+  }
+  return (await openInvitations(home)).create(libraryId, port, options, false);
+}
+
+/** A port that is free now, as the system chooses it. */
+function freePort(): Promise<number> {
+  return new Promise((done, fail) => {
+    const server = createServer();
+    server.once('error', fail);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => done(typeof address === 'object' && address !== null ? address.port : 0));
+    });
+  });
+}
+
+/**
+ * Joins a library by invitation: makes the file, or takes the one that is there with its rows as `existing` says.
+ * @throws FlotillaError INVITE_INVALID, INVITE_EXPIRED, INVITE_USED, LIBRARY_NOT_EMPTY, ALREADY_INITIALISED, SCHEMA_MISMATCH, UNREACHABLE, …
+ */
+export async function joinLibrary(text: string, file: string, options: JoinOptions = {}): Promise<JoinReport> {
+  const invitation = decodeInvitation(text);
+  const path = resolve(file);
+  if ((await stat(dirname(path)).catch(() => null)) === null) {
+    throw new FlotillaError('NO_SUCH_FILE', `There is no folder ${dirname(path)}: make it first, or name another file.`);
+  }
+  await using made = await makeHome(homeOf(path, options.home));
+  const { home } = made;
+  const name = options.name || (await home.settings()).name || defaultName();
+  // Awaited here: what was made is kept or taken away when this block ends.
+  return await withWorker(setupSpec(path, home, name), systemClock, async (call) => {
+    const found = (await call('inspectForJoin', [])) as Awaited<ReturnType<SetupStore['inspectForJoin']>>;
+    const existing = meaningOf(found, path, options.existing);
+    const { grant, inviter, addresses } = await requestJoin({
+      invitation,
+      deviceKey: home.key,
+      name,
+      // Before anybody becomes a member: what cannot be built here must not use the invitation up.
+      accept: async (offer) => void (await call('tryGrant', [{ grant: offer, existing }])),
+      localOnly: options.localOnly ?? false,
+      timeoutMs: options.timeoutMs ?? JOIN_TIMEOUT_MS,
+    });
+    // The key is a member's from here on: with it, the same command can be run again if the rest fails.
+    made.keep();
+    const init = (await call('createFromGrant', [{ grant, existing }])) as InitReport;
+    await home.rememberPeer(inviter, addresses, systemClock.now());
+    await home.saveSettings({ name });
+    return {
+      libraryId: grant.libraryId,
+      device: home.device,
+      invitedBy: inviter,
+      created: !found.exists,
+      omitted: grant.omitted,
+      init,
+    };
+  });
+}
+
+/** What the rows that are there mean; refuses where that is not said, since a copied file would double every row. */
+function meaningOf(found: JoinState, path: string, existing: JoinOptions['existing']): 'empty' | 'union' | 'same' {
+  if (found.initialised) {
+    throw new FlotillaError('ALREADY_INITIALISED', `${path} is a Flotilla library already: join with a new file, or start it with "flotilla up".`);
+  }
+  if (found.rows === 0) return 'empty';
+  if (existing !== undefined) return existing;
+  throw new FlotillaError(
+    'LIBRARY_NOT_EMPTY',
+    `${path} has rows already: say --union if all of them are new to the library, --same if they are a copy of its rows, or join with a new file.`,
+  );
+}
+
+/** How a library and its node stand; works with and without a running node. */
+export async function readStatus(file: string, options: HomeOption = {}): Promise<NodeStatus> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'status', {}, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as NodeStatus;
+  const library = await libraryStatus(path);
+  const home = await findHome(homePath);
+  return {
+    file: path,
+    running: false,
+    device: home?.device ?? '',
+    name: (await home?.settings())?.name ?? '',
+    addresses: [],
+    peers: library.members
+      .filter((member) => member.device !== home?.device)
+      .map(({ device, name }) => ({ device, name, state: 'stopped', via: '', progress: null, reason: '', inSync: false })),
+    discoveryProblem: '',
+    maxEventLoopDelayMs: 0,
+    library,
+  };
+}
+
+async function libraryStatus(path: string): Promise<LibraryStatus> {
+  return (await withWorker(readerSpec(path), systemClock, (call) => call('status', []))) as LibraryStatus;
+}
+
+/** Checks a library, and compares it with every connected peer if its node runs. */
+export async function verifyLibrary(file: string, options: HomeOption = {}): Promise<VerifyReport> {
+  const path = await requireFile(file);
+  const told = await callControl(controlPath(homeOf(path, options.home)), 'verify', {}, VERIFY_TIMEOUT_MS);
+  if (told !== null) return told.result as VerifyReport;
+  type Checked = Pick<VerifyReport, 'foreignKeyViolations' | 'integrity'>;
+  const checked = (await withWorker(readerSpec(path), systemClock, (call) => call('check', []))) as Checked;
+  const ok = checked.foreignKeyViolations.length === 0 && checked.integrity.length === 0;
+  return { ok, ...checked, compared: false, peers: [] };
+}

@@ -1,0 +1,23 @@
+/**
+ * The public API. What is not named here may change at any time.
+ */
+export { createInvitation, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export { ERROR_CODES, FlotillaError } from './errors.ts';
+export { openNode } from './node.ts';
+export type {
+  FlotillaNode,
+  InitOptions,
+  Invitation,
+  InviteOptions,
+  JoinOptions,
+  JoinReport,
+  NodeEvent,
+  NodeOptions,
+  NodeStatus,
+  PeerState,
+  PeerStatus,
+  Progress,
+  VerifyReport,
+} from './api.ts';
+export type { Counters, InitReport, LibraryStatus, MemberRow, TableReport, WaitingRow } from './db/api.ts';
+export type { ErrorCode } from './errors.ts';

@@ -1,0 +1,54 @@
+/**
+ * What the network room offers, as narrow interfaces, so that the actors above can be tested over in-memory ones.
+ */
+import type { Channel } from '../protocol/types.ts';
+
+/** Protocol id of the long-lived stream of a session. */
+export const SYNC_PROTOCOL = '/flotilla/sync/1';
+/** Protocol id of the short exchange that lets a new device in. */
+export const JOIN_PROTOCOL = '/flotilla/join/1';
+
+/** A libp2p node of ours. Peers are named by peer id strings, addresses by multiaddr strings. */
+export interface Host {
+  /** Own peer id. */
+  readonly device: string;
+  /** Own listen addresses, each with `/p2p/<peer id>`. */
+  addresses(): string[];
+  /**
+   * Connects to a peer at one of `addresses` (a no-op when connected already). Resolving proves nothing: a peer that
+   * refuses us closes a moment later.
+   */
+  dial(peer: string, addresses: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Opens the sync stream over the existing connection. */
+  openChannel(peer: string, signal: AbortSignal): Promise<Channel>;
+  /** Calls back with each sync stream that a peer opened to us; returns the way to stop. */
+  onChannel(listener: (channel: Channel) => void): () => void;
+  /** Calls back when the first connection to a peer stands and when the last one is gone. */
+  onConnection(listener: (peer: string, open: boolean) => void): () => void;
+  /** Closes every connection to a peer. */
+  hangUp(peer: string): Promise<void>;
+  /** Twice is harmless. */
+  stop(): Promise<void>;
+}
+
+/** Finds other nodes by multicast DNS in libp2p's format. */
+export interface Discovery {
+  /** Resolves when the sockets stand. Problems come by `onProblem`, never as a rejection. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface DiscoveryOptions {
+  /** Own peer id: what is heard from it is ignored. */
+  readonly device: string;
+  /** Own addresses to announce, asked for each time. */
+  readonly addresses: () => readonly string[];
+  /** Names of interfaces to use. @default all that can carry multicast */
+  readonly interfaces?: readonly string[];
+  /** Only loopback: one socket bound to 127.0.0.1, nothing leaves the machine. */
+  readonly localOnly: boolean;
+  /** A node was heard; called on every announcement, addresses of this answer. */
+  readonly onPeer: (peer: string, addresses: readonly string[]) => void;
+  /** Discovery cannot work, with what to do. */
+  readonly onProblem: (message: string) => void;
+}

@@ -1,0 +1,374 @@
+/**
+ * The join protocol: one question and one answer over one stream, by which a holder of an invitation becomes a member.
+ * The stream stands under the invitation's key; the real device proves itself by a signature inside. No database enters:
+ * the inviter's member list and grant come in as functions.
+ */
+import { publicKeyFromProtobuf, publicKeyToProtobuf } from '@libp2p/crypto/keys';
+import type { PrivateKey } from '@libp2p/interface';
+import { peerIdFromPrivateKey, peerIdFromPublicKey } from '@libp2p/peer-id';
+import { z } from 'zod';
+import type { JoinGrant, MemberRow } from '../db/api.ts';
+import { FlotillaError, messageOf } from '../errors.ts';
+import { withoutPeer } from './addresses.ts';
+import { createDiscovery } from './discovery.ts';
+import type { Home } from './home.ts';
+import { createHost } from './host.ts';
+import type { JoinableHost } from './host.ts';
+import { invitationKey, invitationPeer } from './invitation.ts';
+import type { InvitationData } from './invitation.ts';
+import type { Packets } from './packets.ts';
+
+/** The joiner speaks first and has everything at hand; a silent one gives its stream back after this, ms. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** How long the inviter is looked for on the LAN when no address answers, ms: one question is answered within 20. */
+const DISCOVERY_MS = 5_000;
+/** Part of the whole time that the addresses may take, so that discovery gets its turn. */
+const DIAL_SHARE = 0.6;
+/** Longest device name, characters. */
+const MAX_NAME_LENGTH = 200;
+
+const requestSchema = z.object({
+  type: z.literal('join'),
+  /** Public key of the device, base64 of its protobuf. */
+  key: z.base64().max(200),
+  /** Signature by that key, base64, over {@link claim}. */
+  signature: z.base64().max(200),
+  name: z.string().max(MAX_NAME_LENGTH),
+});
+
+/** The device has looked at the offer and can take it. */
+const acceptSchema = z.object({ type: z.literal('accept') });
+
+const grantSchema = z.object({
+  libraryId: z.string(),
+  ddl: z.array(z.string()),
+  omitted: z.array(z.object({ name: z.string(), reason: z.string() })),
+  config: z.string(),
+  schema: z.string(),
+  /** base64 */
+  membership: z.base64(),
+});
+
+const refusalCodes = ['INVITE_USED', 'INVITE_EXPIRED', 'REFUSED', 'PROTOCOL'] as const;
+
+const answerSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('offered'), grant: grantSchema }),
+  z.object({ type: z.literal('granted'), grant: grantSchema }),
+  z.object({ type: z.literal('refused'), code: z.enum(refusalCodes), message: z.string() }),
+]);
+
+type Request = z.infer<typeof requestSchema>;
+type Answer = z.infer<typeof answerSchema>;
+
+/** What the inviting node gives the exchange to work with. */
+export interface JoinDeps {
+  readonly home: Pick<Home, 'device' | 'invites' | 'useInvite'>;
+  readonly libraryId: string;
+  /** Read anew for each answer: it must hold the member that was added just before. */
+  grant(): Promise<JoinGrant>;
+  /** Durable when it resolves; harmless when the device is a member already. */
+  addMember(member: MemberRow): Promise<void>;
+  members(): Promise<MemberRow[]>;
+  /** ms since 1970 */
+  now(): number;
+}
+
+/** A device that was let in. */
+export interface Joined {
+  readonly device: string;
+  readonly name: string;
+}
+
+export interface JoinRequest {
+  readonly invitation: InvitationData;
+  /** Key of the device that joins. The same one may ask again until the invitation expires. */
+  readonly deviceKey: PrivateKey;
+  readonly name: string;
+  /** Looks whether the library on offer can be built here; what it rejects with ends the joining, and the invitation stays open. */
+  readonly accept: (grant: JoinGrant) => Promise<void>;
+  /** Dials and discovers on loopback only. */
+  readonly localOnly: boolean;
+  readonly timeoutMs: number;
+  /** The clock. @default Date.now */
+  readonly now?: () => number;
+  readonly signal?: AbortSignal;
+}
+
+export interface JoinResult {
+  readonly grant: JoinGrant;
+  /** Peer id of the inviting node. */
+  readonly inviter: string;
+  /** Where it can be reached, without `/p2p/…`; what was found on the LAN first. */
+  readonly addresses: string[];
+}
+
+/**
+ * The inviting side of one stream. Never rejects: what goes wrong is answered, and a joiner that is gone asks again.
+ * @returns the device that is a member now, even if the answer did not reach it; null when none was let in
+ */
+export async function serveJoin(packets: Packets, deps: JoinDeps): Promise<Joined | null> {
+  const timer = setTimeout(
+    () => packets.abort(new Error('The joining device did not speak in time')),
+    REQUEST_TIMEOUT_MS,
+  );
+  let joined: Joined | null = null;
+  try {
+    const request = await receive(packets, requestSchema);
+    const device = await proveDevice(request, packets.peer, deps.libraryId);
+    await requireOpen(packets.peer, device, deps);
+    await send(packets, { type: 'offered', grant: toWire(await deps.grant()) });
+    await receive(packets, acceptSchema);
+    clearTimeout(timer);
+    await admit(device, request.name, packets.peer, deps);
+    joined = { device, name: request.name };
+    await send(packets, { type: 'granted', grant: toWire(await deps.grant()) });
+    await packets.close();
+  } catch (error) {
+    await refuse(packets, error);
+  } finally {
+    clearTimeout(timer);
+  }
+  return joined;
+}
+
+async function requireOpen(invitation: string, device: string, deps: JoinDeps): Promise<void> {
+  const invites = await deps.home.invites(deps.now());
+  const invite = invites.find((candidate) => candidate.peer === invitation);
+  if (invite === undefined) {
+    throw new FlotillaError('INVITE_EXPIRED', 'The invitation has expired: ask for a new one.');
+  }
+  if (invite.usedBy !== '' && invite.usedBy !== device) throw usedUp();
+}
+
+/** Writes, in an order in which a crash at any point lets the same device ask again. */
+async function admit(device: string, name: string, invitation: string, deps: JoinDeps): Promise<void> {
+  // First the invitation, then the member: of two devices at the same moment only one may become a member.
+  if (!(await deps.home.useInvite(invitation, device))) throw usedUp();
+  const members = await deps.members();
+  if (!members.some((member) => member.device === device)) {
+    await deps.addMember({ device, name, invitedBy: deps.home.device, addedAt: deps.now() });
+  }
+}
+
+function usedUp(): FlotillaError {
+  return new FlotillaError('INVITE_USED', 'The invitation was used already by another device: ask for a new one.');
+}
+
+async function proveDevice(request: Request, invitation: string, libraryId: string): Promise<string> {
+  try {
+    const key = publicKeyFromProtobuf(Buffer.from(request.key, 'base64'));
+    const device = peerIdFromPublicKey(key).toString();
+    const signed = claim(libraryId, invitation, device);
+    if (await key.verify(signed, Buffer.from(request.signature, 'base64'))) return device;
+  } catch {
+    // A key or a signature that cannot be read proves as little as a wrong one.
+  }
+  throw new FlotillaError(
+    'PROTOCOL',
+    'The joining device did not prove who it is: update Flotilla on both devices and try again.',
+  );
+}
+
+async function refuse(packets: Packets, error: unknown): Promise<void> {
+  const code =
+    refusalCodes.find((candidate) => error instanceof FlotillaError && candidate === error.code) ?? 'REFUSED';
+  const message =
+    code === 'REFUSED'
+      ? `The inviting node could not let the device in: ${messageOf(error)}. Try again.`
+      : messageOf(error);
+  try {
+    await send(packets, { type: 'refused', code, message });
+    await packets.close();
+  } catch {
+    // The joiner is gone, and learns from that.
+    packets.abort(new Error(message));
+  }
+}
+
+/**
+ * The joining side: finds the inviting node, proves the device, comes back with what the new library needs.
+ * @throws FlotillaError INVITE_EXPIRED, INVITE_USED, SCHEMA_MISMATCH, UNREACHABLE, REFUSED, PROTOCOL
+ */
+export async function requestJoin(options: JoinRequest): Promise<JoinResult> {
+  const { invitation, localOnly, timeoutMs } = options;
+  const now = options.now ?? Date.now;
+  if (invitation.expiresAt <= now()) {
+    throw new FlotillaError('INVITE_EXPIRED', 'The invitation has expired: ask for a new one.');
+  }
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
+  let proven = false;
+  const host = await createHost({
+    privateKey: await invitationKey(invitation.secret),
+    listen: [],
+    localOnly,
+    allowed: (peer) => {
+      // Asked after Noise: from here on it is known that the inviting node itself is there.
+      if (peer === invitation.inviter) proven = true;
+      return peer === invitation.inviter;
+    },
+    invited: () => false,
+  });
+  try {
+    const found = await reach(host, options, signal, () => proven);
+    const packets = await host.openJoin(invitation.inviter, signal);
+    const grant = await exchange(packets, options, signal);
+    return { grant, inviter: invitation.inviter, addresses: [...new Set([...found, ...invitation.addresses])] };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    // An answer, in its own words.
+    if (error instanceof FlotillaError && error.code !== 'UNREACHABLE') throw error;
+    if (error instanceof BrokenOff) throw new FlotillaError('UNREACHABLE', error.message, { cause: error.cause });
+    if (proven && !timeout.aborted) {
+      throw new FlotillaError(
+        'INVITE_USED',
+        'The invitation was used already, has expired, or was not made by that node: ask for a new one.',
+        { cause: error },
+      );
+    }
+    throw new FlotillaError(
+      'UNREACHABLE',
+      `The inviting node did not answer at ${invitation.addresses.join(', ') || 'any address'} and was not found on the network: ` +
+        'start it with "flotilla up", check that both devices are on the same network, and try again.',
+      { cause: error },
+    );
+  } finally {
+    await host.stop();
+  }
+}
+
+/** The stream stood, so the invitation is good, but no answer came. */
+class BrokenOff extends Error {}
+
+async function exchange(packets: Packets, options: JoinRequest, signal: AbortSignal): Promise<JoinGrant> {
+  const { invitation, deviceKey } = options;
+  const device = peerIdFromPrivateKey(deviceKey).toString();
+  const signed = claim(invitation.libraryId, await invitationPeer(invitation.secret), device);
+  const onAbort = (): void => packets.abort(new Error('The time is over'));
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await send(packets, {
+      type: 'join',
+      key: Buffer.from(publicKeyToProtobuf(deviceKey.publicKey)).toString('base64'),
+      signature: Buffer.from(await deviceKey.sign(signed)).toString('base64'),
+      name: options.name.slice(0, MAX_NAME_LENGTH),
+    });
+    const offer = granted(await receive(packets, answerSchema), 'offered');
+    await options.accept(offer).catch((cause: unknown) => {
+      throw new Declined(cause);
+    });
+    await send(packets, { type: 'accept' });
+    const grant = granted(await receive(packets, answerSchema), 'granted');
+    await packets.close();
+    return grant;
+  } catch (cause) {
+    if (cause instanceof Declined) {
+      packets.abort(cause);
+      throw cause.cause;
+    }
+    if (cause instanceof FlotillaError && cause.code !== 'UNREACHABLE') throw cause;
+    throw new BrokenOff('The connection broke before the inviting node had answered: run the same command again.', {
+      cause,
+    });
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** The library on offer cannot be built here; `cause` says why. */
+class Declined extends Error {
+  constructor(cause: unknown) {
+    super('The joining device cannot build this library', { cause });
+  }
+}
+
+function granted(answer: Answer, expected: 'offered' | 'granted'): JoinGrant {
+  if (answer.type === 'refused') throw new FlotillaError(answer.code, answer.message);
+  if (answer.type !== expected) throw otherVersion();
+  return fromWire(answer.grant);
+}
+
+/** Connects at one of the invitation's addresses, or where the LAN says. Returns addresses that the invitation had not. */
+async function reach(
+  host: JoinableHost,
+  { invitation, localOnly, timeoutMs }: JoinRequest,
+  signal: AbortSignal,
+  proven: () => boolean,
+): Promise<string[]> {
+  const dialing = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs * DIAL_SHARE)]);
+  try {
+    await host.dial(invitation.inviter, invitation.addresses, dialing);
+    return [];
+  } catch (error) {
+    signal.throwIfAborted();
+    // It is there and wants nothing of us: another address would change nothing.
+    if (proven()) throw error;
+    const found = await discover(invitation.inviter, host.device, localOnly, signal);
+    if (found.length === 0) throw error;
+    await host.dial(invitation.inviter, found, signal);
+    return found.map(withoutPeer);
+  }
+}
+
+/** Where the inviter says it is; nothing when it is not heard in time. */
+async function discover(inviter: string, device: string, localOnly: boolean, signal: AbortSignal): Promise<string[]> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(DISCOVERY_MS)]);
+  let tell: (addresses: string[]) => void = () => {};
+  const heard = new Promise<string[]>((resolve) => {
+    tell = resolve;
+  });
+  limit.addEventListener('abort', () => tell([]), { once: true });
+  const discovery = createDiscovery({
+    device,
+    localOnly,
+    // A passing guest: it asks, and announces nothing.
+    addresses: () => [],
+    onPeer: (peer, addresses) => {
+      if (peer === inviter) tell([...addresses]);
+    },
+    onProblem: () => tell([]),
+  });
+  try {
+    await discovery.start();
+    return await heard;
+  } finally {
+    await discovery.stop();
+  }
+}
+
+/** What the device signs: bound to this library and this invitation, so that it is worth nothing anywhere else. */
+function claim(libraryId: string, invitation: string, device: string): Uint8Array {
+  return new TextEncoder().encode(['flotilla join 1', libraryId, invitation, device].join('\n'));
+}
+
+async function send(packets: Packets, message: Request | Answer | z.infer<typeof acceptSchema>): Promise<void> {
+  await packets.send([new TextEncoder().encode(JSON.stringify(message))]);
+}
+
+async function receive<T>(packets: Packets, schema: z.ZodType<T>): Promise<T> {
+  for await (const packet of packets.packets) {
+    try {
+      return schema.parse(JSON.parse(new TextDecoder().decode(packet)));
+    } catch (cause) {
+      throw otherVersion(cause);
+    }
+  }
+  throw new FlotillaError('UNREACHABLE', 'The other side ended the connection without a word.');
+}
+
+function otherVersion(cause?: unknown): FlotillaError {
+  return new FlotillaError(
+    'PROTOCOL',
+    'The other side speaks another version of the join protocol: update Flotilla on both.',
+    { cause },
+  );
+}
+
+function toWire(grant: JoinGrant): z.infer<typeof grantSchema> {
+  const membership = Buffer.from(grant.membership).toString('base64');
+  return { ...grant, ddl: [...grant.ddl], omitted: [...grant.omitted], membership };
+}
+
+function fromWire(grant: z.infer<typeof grantSchema>): JoinGrant {
+  return { ...grant, membership: Uint8Array.from(Buffer.from(grant.membership, 'base64')) };
+}

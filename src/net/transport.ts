@@ -1,0 +1,29 @@
+/**
+ * What our connections are made of: TCP, Noise, Yamux. The only file that imports them, so that one can be exchanged for
+ * its successor in one place.
+ */
+import { noise } from '@chainsafe/libp2p-noise';
+import { tcp } from '@libp2p/tcp';
+import { yamux } from '@libp2p/yamux';
+import type { Libp2pOptions } from 'libp2p';
+
+/** Yamux window of a fresh stream, bytes: the protocol's own start value, which a peer may rely on. */
+const INITIAL_WINDOW_BYTES = 256 * 1024;
+/**
+ * Greatest window, bytes. A stream's read buffer holds 4 MiB and is reset beyond it, so a paused stream must never have
+ * granted more than that; 2 MiB still carry 26 MB/s over a round trip of 50 ms.
+ */
+export const MAX_WINDOW_BYTES = 2 * 1024 * 1024;
+
+/** The part of libp2p's options that says how bytes travel. */
+export function transportOptions(): Pick<Libp2pOptions, 'transports' | 'connectionEncrypters' | 'streamMuxers'> {
+  return {
+    transports: [tcp()],
+    connectionEncrypters: [noise()],
+    streamMuxers: [
+      yamux({
+        streamOptions: { initialStreamWindowSize: INITIAL_WINDOW_BYTES, maxStreamWindowSize: MAX_WINDOW_BYTES },
+      }),
+    ],
+  };
+}

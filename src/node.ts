@@ -1,0 +1,283 @@
+/**
+ * The facade of a running node: wires database, host, discovery, invitations and control socket to the actor tree, and
+ * shows it as a `FlotillaNode`. What it decides is only what is started with what; how things stand is the machines'.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { randomBytes } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
+import { systemClock } from './actors/clock.ts';
+import { openDatabase, withWorker } from './actors/database.ts';
+import { startNode } from './actors/node-runtime.ts';
+import type { NodeParts, RunningNode } from './actors/node-runtime.ts';
+import { compareCopies } from './actors/verify.ts';
+import type { FlotillaNode, Invitation, InviteOptions, NodeEvent, NodeOptions, NodeStatus, VerifyReport } from './api.ts';
+import { FlotillaError, messageOf } from './errors.ts';
+import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
+import { controlPath, serveControl } from './net/control.ts';
+import { createDiscovery } from './net/discovery.ts';
+import { openHome } from './net/home.ts';
+import type { Home } from './net/home.ts';
+import { createHost } from './net/host.ts';
+import type { JoinableHost } from './net/host.ts';
+import { encodeInvitation, invitationPeer, SECRET_BYTES } from './net/invitation.ts';
+import { serveJoin } from './net/join.ts';
+import { defaultName, findHome, homeOf, readerSpec, requireFile } from './places.ts';
+
+/** Rows a batch, unless the user says otherwise: 100 to 350 kB, a few ms of work on each side. */
+const DEFAULT_BATCH_ROWS = 1_000;
+/** How often the event loop is looked at, ms: fine enough to see a stall of 20, and costs nothing. */
+const DELAY_RESOLUTION_MS = 10;
+/** Minutes that an invitation stays open, unless the user says otherwise. */
+const DEFAULT_INVITE_MINUTES = 15;
+
+/**
+ * Opens a library and keeps it in sync with its other members until `stop()`. The first event, `ready`, comes after the
+ * promise has resolved, so that a listener that is added at once hears it.
+ *
+ * @throws FlotillaError with nothing left running: NO_SUCH_FILE, NOT_A_DATABASE, NOT_INITIALISED, LIBRARY_IN_USE, CONFIG, …
+ */
+export async function openNode(options: NodeOptions): Promise<FlotillaNode> {
+  const file = await requireFile(options.library);
+  const batchRows = options.batchRows ?? DEFAULT_BATCH_ROWS;
+  if (!Number.isSafeInteger(batchRows) || batchRows < 1) {
+    throw new FlotillaError('CONFIG', `batchRows is ${batchRows}: give a whole number of at least 1.`);
+  }
+  const explicit = explicitPeers(options.peers ?? []);
+  const delays = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+  delays.enable();
+  try {
+    const home = await homeFor(file, homeOf(file, options.home));
+    return await start({ ...options, batchRows }, file, home, explicit, delays);
+  } catch (error) {
+    delays.disable();
+    throw error;
+  }
+}
+
+/** The home of an initialised library; made anew where only the file was copied. */
+async function homeFor(file: string, path: string): Promise<Home> {
+  const home = await findHome(path);
+  if (home !== null) return home;
+  // Before a folder is made: what cannot be opened leaves no trace.
+  await withWorker(readerSpec(file), systemClock, (call) => call('status', []));
+  return openHome(path, true);
+}
+
+/** Peer id → addresses, from multiaddrs with `/p2p/<peer id>`. */
+function explicitPeers(addresses: readonly string[]): Map<string, string[]> {
+  const peers = new Map<string, string[]>();
+  for (const address of addresses) {
+    const peer = parseAddress(address) === null ? null : peerOf(address);
+    if (peer === null) {
+      throw new FlotillaError('CONFIG', `"${address}" names no peer: write /ip4/<address>/tcp/<port>/p2p/<peer id>, as "flotilla status" shows it.`);
+    }
+    peers.set(peer, [...(peers.get(peer) ?? []), address]);
+  }
+  return peers;
+}
+
+async function start(
+  options: NodeOptions & { readonly batchRows: number },
+  file: string,
+  home: Home,
+  explicit: ReadonlyMap<string, readonly string[]>,
+  delays: ReturnType<typeof monitorEventLoopDelay>,
+): Promise<FlotillaNode> {
+  const { device } = home;
+  const localOnly = options.localOnly ?? false;
+  const clock = systemClock;
+  const settings = await home.settings();
+  const name = options.name || settings.name || defaultName();
+  const book = await home.addressBook();
+  const known = new Map<string, readonly string[]>(explicit);
+  for (const [peer, { addresses }] of Object.entries(book)) known.set(peer, [...(explicit.get(peer) ?? []), ...addresses]);
+
+  const listeners = new Set<(event: NodeEvent) => void>();
+  const emit = (event: NodeEvent): void => {
+    for (const listener of listeners) listener(event);
+  };
+  /** Writing the address book must not stop a node. */
+  const remember = (peer: string, addresses: readonly string[]): void => {
+    home.rememberPeer(peer, addresses, clock.now()).catch((error: unknown) => {
+      emit({ event: 'notice', message: `The address book could not be written: ${messageOf(error)}` });
+    });
+  };
+
+  const invitations = await openInvitations(home);
+  let host: JoinableHost | null = null;
+
+  async function openHost(allowed: (peer: string) => boolean, signal: AbortSignal): Promise<JoinableHost> {
+    const listen = (port: number): Promise<JoinableHost> =>
+      createHost({
+        privateKey: home.key,
+        listen: listenAddresses(port, localOnly),
+        localOnly,
+        allowed,
+        invited: (peer) => invitations.isOpen(peer),
+        signal,
+      });
+    // A port that the user asks for must be had; the one of last time is only a habit.
+    if (options.port !== undefined) return (host = await listen(options.port));
+    return (host = await listen(settings.port).catch((error: unknown) => {
+      if (settings.port === 0 || signal.aborted) throw error;
+      return listen(0);
+    }));
+  }
+
+  /** Lets newcomers in and answers the commands of this machine. */
+  async function serve(parts: NodeParts): Promise<() => Promise<void>> {
+    const { store, library } = parts;
+    const addresses = parts.host.addresses();
+    const control = await serveControl(controlPath(home.path), {
+      status: () => opening.then((node) => node.status()),
+      verify: () => opening.then((node) => node.verify()),
+      invite: (params) => invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true),
+    });
+    const stopJoins = host?.handleJoin((packets) => {
+      void serveJoin(packets, {
+        home,
+        libraryId: library.libraryId,
+        grant: () => store.joinGrant(),
+        addMember: (member) => store.addMember(member),
+        members: () => store.members(),
+        now: () => clock.now(),
+      });
+    });
+    await home.saveSettings({ name, port: portOf(addresses) });
+    await home.setRunning({ pid: process.pid, addresses });
+    return async () => {
+      stopJoins?.();
+      await home.clearRunning();
+      await control.close();
+    };
+  }
+
+  const opening = startNode({
+    device,
+    name,
+    batchRows: options.batchRows,
+    clock,
+    random: Math.random,
+    known,
+    remember,
+    emit,
+    openStore: (onFailed) =>
+      openDatabase({ file, home: home.path, device, name, durability: options.durability ?? 'normal', clock, onFailed }),
+    openHost,
+    createDiscovery:
+      options.discovery === false
+        ? null
+        : (handlers) =>
+            createDiscovery({
+              ...handlers,
+              device,
+              localOnly,
+              ...(options.interfaces === undefined ? {} : { interfaces: options.interfaces }),
+            }),
+    serve,
+  }).then((running) => facade(running, { file, device, name, delays, listeners }));
+  // Awaited below; a request that comes early must not make a second, unhandled rejection of it.
+  opening.catch(() => {});
+  const node = await opening;
+  setImmediate(() => emit({ event: 'ready', device, library: node.libraryId, addresses: node.addresses() }));
+  return node;
+}
+
+/** The TCP port on which the host listens. */
+function portOf(addresses: readonly string[]): number {
+  return Number(/\/tcp\/(\d+)/.exec(addresses[0] ?? '')?.[1] ?? 0);
+}
+
+interface FacadeFacts {
+  readonly file: string;
+  readonly device: string;
+  readonly name: string;
+  readonly delays: ReturnType<typeof monitorEventLoopDelay>;
+  readonly listeners: Set<(event: NodeEvent) => void>;
+}
+
+function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
+  const { store, host, library } = running;
+  const { delays, listeners } = facts;
+  const emit = (event: NodeEvent): void => {
+    for (const listener of listeners) listener(event);
+  };
+  void running.ended.then((error) => {
+    delays.disable();
+    if (error !== null) emit({ event: 'notice', message: error.message });
+    emit({ event: 'stopped' });
+  });
+
+  async function status(): Promise<NodeStatus> {
+    return {
+      file: facts.file,
+      running: true,
+      device: facts.device,
+      name: facts.name,
+      addresses: host.addresses(),
+      peers: running.peers(),
+      discoveryProblem: running.discoveryProblem(),
+      // The histogram holds the time between two looks, the pause between them included.
+      maxEventLoopDelayMs: Math.max(0, delays.max / 1e6 - DELAY_RESOLUTION_MS),
+      library: await store.status(),
+    };
+  }
+
+  return {
+    device: facts.device,
+    libraryId: library.libraryId,
+    addresses: () => host.addresses(),
+    status,
+    verify: () => verify(running),
+    onEvent(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    stop: () => running.stop(),
+  };
+}
+
+async function verify(running: RunningNode): Promise<VerifyReport> {
+  const { store } = running;
+  const checked = await store.check();
+  const peers: Array<VerifyReport['peers'][number]> = [];
+  for (const { device, name } of running.peers()) {
+    try {
+      const differences = await compareCopies(
+        (query) => store.inspect(query),
+        (query) => running.inspectPeer(device, query),
+      );
+      peers.push({ device, name, identical: differences.length === 0, differences, error: '' });
+    } catch (error) {
+      peers.push({ device, name, identical: false, differences: [], error: messageOf(error) });
+    }
+  }
+  const clean = checked.foreignKeyViolations.length === 0 && checked.integrity.length === 0;
+  // A peer that is away was not compared: that is no finding.
+  return { ok: clean && peers.every((peer) => peer.identical || peer.error !== ''), ...checked, compared: true, peers };
+}
+
+/** The open invitations of a home, as the gater needs them: at once, by peer id. */
+export interface Invitations {
+  isOpen(peer: string): boolean;
+  /** @param port - TCP port that the node listens on */
+  create(libraryId: string, port: number, options: InviteOptions, nodeRunning: boolean): Promise<Invitation>;
+}
+
+export async function openInvitations(home: Home): Promise<Invitations> {
+  const open = new Map((await home.invites(systemClock.now())).map(({ peer, expiresAt }) => [peer, expiresAt]));
+  return {
+    isOpen: (peer) => (open.get(peer) ?? 0) > systemClock.now(),
+    async create(libraryId, port, { minutes = DEFAULT_INVITE_MINUTES, localOnly = false }, nodeRunning) {
+      if (!(minutes > 0)) throw new FlotillaError('CONFIG', `An invitation of ${minutes} minutes cannot be used: give more than 0.`);
+      const secret = new Uint8Array(randomBytes(SECRET_BYTES));
+      const expiresAt = Math.round(systemClock.now() + minutes * 60_000);
+      const addresses = invitationAddresses(port, networkInterfaces(), localOnly);
+      const peer = await invitationPeer(secret);
+      await home.addInvite(peer, expiresAt);
+      open.set(peer, expiresAt);
+      const text = encodeInvitation({ libraryId, inviter: home.device, addresses, secret, expiresAt });
+      return { text, libraryId, device: home.device, addresses, expiresAt, nodeRunning };
+    },
+  };
+}

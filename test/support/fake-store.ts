@@ -1,0 +1,239 @@
+/**
+ * A store in memory with the promises of the real one that the actors lean on: a feed in lsn order, cursors, knowledge
+ * that grows by complete passes only, apply that is idempotent. Rows are ids; batches are JSON.
+ */
+import type { Applied, FeedOpened, FeedPage, LibraryInfo, LibraryStatus, MemberRow, SessionStart } from '../../src/db/api.ts';
+import type { NodeStore } from '../../src/actors/database.ts';
+import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
+
+interface Row {
+  readonly id: string;
+  readonly run: string;
+  readonly hlc: number;
+  readonly member?: MemberRow;
+}
+
+interface FakeBatch {
+  readonly rows: readonly Row[];
+  readonly cursor: Cursor;
+  readonly complete: boolean;
+  readonly remaining: number;
+  readonly knowledge: ReadonlyArray<readonly [run: string, hlc: number]>;
+  readonly padding: string;
+}
+
+interface Feed {
+  position: number;
+  /** True when the last batch was complete. */
+  passEnded: boolean;
+  readonly known: Map<string, number>;
+}
+
+export interface FakeStoreOptions {
+  readonly libraryId?: string;
+  readonly schema?: string;
+  readonly members?: readonly MemberRow[];
+  /** Bytes that each row adds to a batch. @default 0 */
+  readonly rowBytes?: number;
+}
+
+export class FakeStore implements NodeStore {
+  readonly device: string;
+  readonly #options: FakeStoreOptions;
+  readonly #run: string;
+  /** By lsn. */
+  readonly #log: Array<Row & { lsn: number }> = [];
+  readonly #ids = new Map<string, Row>();
+  readonly #knowledge = new Map<string, number>();
+  readonly #cursors = new Map<string, Cursor>();
+  readonly #feeds = new Map<number, Feed>();
+  readonly #listeners = new Set<(head: number) => void>();
+  #lastFeed = 0;
+  #head = 0;
+  #hlc = 0;
+  /** What peers ACKed, in order. */
+  readonly acks: Array<{ readonly peer: string; readonly cursor: Cursor; readonly complete: boolean }> = [];
+  readonly priorities: string[] = [];
+  /** Awaited before each apply. */
+  beforeApply: (peer: string) => Promise<void> = async () => {};
+  applying = 0;
+  pages = 0;
+  closed = false;
+
+  constructor(device: string, options: FakeStoreOptions = {}) {
+    this.device = device;
+    this.#options = options;
+    this.#run = Buffer.from(device.padEnd(16, '_').slice(0, 16)).toString('hex');
+    for (const member of options.members ?? []) this.#insert({ id: `member ${member.device}`, run: '00'.repeat(16), hlc: 1, member });
+    if (this.#head > 0) this.#knowledge.set('00'.repeat(16), 1);
+  }
+
+  get openFeeds(): number {
+    return this.#feeds.size;
+  }
+
+  get listening(): number {
+    return this.#listeners.size;
+  }
+
+  ids(): string[] {
+    return [...this.#ids.keys()].filter((id) => !id.startsWith('member ')).toSorted();
+  }
+
+  /** Local writes. */
+  write(...ids: string[]): void {
+    for (const id of ids) this.#insert(this.#stamped(id));
+    this.#grown();
+  }
+
+  #stamped(id: string, member?: MemberRow): Row {
+    this.#hlc += 1;
+    this.#knowledge.set(this.#run, this.#hlc);
+    return { id, run: this.#run, hlc: this.#hlc, ...(member === undefined ? {} : { member }) };
+  }
+
+  #insert(row: Row): void {
+    this.#head += 1;
+    this.#ids.set(row.id, row);
+    this.#log.push({ ...row, lsn: this.#head });
+  }
+
+  #grown(): void {
+    for (const listener of [...this.#listeners]) listener(this.#head);
+  }
+
+  async info(): Promise<LibraryInfo> {
+    return { libraryId: this.#options.libraryId ?? 'ab'.repeat(16), schema: this.#options.schema ?? 'schema', tables: ['rows'] };
+  }
+
+  async stamp(): Promise<{ head: number; stamped: number }> {
+    return { head: this.#head, stamped: 0 };
+  }
+
+  async sessionStart(peer: string): Promise<SessionStart> {
+    const entries = [...this.#knowledge].toSorted();
+    return {
+      knowledge: wireOf(entries),
+      knowledgeHash: JSON.stringify(entries),
+      cursor: this.#cursors.get(peer) ?? null,
+    };
+  }
+
+  async apply(peer: string, data: ArrayBuffer, priority = 'live'): Promise<Applied> {
+    this.priorities.push(priority);
+    this.applying += 1;
+    try {
+      await this.beforeApply(peer);
+      const batch = JSON.parse(Buffer.from(data).toString()) as FakeBatch;
+      const fresh = batch.rows.filter((row) => !this.#ids.has(row.id));
+      for (const row of fresh) this.#insert(row);
+      this.#cursors.set(peer, batch.cursor);
+      if (batch.complete) {
+        for (const [run, hlc] of batch.knowledge) this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
+      }
+      if (fresh.length > 0) this.#grown();
+      const { cursor, complete, remaining, rows } = batch;
+      const knowledge = complete ? wireOf(batch.knowledge) : null;
+      return { cursor, complete, remaining, rows: rows.length, changed: fresh.length, waitingCount: 0, knowledge };
+    } finally {
+      this.applying -= 1;
+    }
+  }
+
+  async acked(peer: string, cursor: Cursor, complete: boolean): Promise<void> {
+    this.acks.push({ peer, cursor, complete });
+  }
+
+  async members(): Promise<MemberRow[]> {
+    return [...this.#ids.values()].flatMap((row) => (row.member === undefined ? [] : [row.member]));
+  }
+
+  async addMember(member: MemberRow): Promise<void> {
+    this.#insert(this.#stamped(`member ${member.device}`, member));
+    this.#grown();
+  }
+
+  async openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened> {
+    const resumed = cursor !== null && cursor.run === this.#run && cursor.head <= this.#head;
+    const position = resumed ? cursor.position : 0;
+    const known = new Map(knowledge === null ? this.#knowledge : entriesOf(knowledge));
+    this.#lastFeed += 1;
+    this.#feeds.set(this.#lastFeed, { position, passEnded: false, known });
+    return { feed: this.#lastFeed, resumed, total: this.#log.filter((row) => row.lsn > position).length };
+  }
+
+  async page(id: number, limits: { readonly rows: number; readonly bytes: number }): Promise<FeedPage> {
+    const feed = this.#feeds.get(id);
+    if (feed === undefined) throw new Error(`no feed ${id}`);
+    this.pages += 1;
+    const rowBytes = this.#options.rowBytes ?? 0;
+    const most = Math.min(limits.rows, rowBytes === 0 ? Infinity : Math.max(1, Math.floor(limits.bytes / rowBytes)));
+    const ahead = this.#log.filter((row) => row.lsn > feed.position).slice(0, most);
+    feed.position = ahead.at(-1)?.lsn ?? feed.position;
+    const rows = ahead.filter((row) => row.hlc > (feed.known.get(row.run) ?? 0));
+    const remaining = this.#head - feed.position;
+    const complete = remaining === 0;
+    // Whatever was sent, the last batch of it says that it was the last.
+    const nothing = rows.length === 0 && (!complete || feed.passEnded);
+    if (complete || rows.length > 0) feed.passEnded = complete;
+    if (nothing) return { data: null, rows: 0, complete, remaining, head: this.#head };
+    const batch: FakeBatch = {
+      rows: rows.map(({ id: rowId, run, hlc, member }) => ({ id: rowId, run, hlc, ...(member === undefined ? {} : { member }) })),
+      cursor: { position: feed.position, head: this.#head, run: this.#run },
+      complete,
+      remaining,
+      knowledge: complete ? [...this.#knowledge] : [],
+      padding: 'x'.repeat(rowBytes * rows.length),
+    };
+    const data = new Uint8Array(Buffer.from(JSON.stringify(batch))).buffer;
+    return { data, rows: rows.length, complete, remaining, head: this.#head };
+  }
+
+  async closeFeed(feed: number): Promise<void> {
+    this.#feeds.delete(feed);
+  }
+
+  async peerKnows(id: number, knowledge: KnowledgeWire): Promise<void> {
+    const known = this.#feeds.get(id)?.known;
+    for (const [run, hlc] of entriesOf(knowledge)) known?.set(run, Math.max(hlc, known.get(run) ?? 0));
+  }
+
+  async inspect(query: Inspection): Promise<InspectionAnswer> {
+    const digest = this.ids().join(',');
+    if (query.kind === 'tables') return { kind: 'tables', tables: { rows: { rows: this.ids().length, digest } } };
+    if (query.kind === 'buckets') return { kind: 'buckets', digests: [digest] };
+    return { kind: 'rows', rows: this.ids().map((id) => [id, id] as const) };
+  }
+
+  async status(): Promise<LibraryStatus> {
+    throw new Error('not part of the fake');
+  }
+
+  async check(): Promise<{ foreignKeyViolations: readonly string[]; integrity: readonly string[] }> {
+    return { foreignKeyViolations: [], integrity: [] };
+  }
+
+  async joinGrant(): Promise<never> {
+    throw new Error('not part of the fake');
+  }
+
+  onHead(listener: (head: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+  }
+}
+
+function wireOf(entries: ReadonlyArray<readonly [run: string, hlc: number]>): KnowledgeWire {
+  return {
+    runs: new Uint8Array(Buffer.from(entries.map(([run]) => run).join(''), 'hex')),
+    hlc: entries.map(([, hlc]) => hlc),
+  };
+}
+
+function entriesOf(knowledge: KnowledgeWire): Array<[run: string, hlc: number]> {
+  return knowledge.hlc.map((hlc, index) => [Buffer.from(knowledge.runs.slice(index * 16, index * 16 + 16)).toString('hex'), hlc]);
+}

@@ -1,0 +1,342 @@
+import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import type { NodeEvent } from '../../src/api.ts';
+import { systemClock } from '../../src/actors/clock.ts';
+import { nodeMachine } from '../../src/actors/node.ts';
+import type { NodeMachineEvent } from '../../src/actors/node.ts';
+import { startNode } from '../../src/actors/node-runtime.ts';
+import type { NodeRuntimeOptions, RunningNode } from '../../src/actors/node-runtime.ts';
+import { peerSessionMachine } from '../../src/actors/peer-session.ts';
+import { compareCopies } from '../../src/actors/verify.ts';
+import type { MemberRow } from '../../src/db/api.ts';
+import { FlotillaError } from '../../src/errors.ts';
+import type { Channel } from '../../src/protocol/types.ts';
+import { FakeStore } from '../support/fake-store.ts';
+import { memoryChannelPair } from '../support/memory-channel.ts';
+import { MemoryNetwork } from '../support/memory-network.ts';
+import { settle, until } from '../support/until.ts';
+
+type State = 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
+/** The machine's events, and the ends of its two effects. */
+type Step = NodeMachineEvent['type'] | 'started' | 'not started' | 'shut down';
+
+const member = (device: string): MemberRow => ({ device, name: `${device}'s box`, invitedBy: '', addedAt: 0 });
+
+function machine() {
+  const ends = { start: (_: MemberRow[]) => {}, fail: (_: Error) => {}, shut: () => {} };
+  const actor = createActor(
+    nodeMachine.provide({
+      actors: {
+        start: fromPromise<readonly MemberRow[]>(() => new Promise<MemberRow[]>((resolve, reject) => Object.assign(ends, { start: resolve, fail: reject }))),
+        watch: fromCallback(() => {}),
+        shutDown: fromPromise(() => new Promise<void>((resolve) => Object.assign(ends, { shut: resolve }))),
+        session: peerSessionMachine.provide({
+          actors: { connect: fromPromise<Channel, { peer: string }>(() => new Promise<never>(() => {})), drive: fromCallback(() => {}) },
+        }),
+      },
+    }),
+    { input: { device: 'm', random: () => 0 }, clock: new SimulatedClock() },
+  );
+  actor.start();
+  const send = (event: NodeMachineEvent): void => {
+    if (actor.getSnapshot().status === 'active') actor.send(event);
+  };
+  const steps: { readonly [S in Step]: () => void } = {
+    MEMBERS: () => send({ type: 'MEMBERS', members: [member('m'), member('a'), member('z')] }),
+    CHANNEL: () => send({ type: 'CHANNEL', channel: memoryChannelPair('m', 'a')[0] }),
+    PEER_SEEN: () => send({ type: 'PEER_SEEN', peer: 'a' }),
+    FAILED: () => send({ type: 'FAILED', error: new FlotillaError('DATABASE', 'gone') }),
+    STOP: () => send({ type: 'STOP' }),
+    started: () => ends.start([member('m'), member('a')]),
+    'not started': () => ends.fail(new FlotillaError('LIBRARY_IN_USE', 'taken')),
+    'shut down': () => ends.shut(),
+  };
+  const step = async (name: Step): Promise<void> => {
+    steps[name]();
+    await settle(2);
+  };
+  return { send, step, state: () => actor.getSnapshot().value as State, context: () => actor.getSnapshot().context };
+}
+
+const WAYS: { readonly [S in State]: readonly Step[] } = {
+  starting: [],
+  running: ['started'],
+  stopping: ['started', 'STOP'],
+  stopped: ['started', 'STOP', 'shut down'],
+  failed: ['not started'],
+};
+const TABLE: { readonly [S in State]: { readonly [E in Step]: State } } = {
+  starting: {
+    MEMBERS: 'starting',
+    CHANNEL: 'starting',
+    PEER_SEEN: 'starting',
+    FAILED: 'stopping',
+    STOP: 'stopping',
+    started: 'running',
+    'not started': 'failed',
+    'shut down': 'starting',
+  },
+  running: {
+    MEMBERS: 'running',
+    CHANNEL: 'running',
+    PEER_SEEN: 'running',
+    FAILED: 'stopping',
+    STOP: 'stopping',
+    started: 'running',
+    'not started': 'running',
+    'shut down': 'running',
+  },
+  stopping: {
+    MEMBERS: 'stopping',
+    CHANNEL: 'stopping',
+    PEER_SEEN: 'stopping',
+    FAILED: 'stopping',
+    STOP: 'stopping',
+    started: 'stopping',
+    'not started': 'stopping',
+    'shut down': 'stopped',
+  },
+  stopped: {
+    MEMBERS: 'stopped',
+    CHANNEL: 'stopped',
+    PEER_SEEN: 'stopped',
+    FAILED: 'stopped',
+    STOP: 'stopped',
+    started: 'stopped',
+    'not started': 'stopped',
+    'shut down': 'stopped',
+  },
+  failed: {
+    MEMBERS: 'failed',
+    CHANNEL: 'failed',
+    PEER_SEEN: 'failed',
+    FAILED: 'failed',
+    STOP: 'failed',
+    started: 'failed',
+    'not started': 'failed',
+    'shut down': 'failed',
+  },
+};
+
+describe('node: state × event', () => {
+  for (const state of Object.keys(TABLE) as State[]) {
+    for (const [event, target] of Object.entries(TABLE[state]) as Array<[Step, State]>) {
+      it(`${state} × ${event} → ${target}`, async () => {
+        const made = machine();
+        for (const way of WAYS[state]) await made.step(way);
+        expect(made.state()).toBe(state);
+        await made.step(event);
+        expect(made.state()).toBe(target);
+      });
+    }
+  }
+
+  it('ends as failed, with the reason, when it was a failure that stopped it', async () => {
+    const made = machine();
+    for (const step of ['started', 'FAILED', 'shut down'] as const) await made.step(step);
+    expect(made.state()).toBe('failed');
+    expect(made.context().error?.message).toBe('gone');
+  });
+
+  it('has one session per member but itself, and one more for a newcomer', async () => {
+    const made = machine();
+    await made.step('started');
+    expect([...made.context().sessions.keys()]).toEqual(['a']);
+    await made.step('MEMBERS');
+    await made.step('MEMBERS');
+    expect([...made.context().sessions.keys()]).toEqual(['a', 'z']);
+  });
+
+  it('takes streams of members with a smaller peer id, and no others', async () => {
+    const made = machine();
+    await made.step('started');
+    await made.step('MEMBERS');
+    for (const [peer, taken] of [
+      ['a', true],
+      ['z', false],
+      ['stranger', false],
+    ] as const) {
+      const [channel] = memoryChannelPair('m', peer);
+      made.send({ type: 'CHANNEL', channel });
+      expect(channel.abortedWith === null, peer).toBe(taken);
+    }
+  });
+});
+
+interface Rig {
+  readonly node: RunningNode;
+  readonly store: FakeStore;
+  readonly events: NodeEvent[];
+}
+
+const ALL = ['a', 'b', 'c'].map(member);
+
+async function launch(
+  network: MemoryNetwork,
+  device: string,
+  store: FakeStore,
+  changes: Partial<NodeRuntimeOptions> = {},
+): Promise<Rig> {
+  const events: NodeEvent[] = [];
+  const node = await startNode({
+    device,
+    name: `${device}'s box`,
+    batchRows: 10,
+    clock: systemClock,
+    random: () => 0,
+    known: new Map(['a', 'b', 'c'].filter((peer) => peer !== device).map((peer) => [peer, [`/memory/${peer}`]])),
+    openStore: async () => store,
+    openHost: async (allowed) => network.createHost(device, allowed),
+    createDiscovery: null,
+    serve: async () => async () => {},
+    remember: () => {},
+    emit: (event) => events.push(event),
+    ...changes,
+  });
+  onTestFinished(() => node.stop());
+  return { node, store, events };
+}
+
+const stateOf = (rig: Rig, peer: string): string | undefined => rig.node.peers().find(({ device }) => device === peer)?.state;
+const ids = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, n) => `${prefix}${n}`.padEnd(5, '.')).toSorted();
+
+describe('nodes over an in-memory network', () => {
+  it('find each other by known addresses, become equal, and stay so', async () => {
+    const network = new MemoryNetwork();
+    const rigs = await Promise.all(['a', 'b', 'c'].map((device) => launch(network, device, new FakeStore(device, { members: ALL }))));
+    const [a, b, c] = rigs as [Rig, Rig, Rig];
+    a.store.write(...ids('a', 25));
+    c.store.write(...ids('c', 5));
+    const all = [...ids('a', 25), ...ids('c', 5)];
+    await until(() => rigs.every(({ store }) => store.ids().length === all.length));
+    expect(b.store.ids()).toEqual(all);
+    await until(() => rigs.every(({ node }) => node.peers().every(({ state, inSync }) => state === 'live' && inSync)));
+    b.store.write('live');
+    await until(() => rigs.every(({ store }) => store.ids().includes('live')));
+    const states = a.events.flatMap((event) => (event.event === 'peer' && event.device === 'b' ? [event.state] : []));
+    expect(states[0]).toBe('connecting');
+    expect(states.at(-1)).toBe('live');
+    expect(a.node.peers().map(({ device, name }) => [device, name])).toEqual([
+      ['b', "b's box"],
+      ['c', "c's box"],
+    ]);
+  });
+
+  it('come back after the connection, the stream or a node is lost', async () => {
+    const network = new MemoryNetwork();
+    const stores = { a: new FakeStore('a', { members: ALL }), b: new FakeStore('b', { members: ALL }) };
+    const a = await launch(network, 'a', stores.a);
+    let b = await launch(network, 'b', stores.b);
+    const live = (): boolean => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live';
+    await until(live);
+    for (const lose of [
+      () => network.cut('a', 'b'),
+      () => network.cutStreams('a', 'b'),
+      async () => {
+        await b.node.stop();
+        stores.a.write('while away');
+        b = await launch(network, 'b', stores.b);
+      },
+    ]) {
+      await lose();
+      await until(live);
+    }
+    await until(() => stores.b.ids().includes('while away'));
+    expect(stores.b.ids()).toEqual(['while away']);
+  });
+
+  it('let a newcomer in as soon as it is a member, and not before', async () => {
+    const network = new MemoryNetwork();
+    const a = await launch(network, 'a', new FakeStore('a', { members: [member('a')] }));
+    const b = await launch(network, 'b', new FakeStore('b', { members: [member('a'), member('b')] }));
+    a.store.write('private');
+    await until(() => network.dials.length > 0);
+    expect(b.store.ids()).toEqual([]);
+    await a.store.addMember(member('b'));
+    await until(() => stateOf(a, 'b') === 'live');
+    await until(() => b.store.ids().includes('private'));
+    expect(a.events).toContainEqual({ event: 'joined', device: 'b', name: "b's box" });
+  });
+
+  it('tell where peers were found, and remember them', async () => {
+    const network = new MemoryNetwork();
+    const remembered: string[] = [];
+    let heard = (_peer: string, _addresses: readonly string[]): void => {};
+    const a = await launch(network, 'a', new FakeStore('a', { members: ALL }), {
+      known: new Map(),
+      createDiscovery: ({ onPeer }) => {
+        heard = onPeer;
+        return { start: async () => {}, stop: async () => {} };
+      },
+      remember: (peer) => remembered.push(peer),
+    });
+    await launch(network, 'b', new FakeStore('b', { members: ALL }), { known: new Map() });
+    expect(stateOf(a, 'b')).not.toBe('live');
+    heard('stranger', ['/memory/stranger']);
+    heard('b', ['/memory/b']);
+    await until(() => stateOf(a, 'b') === 'live');
+    expect(remembered).toEqual(['b']);
+    expect(a.events).toContainEqual({ event: 'discovered', device: 'b', via: 'mdns' });
+    expect(a.node.peers()[0]).toMatchObject({ device: 'b', via: 'mdns' });
+  });
+
+  it('compare copies with connected peers', async () => {
+    const network = new MemoryNetwork();
+    const a = await launch(network, 'a', new FakeStore('a', { members: ALL }));
+    const b = await launch(network, 'b', new FakeStore('b', { members: ALL }));
+    await until(() => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live');
+    a.store.write('one');
+    await until(() => b.store.ids().includes('one'));
+    const compare = () => compareCopies((query) => a.store.inspect(query), (query) => a.node.inspectPeer('b', query));
+    expect(await compare()).toEqual([]);
+    b.store.inspect = async (query) => {
+      if (query.kind === 'tables') return { kind: 'tables', tables: { rows: { rows: 1, digest: 'other' } } };
+      if (query.kind === 'buckets') return { kind: 'buckets', digests: ['other'] };
+      return { kind: 'rows', rows: [['one', 'changed'], ['two', 'two']] };
+    };
+    expect(await compare()).toEqual([
+      { table: 'rows', uuid: 'one', difference: 'different' },
+      { table: 'rows', uuid: 'two', difference: 'only there' },
+    ]);
+    await expect(a.node.inspectPeer('c', { kind: 'tables' })).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  });
+
+  it('stop in good order: goodbyes are said, everything is closed, twice is harmless', async () => {
+    const network = new MemoryNetwork();
+    const closed: string[] = [];
+    const store = new FakeStore('a', { members: ALL });
+    const a = await launch(network, 'a', store, { serve: async () => async () => void closed.push('served') });
+    const b = await launch(network, 'b', new FakeStore('b', { members: ALL }));
+    await until(() => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live');
+    await Promise.all([a.node.stop(), a.node.stop()]);
+    await a.node.stop();
+    expect([store.closed, store.openFeeds, store.listening, closed]).toEqual([true, 0, 0, ['served']]);
+    expect(network.size).toBe(1);
+    await until(() => b.events.some((event) => event.event === 'peer' && event.reason.includes('the node stops')));
+    expect(await a.node.ended).toBeNull();
+  });
+
+  it('leave nothing open when they cannot start', async () => {
+    const network = new MemoryNetwork();
+    const store = new FakeStore('a', { members: ALL });
+    const taken = new FlotillaError('LIBRARY_IN_USE', 'another node runs here');
+    await expect(launch(network, 'a', store, { serve: () => Promise.reject(taken) })).rejects.toBe(taken);
+    expect(store.closed).toBe(true);
+    expect(network.size).toBe(0);
+  });
+
+  it('end when the database fails for good', async () => {
+    const network = new MemoryNetwork();
+    const store = new FakeStore('a', { members: ALL });
+    let fail = (_: FlotillaError): void => {};
+    const a = await launch(network, 'a', store, {
+      openStore: async (onFailed) => {
+        fail = onFailed;
+        return store;
+      },
+    });
+    fail(new FlotillaError('DATABASE', 'the disk is gone'));
+    expect((await a.node.ended)?.message).toBe('the disk is gone');
+    expect(store.closed).toBe(true);
+  });
+});

@@ -1,0 +1,320 @@
+import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate';
+import { describe, expect, it } from 'vitest';
+import type { PeerState } from '../../src/api.ts';
+import {
+  BACKOFF_BASE_MS,
+  BACKOFF_CAP_MS,
+  backoffDelay,
+  CONNECT_TIMEOUT_MS,
+  HANDSHAKE_TIMEOUT_MS,
+  HEALTHY_MS,
+  peerSessionMachine,
+  REFUSED_RETRY_MS,
+  sessionState,
+} from '../../src/actors/peer-session.ts';
+import type { SessionEvent } from '../../src/actors/peer-session.ts';
+import type { Channel } from '../../src/protocol/types.ts';
+import { memoryChannelPair } from '../support/memory-channel.ts';
+import { settle } from '../support/until.ts';
+
+interface Rig {
+  readonly clock: SimulatedClock;
+  readonly state: () => PeerState;
+  readonly send: (event: SessionEvent) => unknown;
+  readonly attempt: () => number;
+  readonly reason: () => string;
+  /** Settles the running `connect`. */
+  connected(channel: Channel): Promise<void>;
+  notConnected(error: Error): Promise<void>;
+  /** Channels over which a driver was started, and ended. */
+  readonly driven: Channel[];
+  readonly ended: Channel[];
+  readonly dials: () => number;
+}
+
+const channel = (): Channel => memoryChannelPair('me', 'them')[0];
+
+function rig(random = () => 0.5): Rig {
+  const clock = new SimulatedClock();
+  const driven: Channel[] = [];
+  const ended: Channel[] = [];
+  let dials = 0;
+  let settleConnect = { resolve: (_: Channel) => {}, reject: (_: Error) => {} };
+  const actor = createActor(
+    peerSessionMachine.provide({
+      actors: {
+        connect: fromPromise(
+          () =>
+            new Promise<Channel>((resolve, reject) => {
+              dials += 1;
+              settleConnect = { resolve, reject };
+            }),
+        ),
+        drive: fromCallback(({ input }) => {
+          driven.push(input.channel);
+          return () => void ended.push(input.channel);
+        }),
+      },
+    }),
+    { input: { peer: 'them', random }, clock },
+  );
+  actor.start();
+  return {
+    clock,
+    driven,
+    ended,
+    dials: () => dials,
+    state: () => sessionState(actor.getSnapshot()),
+    attempt: () => actor.getSnapshot().context.attempt,
+    reason: () => actor.getSnapshot().context.reason,
+    // A machine in its final state takes nothing more; XState says so aloud.
+    send: (event) => actor.getSnapshot().status === 'active' && actor.send(event),
+    async connected(opened) {
+      settleConnect.resolve(opened);
+      await settle(2);
+    },
+    async notConnected(error) {
+      settleConnect.reject(error);
+      await settle(2);
+    },
+  };
+}
+
+type EventName = SessionEvent['type'];
+
+const EVENTS: { readonly [E in EventName]: () => Extract<SessionEvent, { type: E }> } = {
+  CHANNEL: () => ({ type: 'CHANNEL', channel: channel() }),
+  HELLO: () => ({ type: 'HELLO' }),
+  INBOUND_COMPLETE: () => ({ type: 'INBOUND_COMPLETE' }),
+  OUTBOUND_ACKED: () => ({ type: 'OUTBOUND_ACKED' }),
+  FAULT: () => ({ type: 'FAULT', reason: 'broken' }),
+  REFUSED: () => ({ type: 'REFUSED', code: 'OTHER_LIBRARY', reason: 'other library' }),
+  PEER_SEEN: () => ({ type: 'PEER_SEEN' }),
+  STOP: () => ({ type: 'STOP' }),
+};
+
+/** How to come into each state. */
+const WAYS: { readonly [S in PeerState]: readonly EventName[] } = {
+  connecting: [],
+  handshake: ['CHANNEL'],
+  backfill: ['CHANNEL', 'HELLO'],
+  ack: ['CHANNEL', 'HELLO', 'INBOUND_COMPLETE'],
+  live: ['CHANNEL', 'HELLO', 'INBOUND_COMPLETE', 'OUTBOUND_ACKED'],
+  backoff: ['CHANNEL', 'FAULT'],
+  refused: ['CHANNEL', 'REFUSED'],
+  stopped: ['STOP'],
+};
+
+/** Where each event leads from each state. A new state or event does not compile until it is thought through here. */
+const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState } } = {
+  connecting: {
+    CHANNEL: 'handshake',
+    HELLO: 'connecting',
+    INBOUND_COMPLETE: 'connecting',
+    OUTBOUND_ACKED: 'connecting',
+    FAULT: 'connecting',
+    REFUSED: 'connecting',
+    PEER_SEEN: 'connecting',
+    STOP: 'stopped',
+  },
+  handshake: {
+    CHANNEL: 'handshake',
+    HELLO: 'backfill',
+    INBOUND_COMPLETE: 'handshake',
+    OUTBOUND_ACKED: 'handshake',
+    FAULT: 'backoff',
+    REFUSED: 'refused',
+    PEER_SEEN: 'handshake',
+    STOP: 'stopped',
+  },
+  backfill: {
+    CHANNEL: 'handshake',
+    HELLO: 'backfill',
+    INBOUND_COMPLETE: 'ack',
+    OUTBOUND_ACKED: 'backfill',
+    FAULT: 'backoff',
+    REFUSED: 'refused',
+    PEER_SEEN: 'backfill',
+    STOP: 'stopped',
+  },
+  ack: {
+    CHANNEL: 'handshake',
+    HELLO: 'ack',
+    INBOUND_COMPLETE: 'ack',
+    OUTBOUND_ACKED: 'live',
+    FAULT: 'backoff',
+    REFUSED: 'refused',
+    PEER_SEEN: 'ack',
+    STOP: 'stopped',
+  },
+  live: {
+    CHANNEL: 'handshake',
+    HELLO: 'live',
+    INBOUND_COMPLETE: 'live',
+    OUTBOUND_ACKED: 'live',
+    FAULT: 'backoff',
+    REFUSED: 'refused',
+    PEER_SEEN: 'live',
+    STOP: 'stopped',
+  },
+  backoff: {
+    CHANNEL: 'handshake',
+    HELLO: 'backoff',
+    INBOUND_COMPLETE: 'backoff',
+    OUTBOUND_ACKED: 'backoff',
+    FAULT: 'backoff',
+    REFUSED: 'backoff',
+    PEER_SEEN: 'connecting',
+    STOP: 'stopped',
+  },
+  refused: {
+    CHANNEL: 'handshake',
+    HELLO: 'refused',
+    INBOUND_COMPLETE: 'refused',
+    OUTBOUND_ACKED: 'refused',
+    FAULT: 'refused',
+    REFUSED: 'refused',
+    PEER_SEEN: 'connecting',
+    STOP: 'stopped',
+  },
+  stopped: {
+    CHANNEL: 'stopped',
+    HELLO: 'stopped',
+    INBOUND_COMPLETE: 'stopped',
+    OUTBOUND_ACKED: 'stopped',
+    FAULT: 'stopped',
+    REFUSED: 'stopped',
+    PEER_SEEN: 'stopped',
+    STOP: 'stopped',
+  },
+};
+
+/** Where time alone leads, and after how long. */
+const TIME: { readonly [S in PeerState]: { readonly after: number; readonly to: PeerState } | null } = {
+  connecting: { after: CONNECT_TIMEOUT_MS, to: 'backoff' },
+  handshake: { after: HANDSHAKE_TIMEOUT_MS, to: 'backoff' },
+  backfill: null,
+  ack: null,
+  live: null,
+  backoff: { after: BACKOFF_BASE_MS / 2, to: 'connecting' },
+  refused: { after: REFUSED_RETRY_MS, to: 'connecting' },
+  stopped: null,
+};
+
+function rigIn(state: PeerState, random?: () => number): Rig {
+  const made = rig(random);
+  for (const event of WAYS[state]) made.send(EVENTS[event]());
+  expect(made.state()).toBe(state);
+  return made;
+}
+
+const STATES = Object.keys(TABLE) as PeerState[];
+
+describe('peer session: state × event', () => {
+  for (const state of STATES) {
+    for (const [event, target] of Object.entries(TABLE[state]) as Array<[EventName, PeerState]>) {
+      it(`${state} × ${event} → ${target}`, () => {
+        const made = rigIn(state);
+        made.send(EVENTS[event]());
+        expect(made.state()).toBe(target);
+      });
+    }
+  }
+});
+
+describe('peer session: time', () => {
+  for (const state of STATES) {
+    const rule = TIME[state];
+    if (rule === null) {
+      it(`${state} lasts`, () => {
+        const made = rigIn(state);
+        made.clock.increment(24 * 3_600_000);
+        expect(made.state()).toBe(state);
+      });
+    } else {
+      it(`${state} → ${rule.to} after ${rule.after} ms, not before`, () => {
+        const made = rigIn(state);
+        made.clock.increment(rule.after - 1);
+        expect(made.state()).toBe(state);
+        made.clock.increment(1);
+        expect(made.state()).toBe(rule.to);
+      });
+    }
+  }
+});
+
+describe('peer session', () => {
+  it('handshakes over the channel that was dialled', async () => {
+    const made = rig();
+    const opened = channel();
+    await made.connected(opened);
+    expect(made.state()).toBe('handshake');
+    expect(made.driven).toEqual([opened]);
+  });
+
+  it('backs off with the reason when dialling fails', async () => {
+    const made = rig();
+    await made.notConnected(new Error('nobody there'));
+    expect(made.state()).toBe('backoff');
+    expect(made.reason()).toBe('nobody there');
+  });
+
+  it('goes live when the peer ACKed before our own pass was complete', () => {
+    const made = rigIn('backfill');
+    made.send({ type: 'OUTBOUND_ACKED' });
+    made.send({ type: 'INBOUND_COMPLETE' });
+    expect(made.state()).toBe('live');
+  });
+
+  it('forgets an ACK of the session before', () => {
+    const made = rigIn('backfill');
+    made.send({ type: 'OUTBOUND_ACKED' });
+    for (const event of ['FAULT', 'CHANNEL', 'HELLO', 'INBOUND_COMPLETE'] as const) made.send(EVENTS[event]());
+    expect(made.state()).toBe('ack');
+  });
+
+  it('ends the driver when it leaves the session, and lets the newest channel win', () => {
+    const made = rigIn('live');
+    const newer = channel();
+    made.send({ type: 'CHANNEL', channel: newer });
+    expect(made.ended).toEqual([made.driven[0]]);
+    expect(made.driven[1]).toBe(newer);
+    made.send({ type: 'FAULT', reason: 'x' });
+    expect(made.ended).toHaveLength(2);
+  });
+
+  it('dials again after each fault, for ever, at most a minute apart', () => {
+    const made = rig(() => 1);
+    for (let fault = 1; fault <= 12; fault += 1) {
+      made.send(EVENTS.CHANNEL());
+      made.send(EVENTS.FAULT());
+      expect(made.state()).toBe('backoff');
+      made.clock.increment(Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (fault - 1)) - 1);
+      expect(made.state()).toBe('backoff');
+      made.clock.increment(1);
+      expect(made.state()).toBe('connecting');
+    }
+    expect(made.dials()).toBe(13);
+  });
+
+  it('begins the backoff anew after a healthy minute live, not before', () => {
+    const made = rig();
+    for (let fault = 0; fault < 4; fault += 1) {
+      made.send(EVENTS.CHANNEL());
+      made.send(EVENTS.FAULT());
+    }
+    expect(made.attempt()).toBe(4);
+    for (const event of WAYS.live) made.send(EVENTS[event]());
+    made.clock.increment(HEALTHY_MS - 1);
+    expect(made.attempt()).toBe(4);
+    made.clock.increment(1);
+    expect(made.attempt()).toBe(0);
+    expect(made.state()).toBe('live');
+  });
+
+  it('jitters over the whole step', () => {
+    expect(backoffDelay(1, () => 0)).toBe(0);
+    expect(backoffDelay(3, () => 0.25)).toBe(BACKOFF_BASE_MS);
+    expect(backoffDelay(1_000, () => 1)).toBe(BACKOFF_CAP_MS);
+  });
+});

@@ -1,0 +1,463 @@
+import { SimulatedClock } from 'xstate';
+import { describe, expect, it } from 'vitest';
+import type { Progress } from '../../src/api.ts';
+import { SESSION_PROTOCOL } from '../../src/actors/handshake.ts';
+import type { SessionFacts } from '../../src/actors/handshake.ts';
+import { INSPECT_TIMEOUT_MS } from '../../src/actors/inspecting.ts';
+import type { DriverEvent } from '../../src/actors/peer-session.ts';
+import { RECEIVE_CREDIT_BYTES } from '../../src/actors/receiving.ts';
+import { FAREWELL_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
+import type { SessionDriver } from '../../src/actors/session-driver.ts';
+import type { BatchLimits } from '../../src/actors/sending.ts';
+import type { Channel, Frame } from '../../src/protocol/types.ts';
+import { FakeStore } from '../support/fake-store.ts';
+import type { FakeStoreOptions } from '../support/fake-store.ts';
+import { memoryChannelPair } from '../support/memory-channel.ts';
+import type { MemoryChannelOptions } from '../support/memory-channel.ts';
+import { settle, until } from '../support/until.ts';
+
+interface Side {
+  readonly store: FakeStore;
+  readonly driver: SessionDriver;
+  readonly events: DriverEvent[];
+  readonly progress: Progress[];
+  readonly has: (type: DriverEvent['type']) => boolean;
+}
+
+const ids = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, n) => `${prefix}${String(n).padStart(4, '0')}`);
+
+function facts(device: string, changes: Partial<SessionFacts> = {}): SessionFacts {
+  return { device, name: `${device}'s box`, library: 'ab'.repeat(16), schema: 'schema', ...changes };
+}
+
+function side(
+  channel: Channel,
+  store: FakeStore,
+  clock: SimulatedClock,
+  changes: Partial<SessionFacts> = {},
+  limits: BatchLimits = { rows: 10, bytes: 1024 * 1024 },
+): Side {
+  const events: DriverEvent[] = [];
+  const progress: Progress[] = [];
+  const driver = startSession({
+    channel,
+    store,
+    clock,
+    facts: facts(store.device, changes),
+    limits,
+    emit: (event) => events.push(event),
+    onProgress: (now) => progress.push(now),
+  });
+  return { store, driver, events, progress, has: (type) => events.some((event) => event.type === type) };
+}
+
+function connect(a: FakeStore, b: FakeStore, options: MemoryChannelOptions = {}, clock = new SimulatedClock()): [Side, Side] {
+  const [first, second] = memoryChannelPair(a.device, b.device, options);
+  return [side(first, a, clock), side(second, b, clock)];
+}
+
+const isLive = (one: Side): boolean => one.has('INBOUND_COMPLETE') && one.has('OUTBOUND_ACKED');
+
+/** A peer that is played frame by frame. */
+function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: BatchLimits) {
+  const clock = new SimulatedClock();
+  const [own, theirs] = memoryChannelPair(store.device, 'b');
+  const frames = theirs.frames[Symbol.asyncIterator]();
+  const next = async (): Promise<Frame | null> => {
+    const result = await frames.next();
+    return result.done === true ? null : result.value;
+  };
+  const hello = (clockMs = 0): Frame => ({
+    type: 'hello',
+    protocol: SESSION_PROTOCOL,
+    library: 'ab'.repeat(16),
+    name: 'b',
+    schema: 'schema',
+    clock: clockMs,
+    knowledge: 'other',
+  });
+  const want = (credit: number): Frame => ({ type: 'want', cursor: null, knowledge: { runs: new Uint8Array(), hlc: [] }, credit });
+  return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
+}
+
+describe('session over two drivers', () => {
+  it('brings both copies up to date, and both sides live', async () => {
+    const one = new FakeStore('a');
+    const two = new FakeStore('b');
+    one.write(...ids('a', 35));
+    two.write(...ids('b', 5));
+    const [a, b] = connect(one, two);
+    await until(() => isLive(a) && isLive(b));
+    expect(a.events.map((event) => event.type)).toContain('HELLO');
+    expect(a.store.ids()).toEqual([...ids('a', 35), ...ids('b', 5)]);
+    expect(b.store.ids()).toEqual(a.store.ids());
+    expect(a.store.acks.at(-1)).toMatchObject({ peer: 'b', complete: true });
+    await Promise.all([a.driver.end('done'), b.driver.end('done')]);
+  });
+
+  it('goes live when there is nothing to send either way', async () => {
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'));
+    await until(() => isLive(a) && isLive(b));
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
+  it('sends live what is written afterwards, and knows when it has arrived', async () => {
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'));
+    await until(() => isLive(a) && isLive(b));
+    a.store.write('later');
+    await until(() => b.store.ids().includes('later'));
+    expect(b.store.priorities.at(-1)).toBe('live');
+    await until(() => a.driver.inSync() && b.driver.inSync());
+    b.store.write('back');
+    expect(b.driver.inSync()).toBe(false);
+    await until(() => a.store.ids().includes('back') && b.driver.inSync());
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
+  it('does not send back what came from the peer', async () => {
+    let back = 0;
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'), {
+      onFrame(from, frame) {
+        if (from !== 'b' || frame.type !== 'batch') return;
+        back += (JSON.parse(Buffer.from(frame.data).toString()) as { rows: unknown[] }).rows.length;
+      },
+    });
+    await until(() => isLive(a) && isLive(b));
+    for (const id of ids('live', 5)) {
+      a.store.write(id);
+      await until(() => b.store.ids().includes(id) && a.driver.inSync());
+    }
+    await settle();
+    expect(back).toBe(0);
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
+  it('loses nothing that is written between the hello and the first page', async () => {
+    let written = false;
+    const one = new FakeStore('a');
+    const [a, b] = connect(one, new FakeStore('b'), {
+      onFrame(from, frame) {
+        // Their knowledge was equal when they said so; it is not any more.
+        if (from === 'b' && frame.type === 'want' && !written) {
+          written = true;
+          expect(frame.knowledge).toBeNull();
+          one.write('between');
+        }
+      },
+    });
+    await until(() => isLive(a) && isLive(b));
+    expect(b.store.ids()).toEqual(['between']);
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
+  it('does not read the feed while nothing is written', async () => {
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'));
+    await until(() => isLive(a) && isLive(b));
+    await settle();
+    const { pages } = a.store;
+    await settle(100);
+    expect(a.store.pages).toBe(pages);
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
+  it('reports progress that ends at the whole', async () => {
+    const store = new FakeStore('a');
+    store.write(...ids('a', 35));
+    const clock = new SimulatedClock();
+    const [a, b] = connect(store, new FakeStore('b'), { onFrame: (from) => from === 'a' && clock.increment(100) }, clock);
+    await until(() => isLive(a) && isLive(b));
+    expect(b.progress.map(({ done, total }) => [done, total])).toEqual([
+      [10, 35],
+      [20, 35],
+      [30, 35],
+      [35, 35],
+    ]);
+    expect(b.progress[1]?.rate).toBeGreaterThan(0);
+    expect(b.progress[1]?.secondsLeft).toBeGreaterThan(0);
+    expect(b.progress.at(-1)?.secondsLeft).toBe(0);
+    expect(b.driver.progress()).toBeNull();
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
+  it('says goodbye on stop: the other side hears it, nothing stays open', async () => {
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'));
+    await until(() => isLive(a) && isLive(b));
+    await a.driver.end('the node stops');
+    await b.driver.ended;
+    expect(a.has('FAULT')).toBe(false);
+    expect(b.events.at(-1)).toEqual({ type: 'FAULT', reason: 'the peer said goodbye: the node stops' });
+    for (const { store } of [a, b]) expect([store.openFeeds, store.listening]).toEqual([0, 0]);
+  });
+
+  it('ends an apply that runs, and ACKs it, before the goodbye', async () => {
+    const source = new FakeStore('a');
+    source.write(...ids('a', 35));
+    const sink = new FakeStore('b');
+    let release = (): void => {};
+    sink.beforeApply = () => new Promise((resolve) => (release = resolve));
+    const sent: Frame[] = [];
+    const [a, b] = connect(source, sink, { onFrame: (from, frame) => from === 'b' && sent.push(frame) });
+    await until(() => sink.applying === 1);
+    const ended = b.driver.end('stop');
+    release();
+    await ended;
+    await a.driver.ended;
+    expect(sink.ids()).toEqual(ids('a', 10));
+    expect(sent.slice(-2).map((frame) => frame.type)).toEqual(['ack', 'bye']);
+    expect(sink.applying).toBe(0);
+  });
+
+  it('does not hang on a peer that takes nothing more', async () => {
+    const store = new FakeStore('a');
+    const clock = new SimulatedClock();
+    let aborted: Error | null = null;
+    const channel: Channel = {
+      peer: 'b',
+      send: () => (aborted === null ? new Promise((_resolve, reject) => (stuck = reject)) : Promise.reject(aborted)),
+      frames: { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) },
+      close: () => Promise.resolve(),
+      abort: (error) => {
+        aborted = error;
+        stuck(error);
+      },
+    };
+    let stuck: (error: Error) => void = () => {};
+    const a = side(channel, store, clock);
+    await settle(2);
+    const ended = a.driver.end('stop');
+    await settle(2);
+    clock.increment(FAREWELL_TIMEOUT_MS);
+    await ended;
+    expect(aborted).not.toBeNull();
+  });
+
+  it('resumes after a break at any frame, with nothing lost', async () => {
+    let total = 0;
+    for (let cut = 0; ; cut += 1) {
+      let frames = 0;
+      const one = new FakeStore('a');
+      const two = new FakeStore('b');
+      one.write(...ids('a', 25));
+      two.write(...ids('b', 12));
+      const broken = connect(one, two, {
+        onFrame() {
+          frames += 1;
+          if (frames > cut) throw new Error('cut');
+        },
+      });
+      await until(() => broken.every((part) => part.has('FAULT')) || broken.every(isLive));
+      if (broken.every(isLive) && !broken.some((part) => part.has('FAULT'))) {
+        total = cut;
+        await Promise.all(broken.map(({ driver }) => driver.end('done')));
+        break;
+      }
+      await Promise.all(broken.map(({ driver }) => driver.ended));
+      expect([one.openFeeds, two.openFeeds, one.listening, two.listening]).toEqual([0, 0, 0, 0]);
+      const again = connect(one, two);
+      await until(() => again.every(isLive));
+      expect(one.ids(), `cut at frame ${cut}`).toEqual([...ids('a', 25), ...ids('b', 12)]);
+      expect(two.ids(), `cut at frame ${cut}`).toEqual(one.ids());
+      await Promise.all(again.map(({ driver }) => driver.end('done')));
+    }
+    expect(total).toBeGreaterThan(10);
+  });
+
+  it('faults, telling the peer, when a batch cannot be applied', async () => {
+    const source = new FakeStore('a');
+    source.write('bad');
+    const sink = new FakeStore('b');
+    sink.beforeApply = () => Promise.reject(new Error('the disk is full'));
+    const [a, b] = connect(source, sink);
+    await Promise.all([a.driver.ended, b.driver.ended]);
+    expect(b.events.at(-1)).toEqual({ type: 'FAULT', reason: 'the disk is full' });
+    expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('the disk is full') });
+  });
+
+  it('answers questions about the copy', async () => {
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'));
+    await expect(a.driver.inspectPeer({ kind: 'tables' })).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    b.store.write('one');
+    await until(() => isLive(a));
+    const answer = await a.driver.inspectPeer({ kind: 'rows', table: 'rows', bucket: 0 });
+    expect(answer).toEqual({ kind: 'rows', rows: [['one', 'one']] });
+    await a.driver.end('done');
+    await b.driver.ended;
+    await expect(a.driver.inspectPeer({ kind: 'tables' })).rejects.toMatchObject({ code: 'STOPPED' });
+  });
+});
+
+describe('session: refusals', () => {
+  const cases: ReadonlyArray<readonly [string, FakeStoreOptions & Partial<SessionFacts>, string]> = [
+    ['another library', { library: 'cd'.repeat(16) }, 'OTHER_LIBRARY'],
+    ['another schema', { schema: 'newer' }, 'SCHEMA_MISMATCH'],
+  ];
+  for (const [what, changes, code] of cases) {
+    it(`refuses ${what}, on both sides, and changes nothing`, async () => {
+      const clock = new SimulatedClock();
+      const [first, second] = memoryChannelPair('a', 'b');
+      const one = new FakeStore('a');
+      one.write('secret');
+      const a = side(first, one, clock);
+      const b = side(second, new FakeStore('b'), clock, changes);
+      await Promise.all([a.driver.ended, b.driver.ended]);
+      for (const part of [a, b]) expect(part.events.at(-1)).toMatchObject({ type: 'REFUSED', code });
+      expect(b.store.ids()).toEqual([]);
+    });
+  }
+
+  it('refuses a clock that is wrong by more than the drift, with the difference in words', async () => {
+    const a = played(new FakeStore('a'));
+    expect((await a.next())?.type).toBe('hello');
+    await a.theirs.send(a.hello(2 * 3_600_000));
+    expect(await a.next()).toMatchObject({ type: 'refuse', code: 'CLOCK_AHEAD', message: expect.stringContaining('2 h') });
+    await a.theirs.close();
+    await a.driver.ended;
+    expect(a.events).toEqual([{ type: 'REFUSED', code: 'CLOCK_AHEAD', reason: expect.stringContaining('"b" is 2 h ahead') }]);
+  });
+
+  it('refuses another version of the protocol', async () => {
+    const a = played(new FakeStore('a'));
+    await a.theirs.send({ ...a.hello(), protocol: SESSION_PROTOCOL + 1 } as Frame);
+    await a.theirs.close();
+    await a.driver.ended;
+    expect(a.events).toEqual([{ type: 'REFUSED', code: 'PROTOCOL', reason: expect.stringContaining('update Flotilla on "a') }]);
+  });
+});
+
+describe('session: credit', () => {
+  it('never has more than the granted credit un-ACKed, by more than the batch that overdraws it', async () => {
+    const store = new FakeStore('a', { rowBytes: 1_000 });
+    store.write(...ids('a', 200));
+    const a = played(store, {}, { rows: 10, bytes: 1024 * 1024 });
+    const credit = 25_000;
+    await a.next();
+    await a.theirs.send(a.hello());
+    await a.theirs.send(a.want(credit));
+    expect((await a.next())?.type).toBe('want');
+    let flying: Array<{ bytes: number; cursor: unknown }> = [];
+    let most = 0;
+    for (let batches = 0; batches < 20; ) {
+      // Everything that the sender is willing to send now.
+      await settle(30);
+      const before = store.pages;
+      await settle(30);
+      expect(store.pages, 'a sender without credit reads no page').toBe(before);
+      let frame = await a.next();
+      for (;;) {
+        if (frame?.type !== 'batch') throw new Error(`unexpected ${frame?.type}`);
+        batches += 1;
+        const bytes = frame.data.byteLength;
+        const beforeIt = flying.reduce((sum, one) => sum + one.bytes, 0);
+        expect(beforeIt).toBeLessThan(credit);
+        flying.push({ bytes, cursor: (JSON.parse(Buffer.from(frame.data).toString()) as { cursor: unknown }).cursor });
+        most = Math.max(most, flying.length);
+        if (beforeIt + bytes >= credit || batches === 20) break;
+        frame = await a.next();
+      }
+      for (const { bytes, cursor } of flying) {
+        await a.theirs.send({ type: 'ack', cursor: cursor as never, complete: false, credit: bytes });
+      }
+      flying = [];
+    }
+    expect(most).toBe(3);
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+
+  it('bounds what waits at a slow receiver', async () => {
+    const source = new FakeStore('a', { rowBytes: 100_000 });
+    source.write(...ids('a', 200));
+    const sink = new FakeStore('b');
+    sink.beforeApply = () => new Promise(() => {});
+    let sent = 0;
+    const [first, second] = memoryChannelPair('a', 'b', {
+      onFrame: (_from, frame) => {
+        if (frame.type === 'batch') sent += frame.data.byteLength;
+      },
+    });
+    const clock = new SimulatedClock();
+    const limits = { rows: 5, bytes: 1024 * 1024 };
+    side(first, source, clock, {}, limits);
+    side(second, sink, clock, {}, limits);
+    await until(() => sent >= RECEIVE_CREDIT_BYTES);
+    await settle(50);
+    expect(sent).toBeLessThan(RECEIVE_CREDIT_BYTES + 600_000);
+    expect(source.pages).toBeLessThan(12);
+    expect(sink.applying).toBe(1);
+  });
+
+  it('faults a peer that goes on sending after the credit is used up', async () => {
+    const store = new FakeStore('a');
+    store.beforeApply = () => new Promise(() => {});
+    const a = played(store);
+    await a.theirs.send(a.hello());
+    const half = new Uint8Array(RECEIVE_CREDIT_BYTES / 2 + 1);
+    for (let n = 0; n < 2; n += 1) await a.theirs.send({ type: 'batch', data: half });
+    await settle();
+    expect(a.events.map((event) => event.type)).toEqual(['HELLO']);
+    await a.theirs.send({ type: 'batch', data: half });
+    await until(() => a.has('FAULT'));
+    expect(a.events.at(-1)).toMatchObject({ reason: expect.stringContaining('granted') });
+  });
+
+  it('faults a peer that ACKs what was not sent', async () => {
+    const a = played(new FakeStore('a'));
+    await a.theirs.send(a.hello());
+    await a.theirs.send(a.want(1_000_000));
+    await a.theirs.send({ type: 'ack', cursor: { position: 1, head: 1, run: 'r' }, complete: true, credit: 1 << 30 });
+    await until(() => a.has('FAULT'));
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+});
+
+describe('session: what the protocol does not allow', () => {
+  const wants: Frame = { type: 'want', cursor: null, knowledge: null, credit: 1 };
+  const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
+    ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
+    ['a want before hello', [wants], false],
+    ['a second want', [wants, wants], true],
+    ['an ACK before a want', [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0 }], true],
+  ];
+  for (const [what, frames, greeted] of cases) {
+    it(`faults on ${what}`, async () => {
+      const a = played(new FakeStore('a'));
+      if (greeted) await a.theirs.send(a.hello());
+      for (const frame of frames) await a.theirs.send(frame);
+      await a.theirs.close();
+      await a.driver.ended;
+      expect(a.events.at(-1)?.type).toBe('FAULT');
+      expect(a.store.openFeeds).toBe(0);
+    });
+  }
+
+  it('takes an end without goodbye for a fault', async () => {
+    const a = played(new FakeStore('a'));
+    await a.theirs.send(a.hello());
+    await until(() => a.has('HELLO'));
+    await settle();
+    a.theirs.abort(new Error('killed'));
+    await a.driver.ended;
+    expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('without a goodbye') });
+  });
+
+  it('gives up a question that is not answered', async () => {
+    const a = played(new FakeStore('a'));
+    await a.theirs.send(a.hello());
+    await until(() => a.has('HELLO'));
+    await settle();
+    const answer = a.driver.inspectPeer({ kind: 'tables' });
+    const rejected = expect(answer).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    await settle();
+    a.clock.increment(INSPECT_TIMEOUT_MS);
+    await rejected;
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+});

@@ -1,0 +1,225 @@
+/**
+ * Hosts on loopback: who gets in, how far, and what is noticed when a peer falls silent.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { generateKeyPair } from '@libp2p/crypto/keys';
+import { createLibp2p } from 'libp2p';
+import { multiaddr } from '@multiformats/multiaddr';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Heartbeat, MAX_SILENT_BEATS } from '../../src/net/heartbeat.ts';
+import { createHost } from '../../src/net/host.ts';
+import type { HostOptions, JoinableHost } from '../../src/net/host.ts';
+import { transportOptions } from '../../src/net/transport.ts';
+import type { Channel } from '../../src/protocol/types.ts';
+
+const stops: Array<() => unknown> = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).toReversed()) await stop();
+});
+
+const none = (): boolean => false;
+const anyone = (): boolean => true;
+
+async function start(options: Partial<HostOptions> = {}): Promise<JoinableHost> {
+  const host = await createHost({
+    privateKey: await generateKeyPair('Ed25519'),
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    localOnly: true,
+    allowed: anyone,
+    invited: none,
+    ...options,
+  });
+  stops.push(() => host.stop());
+  return host;
+}
+
+const soon = (): AbortSignal => AbortSignal.timeout(20_000);
+
+/** A libp2p node that is none of ours asks for `protocol` at `host`: is it cut off, or refused this stream alone? */
+async function knock(host: JoinableHost, protocol: string): Promise<'cut off' | 'stream refused'> {
+  const stranger = await createLibp2p({ ...transportOptions(), connectionMonitor: { enabled: false } });
+  stops.push(() => stranger.stop());
+  const connection = await stranger.dial(host.addresses().map((address) => multiaddr(address)));
+  try {
+    const stream = await connection.newStream(protocol, { signal: soon() });
+    if (stream.status === 'open') await new Promise((resolve) => stream.addEventListener('close', resolve));
+  } catch {
+    // Reset while the protocol was being agreed on; which of the two it was, the next stream shows.
+  }
+  try {
+    await connection.newStream('/ipfs/ping/1.0.0', { signal: soon() });
+    return 'stream refused';
+  } catch {
+    return 'cut off';
+  }
+}
+
+describe('two hosts', () => {
+  it('connect, open a channel and exchange frames', async () => {
+    const [a, b] = [await start(), await start()];
+    const events: string[] = [];
+    a.onConnection((peer, open) => events.push(`a ${peer === b.device} ${open}`));
+    const connected = new Promise<void>((resolve) => b.onConnection((_peer, open) => open && resolve()));
+    const arrived = new Promise<Channel>((resolve) => b.onChannel(resolve));
+    await a.dial(b.device, b.addresses(), soon());
+    await a.dial(b.device, b.addresses(), soon());
+    const channel = await a.openChannel(b.device, soon());
+    expect(channel.peer).toBe(b.device);
+    await channel.send({ type: 'bye', reason: 'hello' });
+    const other = await arrived;
+    expect(other.peer).toBe(a.device);
+    for await (const frame of other.frames) {
+      expect(frame).toEqual({ type: 'bye', reason: 'hello' });
+      break;
+    }
+    await connected;
+    const gone = new Promise<void>((resolve) => a.onConnection((_peer, open) => !open && resolve()));
+    await b.hangUp(a.device);
+    await gone;
+    expect(events).toEqual(['a true true', 'a true false']);
+  });
+
+  it('name addresses that can be dialled, with the peer id', async () => {
+    const host = await start();
+    expect(host.addresses()).toHaveLength(1);
+    expect(host.addresses()[0]).toMatch(new RegExp(`^/ip4/127\\.0\\.0\\.1/tcp/[1-9]\\d*/p2p/${host.device}$`));
+  });
+
+  it('that are not there reject with UNREACHABLE, as does a channel without a connection', async () => {
+    const [a, b] = [await start(), await start()];
+    const addresses = b.addresses();
+    await b.stop();
+    await b.stop();
+    await expect(a.dial(b.device, addresses, soon())).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    await expect(a.openChannel(b.device, soon())).rejects.toMatchObject({ code: 'UNREACHABLE' });
+    await expect(a.dial(b.device, [], soon())).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  });
+
+  it('do not take another peer at the same address for the one they asked for', async () => {
+    const [a, b, c] = [await start(), await start(), await start()];
+    await expect(a.dial(c.device, b.addresses(), soon())).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  });
+});
+
+describe('the gate', () => {
+  it('ends a stranger after Noise and before any stream', async () => {
+    const asked: string[] = [];
+    const host = await start({
+      allowed: (peer) => {
+        asked.push(peer);
+        return false;
+      },
+    });
+    let handlers = 0;
+    host.onChannel(() => (handlers += 1));
+    host.handleJoin(() => (handlers += 1));
+    host.onConnection(() => (handlers += 1));
+    for (const protocol of ['/flotilla/sync/1', '/flotilla/join/1', '/ipfs/ping/1.0.0', '/ipfs/id/1.0.0']) {
+      expect(await knock(host, protocol)).toBe('cut off');
+    }
+    // Asked once a connection, with a peer id that only Noise can have told; never for a stream.
+    expect(asked).toHaveLength(4);
+    expect(new Set(asked).size).toBe(4);
+    expect(handlers).toBe(0);
+  });
+
+  it('lets an invited peer in for the join protocol alone', async () => {
+    const host = await start({ allowed: none, invited: anyone });
+    let channels = 0;
+    let joins = 0;
+    host.onChannel(() => (channels += 1));
+    host.onConnection(() => (channels += 1));
+    host.handleJoin((packets) => {
+      joins += 1;
+      packets.abort(new Error('seen'));
+    });
+    expect(await knock(host, '/flotilla/join/1')).toBe('stream refused');
+    expect(joins).toBe(1);
+    expect(await knock(host, '/flotilla/sync/1')).toBe('stream refused');
+    expect(channels).toBe(0);
+  });
+
+  it('gives a member no join stream', async () => {
+    const host = await start();
+    let joins = 0;
+    host.handleJoin(() => (joins += 1));
+    expect(await knock(host, '/flotilla/join/1')).toBe('stream refused');
+    expect(joins).toBe(0);
+  });
+
+  it('asks about the peer that is dialled, too', async () => {
+    const [a, b] = [await start({ allowed: none }), await start()];
+    await expect(a.dial(b.device, b.addresses(), soon())).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  });
+
+  it('keeps a local-only host on loopback', async () => {
+    const host = await start();
+    // 192.0.2.0/24 is set aside for documentation; nothing is sent to it, or this would take seconds.
+    await expect(host.dial(host.device, ['/ip4/192.0.2.1/tcp/4001'], soon())).rejects.toThrow(/may be dialled/);
+    await expect(start({ listen: ['/ip4/0.0.0.0/tcp/0'] })).rejects.toMatchObject({ code: 'CONFIG' });
+  });
+
+  it('says what to do when the port is taken', async () => {
+    const host = await start();
+    const port = /tcp\/(\d+)/.exec(host.addresses()[0] ?? '')?.[1];
+    await expect(start({ listen: [`/ip4/127.0.0.1/tcp/${port}`] })).rejects.toThrow(/another port/);
+  });
+});
+
+describe('the heartbeat', () => {
+  const beatingOf = (id: string, cut: string[]) => ({
+    id,
+    ping: () => new Promise<void>(() => {}),
+    cut: () => cut.push(id),
+  });
+
+  it('cuts what is silent for several beats, and nothing that gave one sign in between', () => {
+    const heartbeat = new Heartbeat();
+    const cut: string[] = [];
+    const connections = [beatingOf('silent', cut), beatingOf('alive', cut)];
+    const { signal } = new AbortController();
+    for (let beat = 0; beat <= MAX_SILENT_BEATS; beat += 1) {
+      if (beat === MAX_SILENT_BEATS - 1) heartbeat.heard('alive');
+      expect(cut).toEqual([]);
+      heartbeat.beat(connections, signal);
+    }
+    expect(cut).toEqual(['silent']);
+  });
+
+  it('survives one missed ping', () => {
+    expect(MAX_SILENT_BEATS).toBeGreaterThan(1);
+    const heartbeat = new Heartbeat();
+    const cut: string[] = [];
+    const connections = [beatingOf('peer', cut)];
+    for (let beat = 0; beat < 50; beat += 1) {
+      if (beat % 2 === 0) heartbeat.heard('peer');
+      heartbeat.beat(connections, new AbortController().signal);
+    }
+    expect(cut).toEqual([]);
+  });
+
+  it('keeps quiet connections of living hosts, and cuts that of a stopped process', async () => {
+    const [a, quiet] = [await start({ beatMs: 300 }), await start()];
+    const child = spawn(process.execPath, [fileURLToPath(new URL('net-host-child.ts', import.meta.url))], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    stops.push(async () => {
+      child.kill('SIGKILL');
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    });
+    const [line] = await once(createInterface({ input: child.stdout }), 'line');
+    const { device, addresses } = JSON.parse(String(line)) as { device: string; addresses: string[] };
+    await a.dial(device, addresses, soon());
+    await a.dial(quiet.device, quiet.addresses(), soon());
+    const lost = new Promise<string>((resolve) => a.onConnection((peer, open) => !open && resolve(peer)));
+    child.kill('SIGSTOP');
+    expect(await lost).toBe(device);
+    // Its heart beat on the same clock all the time.
+    const channel = new Promise<Channel>((resolve) => quiet.onChannel(resolve));
+    await (await a.openChannel(quiet.device, soon())).send({ type: 'bye', reason: '' });
+    expect((await channel).peer).toBe(a.device);
+  });
+});

@@ -1,0 +1,83 @@
+/**
+ * The documents say what the program is: a drawing, a list of codes, a table of tables or a page of commands that has
+ * fallen behind fails here.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { DOCUMENT, drawMachine, withDrawing } from '../../scripts/diagram.ts';
+import { peerSessionMachine } from '../../src/actors/peer-session.ts';
+import { OPTIONS } from '../../src/cli/options.ts';
+import { COMMANDS } from '../../src/cli/program.ts';
+import { ERROR_CODES } from '../../src/errors.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+
+describe('docs/architecture.md', () => {
+  const text = readFileSync(DOCUMENT, 'utf8');
+
+  it('shows the session machine as it is (npm run docs draws it)', () => {
+    expect(withDrawing(text, drawMachine(peerSessionMachine))).toBe(text);
+  });
+
+  it('has the states of the machine in its drawing', () => {
+    const drawing = drawMachine(peerSessionMachine);
+    for (const state of ['connecting', 'handshake', 'backfill', 'ack', 'live', 'backoff', 'refused', 'stopped']) {
+      expect(drawing).toMatch(new RegExp(`\\b${state}\\b`));
+    }
+  });
+
+  it('names every metadata table', () => {
+    const created = [...read('src/db/metadata.ts').matchAll(/CREATE TABLE (flotilla_\w+)/g)].map(([, name]) => name);
+    expect(created.length).toBeGreaterThan(5);
+    expect(created.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe('docs/errors.md', () => {
+  const listed = [...read('docs/errors.md').matchAll(/^\| `([A-Z_]+)`/gm)].map(([, code]) => code ?? '');
+
+  it('lists every error code once, and no other', () => {
+    expect(listed.toSorted()).toEqual(Object.keys(ERROR_CODES).toSorted());
+  });
+});
+
+describe('docs/cli.md', () => {
+  const text = read('docs/cli.md');
+
+  it.each(COMMANDS.map(({ name, options }) => ({ name, options })))(
+    'has a section for $name with its options',
+    (command) => {
+      const common = text.slice(0, text.indexOf('\n## flotilla '));
+      const start = text.indexOf(`\n## flotilla ${command.name}\n`);
+      expect(start).toBeGreaterThan(0);
+      const end = text.indexOf('\n## ', start + 1);
+      const section = text.slice(start, end < 0 ? undefined : end);
+      const missing = command.options
+        .map((name) => OPTIONS[name].flags.split(' ')[0] ?? '')
+        .filter((flag) => !section.includes(flag) && !common.includes(flag));
+      expect(missing).toEqual([]);
+    },
+  );
+
+  it('names the environment variable of every option that has one', () => {
+    const variables = Object.values(OPTIONS).flatMap((option) => ('env' in option && option.env ? [option.env] : []));
+    expect(variables.filter((name) => !text.includes(`\`${name}`))).toEqual([]);
+  });
+});
+
+describe('README.md', () => {
+  const text = read('README.md');
+
+  it('gives the two commands that need nothing else', () => {
+    expect(text).toContain('npm ci && npm run demo');
+    expect(text).toContain('npm ci && npm test');
+  });
+
+  it('links to files that exist', () => {
+    const links = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path ?? '');
+    expect(links.length).toBeGreaterThan(5);
+    for (const path of links.filter((one) => one.endsWith('.md'))) expect(read(path)).not.toBe('');
+  });
+});
