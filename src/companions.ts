@@ -4,10 +4,10 @@
  */
 import { createServer } from 'node:net';
 import { stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
-import type { SetupStore, WorkerSpec } from './actors/worker-client.ts';
+import type { WorkerSpec } from './actors/worker-client.ts';
 import type {
   InitOptions,
   Invitation,
@@ -31,15 +31,13 @@ const STATUS_TIMEOUT_MS = 30_000;
 const VERIFY_TIMEOUT_MS = 10 * 60_000;
 /** How long joining may take, unless the user says otherwise, ms. */
 const JOIN_TIMEOUT_MS = 30_000;
-/** Name of the configuration file that is looked for beside the library. */
-const CONFIG_NAME = 'flotilla.config.json';
 
 interface HomeOption {
   readonly home?: string;
 }
 
-function setupSpec(file: string, home: { path: string; device: string }, name: string): WorkerSpec {
-  return { role: 'write', purpose: 'setup', file, home: home.path, device: home.device, name, durability: 'full' };
+function setupSpec(file: string, home: { readonly device: string }, name: string): WorkerSpec {
+  return { role: 'write', purpose: 'setup', file, device: home.device, name, durability: 'full' };
 }
 
 /**
@@ -48,7 +46,7 @@ function setupSpec(file: string, home: { path: string; device: string }, name: s
  */
 export async function initLibrary(file: string, options: InitOptions = {}): Promise<InitReport> {
   const path = await requireFile(file);
-  const config = await configFor(path, options.config);
+  const config = options.config === undefined ? null : resolve(options.config);
   await using made = await makeHome(homeOf(path, options.home));
   const { home } = made;
   const name = options.name || (await home.settings()).name || defaultName();
@@ -56,14 +54,6 @@ export async function initLibrary(file: string, options: InitOptions = {}): Prom
   made.keep();
   await home.saveSettings({ name });
   return report as InitReport;
-}
-
-/** Path of the configuration; null when none was named and none lies beside the library. */
-async function configFor(library: string, named: string | undefined): Promise<string | null> {
-  const path = named === undefined ? join(dirname(library), CONFIG_NAME) : resolve(named);
-  if ((await stat(path).catch(() => null)) !== null) return path;
-  if (named === undefined) return null;
-  throw new FlotillaError('CONFIG', `There is no configuration file ${path}: check the path.`);
 }
 
 /**
@@ -79,7 +69,10 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   const { libraryId } = await libraryStatus(path);
   const home = await findHome(homePath);
   if (home === null) {
-    throw new FlotillaError('NOT_INITIALISED', `This device has no home folder ${homePath}: run "flotilla up" once, or name it with --home.`);
+    throw new FlotillaError(
+      'NOT_INITIALISED',
+      `This device has no home folder ${homePath}: run "flotilla up" once, or name it with --home.`,
+    );
   }
   let { port } = await home.settings();
   if (port === 0) {
@@ -110,15 +103,18 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
   const invitation = decodeInvitation(text);
   const path = resolve(file);
   if ((await stat(dirname(path)).catch(() => null)) === null) {
-    throw new FlotillaError('NO_SUCH_FILE', `There is no folder ${dirname(path)}: make it first, or name another file.`);
+    throw new FlotillaError(
+      'NO_SUCH_FILE',
+      `There is no folder ${dirname(path)}: make it first, or name another file.`,
+    );
   }
   await using made = await makeHome(homeOf(path, options.home));
   const { home } = made;
   const name = options.name || (await home.settings()).name || defaultName();
   // Awaited here: what was made is kept or taken away when this block ends.
   return await withWorker(setupSpec(path, home, name), systemClock, async (call) => {
-    const found = (await call('inspectForJoin', [])) as Awaited<ReturnType<SetupStore['inspectForJoin']>>;
-    const existing = meaningOf(found, path, options.existing);
+    const found = (await call('inspectForJoin', [])) as JoinState;
+    const existing = await meaningOf(found, path, invitation.libraryId, options.existing);
     const { grant, inviter, addresses } = await requestJoin({
       invitation,
       deviceKey: home.key,
@@ -145,9 +141,19 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
 }
 
 /** What the rows that are there mean; refuses where that is not said, since a copied file would double every row. */
-function meaningOf(found: JoinState, path: string, existing: JoinOptions['existing']): 'empty' | 'union' | 'same' {
+async function meaningOf(
+  found: JoinState,
+  path: string,
+  libraryId: string,
+  existing: JoinOptions['existing'],
+): Promise<'empty' | 'union' | 'same'> {
   if (found.initialised) {
-    throw new FlotillaError('ALREADY_INITIALISED', `${path} is a Flotilla library already: join with a new file, or start it with "flotilla up".`);
+    // Joining again, after a crash in the middle: what was done stays done.
+    if ((await libraryStatus(path)).libraryId === libraryId) return existing ?? 'empty';
+    throw new FlotillaError(
+      'ALREADY_INITIALISED',
+      `${path} is part of another Flotilla library already: join with a new file.`,
+    );
   }
   if (found.rows === 0) return 'empty';
   if (existing !== undefined) return existing;
@@ -173,7 +179,15 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
     addresses: [],
     peers: library.members
       .filter((member) => member.device !== home?.device)
-      .map(({ device, name }) => ({ device, name, state: 'stopped', via: '', progress: null, reason: '', inSync: false })),
+      .map(({ device, name }) => ({
+        device,
+        name,
+        state: 'stopped',
+        via: '',
+        progress: null,
+        reason: '',
+        inSync: false,
+      })),
     discoveryProblem: '',
     maxEventLoopDelayMs: 0,
     library,

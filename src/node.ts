@@ -10,7 +10,15 @@ import { openDatabase, withWorker } from './actors/database.ts';
 import { startNode } from './actors/node-runtime.ts';
 import type { NodeParts, RunningNode } from './actors/node-runtime.ts';
 import { compareCopies } from './actors/verify.ts';
-import type { FlotillaNode, Invitation, InviteOptions, NodeEvent, NodeOptions, NodeStatus, VerifyReport } from './api.ts';
+import type {
+  FlotillaNode,
+  Invitation,
+  InviteOptions,
+  NodeEvent,
+  NodeOptions,
+  NodeStatus,
+  VerifyReport,
+} from './api.ts';
 import { FlotillaError, messageOf } from './errors.ts';
 import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
@@ -69,7 +77,10 @@ function explicitPeers(addresses: readonly string[]): Map<string, string[]> {
   for (const address of addresses) {
     const peer = parseAddress(address) === null ? null : peerOf(address);
     if (peer === null) {
-      throw new FlotillaError('CONFIG', `"${address}" names no peer: write /ip4/<address>/tcp/<port>/p2p/<peer id>, as "flotilla status" shows it.`);
+      throw new FlotillaError(
+        'CONFIG',
+        `"${address}" names no peer: write /ip4/<address>/tcp/<port>/p2p/<peer id>, as "flotilla status" shows it.`,
+      );
     }
     peers.set(peer, [...(peers.get(peer) ?? []), address]);
   }
@@ -90,7 +101,8 @@ async function start(
   const name = options.name || settings.name || defaultName();
   const book = await home.addressBook();
   const known = new Map<string, readonly string[]>(explicit);
-  for (const [peer, { addresses }] of Object.entries(book)) known.set(peer, [...(explicit.get(peer) ?? []), ...addresses]);
+  for (const [peer, { addresses }] of Object.entries(book))
+    known.set(peer, [...(explicit.get(peer) ?? []), ...addresses]);
 
   const listeners = new Set<(event: NodeEvent) => void>();
   const emit = (event: NodeEvent): void => {
@@ -131,7 +143,8 @@ async function start(
     const control = await serveControl(controlPath(home.path), {
       status: () => opening.then((node) => node.status()),
       verify: () => opening.then((node) => node.verify()),
-      invite: (params) => invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true),
+      invite: (params) =>
+        invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true),
     });
     const stopJoins = host?.handleJoin((packets) => {
       void serveJoin(packets, {
@@ -162,7 +175,15 @@ async function start(
     remember,
     emit,
     openStore: (onFailed) =>
-      openDatabase({ file, home: home.path, device, name, durability: options.durability ?? 'normal', clock, onFailed }),
+      openDatabase({
+        file,
+        device,
+        name,
+        durability: options.durability ?? 'normal',
+        clock,
+        onFailed,
+        onFault: (error) => emit({ event: 'notice', message: error.message }),
+      }),
     openHost,
     createDiscovery:
       options.discovery === false
@@ -269,7 +290,8 @@ export async function openInvitations(home: Home): Promise<Invitations> {
   return {
     isOpen: (peer) => (open.get(peer) ?? 0) > systemClock.now(),
     async create(libraryId, port, { minutes = DEFAULT_INVITE_MINUTES, localOnly = false }, nodeRunning) {
-      if (!(minutes > 0)) throw new FlotillaError('CONFIG', `An invitation of ${minutes} minutes cannot be used: give more than 0.`);
+      if (!(minutes > 0))
+        throw new FlotillaError('CONFIG', `An invitation of ${minutes} minutes cannot be used: give more than 0.`);
       const secret = new Uint8Array(randomBytes(SECRET_BYTES));
       const expiresAt = Math.round(systemClock.now() + minutes * 60_000);
       const addresses = invitationAddresses(port, networkInterfaces(), localOnly);

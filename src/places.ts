@@ -24,7 +24,8 @@ export async function requireFile(file: string): Promise<string> {
   const path = resolve(file);
   const found = await stat(path).catch(() => null);
   if (found === null) throw new FlotillaError('NO_SUCH_FILE', `There is no file ${path}: check the path.`);
-  if (!found.isFile()) throw new FlotillaError('NOT_A_DATABASE', `${path} is not a file: name the library file itself.`);
+  if (!found.isFile())
+    throw new FlotillaError('NOT_A_DATABASE', `${path} is not a file: name the library file itself.`);
   return path;
 }
 

@@ -2,14 +2,14 @@
  * Time as the actors see it: it is passed in, so that a fleet of nodes can run in one process in simulated time. The
  * shape is the one of an XState clock, so that one clock drives machines and effects alike.
  */
-import { FlotillaError } from '../errors.ts';
+import type { ActorOptions, AnyActorLogic } from 'xstate';
+import type { FlotillaError } from '../errors.ts';
 
-export interface Clock {
+/** Timers as XState wants them, and the time. */
+export type Clock = NonNullable<ActorOptions<AnyActorLogic>['clock']> & {
   /** ms since 1970. */
   now(): number;
-  setTimeout(fn: (...args: any[]) => void, ms: number): any;
-  clearTimeout(id: any): void;
-}
+};
 
 /** The machine's own clock. */
 export const systemClock: Clock = {

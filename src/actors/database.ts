@@ -18,7 +18,7 @@ export const MAX_RESTARTS = 5;
 export const RESTART_DELAY_MS = 500;
 /** Workers that were open this long were healthy, ms: restarts are counted from zero again. */
 export const HEALTHY_OPEN_MS = 60_000;
-/** How often a page or digest is asked for again after stamping, when other programs keep writing. Then the write worker reads it. */
+/** How often a page or digest is asked for again after stamping, when other programs keep writing. Then they are held off. */
 export const MAX_STAMP_TRIES = 3;
 
 export type DatabaseEvent =
@@ -111,13 +111,15 @@ export interface DatabaseOptions extends Omit<WorkerSpec, 'role' | 'purpose'> {
   readonly clock: Clock;
   /** The library is broken for good: the node must end. Never called while opening. */
   readonly onFailed: (error: FlotillaError) => void;
+  /** Something failed in a worker outside of any call; it goes on. */
+  readonly onFault: (error: FlotillaError) => void;
   /** Entry of the worker. @default src/db/worker */
   readonly worker?: URL;
 }
 
 /** Opens the library in its two workers; rejects with why it cannot be opened, with nothing left running. */
 export async function openDatabase(options: DatabaseOptions): Promise<NodeStore> {
-  const { clock, onFailed, worker: url = workerUrl(), ...spec } = options;
+  const { clock, onFailed, onFault, worker: url = workerUrl(), ...spec } = options;
   let writer: WorkerClient | null = null;
   let reader: WorkerClient | null = null;
   const listeners = new Set<(head: number) => void>();
@@ -127,7 +129,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     const onHead = (head: number): void => {
       for (const listener of listeners) listener(head);
     };
-    const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, { onEnd, onHead });
+    const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
     writer = write;
     let read: WorkerClient | null = null;
     let ended = false;
@@ -135,7 +137,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     write.ready
       .then(() => {
         if (ended) return undefined;
-        read = startWorker(url, { ...spec, role: 'read', purpose: 'serve' }, clock, { onEnd, onHead });
+        read = startWorker(url, { ...spec, role: 'read', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
         reader = read;
         return read.ready.then(() => sendBack({ type: 'READY' }));
       })
@@ -169,16 +171,27 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     throw opened.context.error ?? new FlotillaError('DATABASE', 'The library could not be opened.');
   }
   const watching = actor.subscribe((snapshot) => {
-    if (databaseState(snapshot) === 'failed') onFailed(snapshot.context.error ?? new FlotillaError('DATABASE', 'The database failed.'));
+    if (databaseState(snapshot) === 'failed')
+      onFailed(snapshot.context.error ?? new FlotillaError('DATABASE', 'The database failed.'));
   });
 
-  function call(role: 'write' | 'read', method: string, args: readonly unknown[], priority?: Priority): Promise<unknown> {
+  function call(
+    role: 'write' | 'read',
+    method: string,
+    args: readonly unknown[],
+    priority?: Priority,
+  ): Promise<unknown> {
     const client = role === 'write' ? writer : reader;
     if (client === null || databaseState(actor.getSnapshot()) !== 'open') {
       return Promise.reject(new FlotillaError('STOPPED', 'The database is not open at the moment.'));
     }
     return client.call(method, args, priority);
   }
+  function requireWriter(): WorkerClient {
+    if (writer === null) throw new FlotillaError('STOPPED', 'The database is not open at the moment.');
+    return writer;
+  }
+
   /** A method of `Store` that only forwards; the types are those of the interface. */
   const forward = <M extends keyof Store>(role: 'write' | 'read', method: M): Store[M] =>
     ((...args: unknown[]) => call(role, method, args)) as unknown as Store[M];
@@ -191,7 +204,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       if (result.unstamped) await call('write', 'stamp', []);
       if (result.dangling) await call('write', 'noteDangling', []);
     }
-    return (await call('write', method, args)) as T;
+    // Others never rest: they are held off for as long as it takes.
+    return requireWriter().around('hold', 'release', async () => {
+      const result = (await call('read', method, args)) as T | NotYet;
+      if (isNotYet(result))
+        throw new FlotillaError('DATABASE', 'The library could not be read: other programs write to it without pause.');
+      return result;
+    });
   }
 
   async function close(): Promise<void> {
@@ -234,7 +253,9 @@ interface NotYet {
 }
 
 function isNotYet(result: unknown): result is NotYet {
-  return typeof result === 'object' && result !== null && 'unstamped' in result && typeof result.unstamped === 'boolean';
+  return (
+    typeof result === 'object' && result !== null && 'unstamped' in result && typeof result.unstamped === 'boolean'
+  );
 }
 
 /** Runs `work` with one worker alone, opened for it and closed after it. */

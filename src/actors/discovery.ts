@@ -109,7 +109,10 @@ export const discoveryMachine = setup({
       invoke: { src: 'search' },
       initial: 'starting',
       on: {
-        PROBLEM: { target: 'impossible', actions: { type: 'noteProblem', params: ({ event }) => ({ message: event.message }) } },
+        PROBLEM: {
+          target: 'impossible',
+          actions: { type: 'noteProblem', params: ({ event }) => ({ message: event.message }) },
+        },
         FOUND: {
           guard: { type: 'isOther', params: ({ event }) => ({ peer: event.peer }) },
           actions: [

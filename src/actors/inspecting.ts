@@ -58,7 +58,9 @@ export function createInspecting(options: InspectingOptions): Inspecting {
         return await new Promise<InspectionAnswer>((resolve, reject) => {
           open.set(id, { resolve, reject });
           const late = (): void =>
-            reject(new FlotillaError('UNREACHABLE', 'The peer did not answer in time: try again when it is less busy.'));
+            reject(
+              new FlotillaError('UNREACHABLE', 'The peer did not answer in time: try again when it is less busy.'),
+            );
           timer = clock.setTimeout(late, INSPECT_TIMEOUT_MS);
           send({ type: 'inspect', id, query }).catch(reject);
         });

@@ -96,7 +96,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     stopping = true;
     await Promise.all(endings);
     for (let close = closers.pop(); close !== undefined; close = closers.pop()) {
-      await close().catch((error: unknown) => emit({ event: 'notice', message: `While stopping: ${messageOf(error)}` }));
+      await close().catch((error: unknown) =>
+        emit({ event: 'notice', message: `While stopping: ${messageOf(error)}` }),
+      );
     }
   }
 
@@ -355,7 +357,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     discoveryProblem: () => discovery.getSnapshot().context.problem,
     async inspectPeer(peer, query) {
       const driver = drivers.get(peer);
-      if (driver === undefined) throw new FlotillaError('UNREACHABLE', 'There is no session with this device at the moment.');
+      if (driver === undefined)
+        throw new FlotillaError('UNREACHABLE', 'There is no session with this device at the moment.');
       return driver.inspectPeer(query);
     },
     async stop() {

@@ -129,7 +129,10 @@ export const peerSessionMachine = setup({
       invoke: {
         src: 'connect',
         input: ({ context }) => ({ peer: context.peer }),
-        onDone: { target: 'session', actions: { type: 'takeChannel', params: ({ event }) => ({ channel: event.output }) } },
+        onDone: {
+          target: 'session',
+          actions: { type: 'takeChannel', params: ({ event }) => ({ channel: event.output }) },
+        },
         onError: {
           target: 'backoff',
           actions: ['countFault', { type: 'keepReason', params: ({ event }) => ({ reason: messageOf(event.error) }) }],

@@ -116,12 +116,14 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   /** Checks the peer's hello. What our want says of our knowledge, or undefined when the session has ended over it. */
   function greet(frame: Frame, knowledgeHash: string): KnowledgeWire | null | undefined {
-    if (frame.type !== 'hello') throw new FlotillaError('PROTOCOL', `The peer began with "${frame.type}", not with hello.`);
+    if (frame.type !== 'hello')
+      throw new FlotillaError('PROTOCOL', `The peer began with "${frame.type}", not with hello.`);
     const hello: Hello = frame;
     options.onName?.(hello.name);
     const refusal = checkHello(hello, facts, clock.now());
     if (refusal !== null) {
-      if (finish({ type: 'refuse', ...refusal })) emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
+      if (finish({ type: 'refuse', ...refusal }))
+        emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
       return undefined;
     }
     emit({ type: 'HELLO' });
@@ -218,7 +220,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   return {
     async inspectPeer(query) {
       if (farewell !== null) throw new FlotillaError('STOPPED', 'The session has ended.');
-      if (!greeted) throw new FlotillaError('UNREACHABLE', 'The session with this device is not open yet: try again in a moment.');
+      if (!greeted)
+        throw new FlotillaError('UNREACHABLE', 'The session with this device is not open yet: try again in a moment.');
       return inspecting.ask(query);
     },
     progress: () => progress.current(),

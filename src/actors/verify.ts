@@ -52,7 +52,8 @@ async function both<K extends Inspection['kind']>(
 ): Promise<[Answer<K>, Answer<K>]> {
   const answers = await Promise.all([here(query), there(query)]);
   for (const answer of answers) {
-    if (answer.kind !== query.kind) throw new FlotillaError('PROTOCOL', 'The peer answered something else than it was asked.');
+    if (answer.kind !== query.kind)
+      throw new FlotillaError('PROTOCOL', 'The peer answered something else than it was asked.');
   }
   return answers as [Answer<K>, Answer<K>];
 }

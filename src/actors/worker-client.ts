@@ -19,13 +19,12 @@ export interface WorkerSpec {
   readonly role: 'write' | 'read';
   /** Path of the library. */
   readonly file: string;
-  readonly home?: string;
   /** Own peer id; '' where nothing is stamped. */
   readonly device: string;
   /** Name of the device, for the member row that `init` writes of it. */
   readonly name: string;
   readonly durability: 'normal' | 'full';
-  /** `serve`: the library must be there; `setup`: `init`, `createFromGrant` or `inspectForJoin` will say what to do. */
+  /** `serve`: the library must be there; `setup`: one of `SetupStore` will say what to do. */
   readonly purpose: 'serve' | 'setup';
 }
 
@@ -42,7 +41,10 @@ export type WorkerMessage =
   | { readonly id: number; readonly error: WorkerError }
   | { readonly event: 'head'; readonly head: number }
   | { readonly event: 'ready' }
-  | { readonly event: 'failed'; readonly error: WorkerError };
+  /** It cannot do its work, and ends. */
+  | { readonly event: 'failed'; readonly error: WorkerError }
+  /** Something went wrong outside of any call; it goes on. */
+  | { readonly event: 'fault'; readonly error: WorkerError };
 
 export interface WorkerError {
   readonly code: string;
@@ -51,7 +53,7 @@ export interface WorkerError {
 
 /** What the write worker offers to `init` and `join`, beside the store. */
 export interface SetupStore {
-  /** Both null: no configuration. */
+  /** Both null: the configuration beside the library, if there is one. */
   init(configPath: string | null, configJson: string | null): Promise<InitReport>;
   createFromGrant(args: { grant: JoinGrant; existing: 'empty' | 'union' | 'same' }): Promise<InitReport>;
   /** Rejects with what `createFromGrant` would reject with, and changes nothing. */
@@ -62,6 +64,7 @@ export interface SetupStore {
 export interface WorkerListener {
   readonly onReady?: () => void;
   readonly onHead?: (head: number) => void;
+  readonly onFault?: (error: FlotillaError) => void;
   /** It ended by itself, or could not start. Called once; never after `close()` or `kill()`. */
   readonly onEnd?: (error: FlotillaError) => void;
 }
@@ -70,6 +73,11 @@ export interface WorkerClient {
   /** Resolves when the worker said that it is ready; rejects with why it is not. */
   readonly ready: Promise<void>;
   call(method: string, args: readonly unknown[], priority?: Priority): Promise<unknown>;
+  /**
+   * Runs `work` between a call of `before` and one of `after`, with no other call in between; `after` is called whatever
+   * becomes of `work`. For the write worker.
+   */
+  around<T>(before: string, after: string, work: () => Promise<T>): Promise<T>;
   /** Lets the call that runs end, closes the file, ends the thread. Waiting calls are rejected. Twice is harmless. */
   close(): Promise<void>;
   /** Ends the thread now. */
@@ -78,6 +86,8 @@ export interface WorkerClient {
 
 interface Pending {
   readonly call: WorkerCall;
+  /** True when nothing else may come in after it until it is let go. */
+  readonly holds: boolean;
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
@@ -103,6 +113,8 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
   /** Why no call can be made any more. */
   let over: FlotillaError | null = null;
   let closing: Promise<void> | null = null;
+  /** True from the answer to a `before` until its `after` is asked. */
+  let held = false;
 
   function post(pending: Pending): void {
     inWorker.set(pending.call.id, pending);
@@ -117,7 +129,7 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
   }
 
   function pump(): void {
-    while (!serial || inWorker.size === 0) {
+    while (!serial || (inWorker.size === 0 && !held)) {
       const next = waiting.live.shift() ?? waiting.backfill.shift();
       if (next === undefined) return;
       post(next);
@@ -141,6 +153,7 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
   worker.on('message', (message: WorkerMessage) => {
     if ('event' in message) {
       if (message.event === 'head') return listener.onHead?.(message.head);
+      if (message.event === 'fault') return listener.onFault?.(revive(message.error));
       if (message.event === 'ready') {
         isReady();
         return listener.onReady?.();
@@ -152,20 +165,29 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
     const pending = inWorker.get(message.id);
     inWorker.delete(message.id);
     if ('error' in message) pending?.reject(revive(message.error));
-    else pending?.resolve(message.result);
+    else if (pending !== undefined) {
+      held = pending.holds;
+      pending.resolve(message.result);
+    }
     pump();
   });
   worker.on('error', (error) =>
     endWith(new FlotillaError('DATABASE', `The database worker failed: ${messageOf(error)}`, { cause: error }), true),
   );
-  worker.on('exit', (code) => endWith(new FlotillaError('DATABASE', `The database worker ended with code ${code}.`), true));
+  worker.on('exit', (code) =>
+    endWith(new FlotillaError('DATABASE', `The database worker ended with code ${code}.`), true),
+  );
 
-  function request(method: string, args: readonly unknown[], priority: Priority): Promise<unknown> {
+  function request(method: string, args: readonly unknown[], priority: Priority, holds = false): Promise<unknown> {
     return new Promise((resolve, reject) => {
       lastId += 1;
-      waiting[priority].push({ call: { id: lastId, method, args }, resolve, reject });
+      waiting[priority].push({ call: { id: lastId, method, args }, holds, resolve, reject });
       pump();
     });
+  }
+
+  function requireOpen(): void {
+    if (over !== null) throw new FlotillaError('STOPPED', over.message, { cause: over });
   }
 
   async function closeWorker(): Promise<void> {
@@ -182,9 +204,27 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
 
   return {
     ready,
-    call(method, args, priority = 'live') {
-      if (over !== null) return Promise.reject(new FlotillaError('STOPPED', over.message, { cause: over }));
+    async call(method, args, priority = 'live') {
+      requireOpen();
       return request(method, args, priority);
+    },
+    async around(before, after, work) {
+      requireOpen();
+      await request(before, [], 'live', true);
+      try {
+        return await work();
+      } finally {
+        held = false;
+        // Before anything that waits: the front of the queue. Its failure shows in the next call.
+        lastId += 1;
+        waiting.live.unshift({
+          call: { id: lastId, method: after, args: [] },
+          holds: false,
+          resolve() {},
+          reject() {},
+        });
+        pump();
+      }
     },
     close: () => (closing ??= closeWorker()),
     async kill() {

@@ -41,7 +41,10 @@ export function captureTriggers(model: Model): string[] {
   const table = quoteName(model.table);
   const oldKey = encodedKey(model, 'OLD');
   const newKey = encodedKey(model, 'NEW');
-  const moved = model.rowid === null || model.rowidIsRef ? [] : [`OLD.${quoteName(model.rowid)} IS NOT NEW.${quoteName(model.rowid)}`];
+  const moved =
+    model.rowid === null || model.rowidIsRef
+      ? []
+      : [`OLD.${quoteName(model.rowid)} IS NOT NEW.${quoteName(model.rowid)}`];
   const anything = either([...moved, ...synced.map(changed)]);
   return [
     `${name('insert')} AFTER INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_INSERT, { new: newKey })} END`,
@@ -121,7 +124,14 @@ function decodePart(part: string): SqlValue {
 }
 
 function mark(model: Model, op: number, parts: { old?: string; new?: string; mask?: string }): string {
-  const columns = ['tbl', 'op', ...(parts.old === undefined ? [] : ['old']), ...(parts.new === undefined ? [] : ['new']), 'at', 'mask'];
+  const columns = [
+    'tbl',
+    'op',
+    ...(parts.old === undefined ? [] : ['old']),
+    ...(parts.new === undefined ? [] : ['new']),
+    'at',
+    'mask',
+  ];
   const values = [model.n, op, ...[parts.old, parts.new].filter((part) => part !== undefined), NOW, parts.mask ?? 0];
   return `INSERT INTO flotilla_marks (${columns.join(', ')}) VALUES (${values.join(', ')});`;
 }
@@ -144,7 +154,11 @@ function maskOf(columns: readonly Column[]): string {
     const bit = Math.min(column.number, LAST_MASK_BIT);
     bits.set(bit, [...(bits.get(bit) ?? []), changed(column)]);
   }
-  return balanced([...bits].map(([bit, terms]) => `(${either(terms)} << ${bit})`), '|', '0');
+  return balanced(
+    [...bits].map(([bit, terms]) => `(${either(terms)} << ${bit})`),
+    '|',
+    '0',
+  );
 }
 
 function either(terms: readonly string[]): string {
@@ -176,7 +190,14 @@ function rivals(model: Model): Rival[] {
   });
   if (model.rowid !== null || exact) return found;
   const none = model.key.map(() => null);
-  const key = { name: '', columns: model.key, partial: false, collations: model.keyCollations, expressions: none, where: null };
+  const key = {
+    name: '',
+    columns: model.key,
+    partial: false,
+    collations: model.keyCollations,
+    expressions: none,
+    where: null,
+  };
   return [{ index: key, isKey: true }, ...found];
 }
 
@@ -203,7 +224,8 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   const terms = index.columns.map((column, position) => {
     const expression = index.expressions[position];
     // The text of an expression names bare columns, so the new row is given to it as a table of one row.
-    if (column === null) return `${expression ?? 'NULL'} = (SELECT ${expression ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    if (column === null)
+      return `${expression ?? 'NULL'} = (SELECT ${expression ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
     return `${table}.${quoteName(column)} COLLATE ${quoteName(index.collations[position] ?? 'BINARY')} = ${newValue(model, column)}`;
   });
   const where = [
@@ -268,7 +290,9 @@ interface TriggerRow {
 
 function triggers(db: Database): TriggerRow[] {
   return db
-    .prepare(`SELECT rowid AS position, name, tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid`)
+    .prepare(
+      `SELECT rowid AS position, name, tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid`,
+    )
     .safeIntegers(false)
     .all() as TriggerRow[];
 }

@@ -23,7 +23,10 @@ export function isInternal(table: string): boolean {
 }
 
 /** Divides the tables of a library into those that sync and those that do not, with the reason. */
-export function chooseTables(db: Database, config: Config): { chosen: TableEntry[]; left: Array<{ table: string; reason: string }> } {
+export function chooseTables(
+  db: Database,
+  config: Config,
+): { chosen: TableEntry[]; left: Array<{ table: string; reason: string }> } {
   const entries = select<TableEntry>(
     db,
     `SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' ORDER BY name COLLATE BINARY`,
@@ -31,7 +34,9 @@ export function chooseTables(db: Database, config: Config): { chosen: TableEntry
   const names = new Set(entries.map((entry) => foldName(entry.name)));
   const unknown = Object.keys(config.tables ?? {}).find((name) => !names.has(foldName(name)));
   if (unknown !== undefined) {
-    throw badConfig(`The configuration names the table "${unknown}", which the library does not have. Correct the name.`);
+    throw badConfig(
+      `The configuration names the table "${unknown}", which the library does not have. Correct the name.`,
+    );
   }
   const absentModules = tablesOfAbsentModules(db);
   const chosen: TableEntry[] = [];
@@ -62,7 +67,9 @@ function reasonToLeave(entry: TableEntry, settings: TableConfig, absentModules: 
 
 /** Virtual tables whose module is unknown here: SQLite cannot tell which tables are their storage. */
 function tablesOfAbsentModules(db: Database): string[] {
-  const modules = new Set(select<{ name: string }>(db, 'SELECT name FROM pragma_module_list').map((row) => foldName(row.name)));
+  const modules = new Set(
+    select<{ name: string }>(db, 'SELECT name FROM pragma_module_list').map((row) => foldName(row.name)),
+  );
   return select<{ name: string; sql: string }>(
     db,
     `SELECT name, sql FROM main.sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE%'`,
@@ -83,5 +90,8 @@ export function badConfig(message: string): FlotillaError {
 }
 
 export function select<Row>(db: Database, sql: string, ...values: string[]): Row[] {
-  return db.prepare(sql).safeIntegers(false).all(...values) as Row[];
+  return db
+    .prepare(sql)
+    .safeIntegers(false)
+    .all(...values) as Row[];
 }

@@ -6,6 +6,7 @@
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { keysHeldOutside } from './outside.ts';
 import { forgetPending, hasPending, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
@@ -18,8 +19,11 @@ export interface Doomed {
   readonly uuid: Uint8Array;
   readonly birthHlc: number;
   readonly birthRun: number;
+  /** Stamp of the tombstone. */
   readonly hlc: number;
   readonly run: number;
+  /** Its delete is among those that wait already. */
+  readonly isWaiting?: boolean;
 }
 
 /** A row that refers to another. Keys are those of the map tables. */
@@ -35,22 +39,52 @@ export interface Referrer {
   readonly run: number;
 }
 
-/** Removes those rows that nothing outside of the list refers to; sets the others aside. Returns how many went. */
-export function carryOutDeletes(library: Library, doomed: readonly Doomed[], holdAll = false): number {
-  if (doomed.length === 0) return 0;
+/**
+ * What becomes of a row that refers to a doomed one: it stays as it is and keeps the other, it has let go of it, or it is
+ * doomed as well.
+ */
+export type Verdict = 'stays' | 'released' | Doomed;
+
+/** Deletes in the middle of a pass: nothing is decided about the rows that refer to what was deleted. */
+const undecided = (): Verdict => 'stays';
+
+/**
+ * Removes those rows that nothing refers to but rows that go as well; the others are set aside. Returns how many went.
+ * @param judge - decides about a row outside of the list that refers to one in it
+ */
+export function carryOutDeletes(
+  library: Library,
+  doomed: readonly Doomed[],
+  judge: (parent: Doomed, referrer: Referrer) => Verdict = undecided,
+  holdAll = false,
+): number {
   const nodes = new Map(doomed.map((row) => [nodeId(row.model, row.key), row]));
   const referrers = new Map<string, string[]>();
   const references = new Map<string, Set<string>>();
   const stays = new Set<string>(holdAll ? nodes.keys() : []);
-  for (const [model, rows] of byModel(doomed)) {
-    for (const referrer of referrersOf(library, model, rows.map((row) => row.key))) {
-      const child = nodeId(referrer.model, referrer.key);
-      const parent = nodeId(model, referrer.parentKey);
-      if (child === parent) continue;
-      if (!nodes.has(child)) stays.add(parent);
-      referrers.set(parent, [...(referrers.get(parent) ?? []), child]);
-      references.set(child, (references.get(child) ?? new Set<string>()).add(parent));
+  for (let frontier = [...nodes.values()]; frontier.length > 0; ) {
+    const next: Doomed[] = [];
+    for (const [model, rows] of byModel(frontier)) {
+      const keys = rows.map((row) => row.key);
+      for (const key of keysHeldOutside(library, model, keys)) stays.add(nodeId(model, key));
+      for (const referrer of referrersOf(library, model, keys)) {
+        const child = nodeId(referrer.model, referrer.key);
+        const parent = nodeId(model, referrer.parentKey);
+        if (child === parent) continue;
+        if (!nodes.has(child)) {
+          const verdict = judge(nodes.get(parent) as Doomed, referrer);
+          if (verdict === 'released') continue;
+          if (verdict === 'stays') stays.add(parent);
+          else {
+            nodes.set(child, verdict);
+            next.push(verdict);
+          }
+        }
+        append(referrers, parent, child);
+        references.set(child, (references.get(child) ?? new Set<string>()).add(parent));
+      }
     }
+    frontier = next;
   }
   // What stays keeps what it refers to.
   const queue = [...stays];
@@ -61,29 +95,49 @@ export function carryOutDeletes(library: Library, doomed: readonly Doomed[], hol
       queue.push(parent);
     }
   }
-  const going = [...nodes.keys()].filter((node) => !stays.has(node));
-  for (const generation of generations(going, referrers)) {
-    for (const [model, rows] of byModel(generation.map((node) => nodes.get(node) as Doomed))) removeRows(library, model, rows);
+  let gone = 0;
+  for (const generation of generations([...nodes.keys()].filter((node) => !stays.has(node)), referrers, references)) {
+    const rows = generation.map((node) => nodes.get(node) as Doomed);
+    for (const [model, own] of byModel(rows)) removeRows(library, model, own);
+    gone += rows.length;
   }
-  for (const node of stays) holdDelete(library, nodes.get(node) as Doomed);
-  return going.length;
+  for (const node of stays) {
+    const row = nodes.get(node) as Doomed;
+    if (row.isWaiting !== true) holdDelete(library, row);
+  }
+  return gone;
 }
 
-/** Leaves first. What is left in the end is cycles, which go together. */
-function generations(nodes: readonly string[], referrers: ReadonlyMap<string, readonly string[]>): string[][] {
+/** Leaves first. What is left in the end is cycles and what they refer to, which go together. */
+function generations(
+  nodes: readonly string[],
+  referrers: ReadonlyMap<string, readonly string[]>,
+  references: ReadonlyMap<string, ReadonlySet<string>>,
+): string[][] {
+  const going = new Set(nodes);
+  const holders = new Map<string, number>();
+  for (const node of nodes) holders.set(node, new Set((referrers.get(node) ?? []).filter((child) => going.has(child))).size);
   const result: string[][] = [];
-  const left = new Set(nodes);
-  while (left.size > 0) {
-    const leaves = [...left].filter((node) => !(referrers.get(node) ?? []).some((child) => left.has(child)));
-    const generation = leaves.length > 0 ? leaves : [...left];
+  let generation = nodes.filter((node) => holders.get(node) === 0);
+  while (generation.length > 0) {
     result.push(generation);
-    for (const node of generation) left.delete(node);
+    const next: string[] = [];
+    for (const node of generation) {
+      going.delete(node);
+      for (const parent of references.get(node) ?? []) {
+        const left = (holders.get(parent) ?? 0) - 1;
+        holders.set(parent, left);
+        if (left === 0 && going.has(parent)) next.push(parent);
+      }
+    }
+    generation = next;
   }
+  if (going.size > 0) result.push([...going]);
   return result;
 }
 
 /** Removes rows and their mappings; nothing refers to them. */
-export function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
+function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
   const keys = jsonKeys(rows.map((row) => row.key));
   const table = quoteName(model.table);
   if (model.rowid === null) {
@@ -153,12 +207,14 @@ function nodeId(model: Model, key: Key): string {
   return `${model.n}:${key}`;
 }
 
+function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
+
 function byModel<T extends { readonly model: Model }>(rows: readonly T[]): Map<Model, T[]> {
   const groups = new Map<Model, T[]>();
-  for (const row of rows) {
-    const group = groups.get(row.model);
-    if (group === undefined) groups.set(row.model, [row]);
-    else group.push(row);
-  }
+  for (const row of rows) append(groups, row.model, row);
   return groups;
 }

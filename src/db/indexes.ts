@@ -40,7 +40,12 @@ export function splitIndexSql(sql: string): { terms: string[]; where: string | n
     if (char === '(' && ++depth === 1) start = at + 1;
     const closes = char === ')' && --depth === 0;
     if (!closes && !(char === ',' && depth === 1)) continue;
-    terms.push(text.slice(start, at).trim().replace(/\s+(?:ASC|DESC)$/i, ''));
+    terms.push(
+      text
+        .slice(start, at)
+        .trim()
+        .replace(/\s+(?:ASC|DESC)$/i, ''),
+    );
     start = at + 1;
     if (closes) break;
   }
@@ -65,7 +70,10 @@ function readIndex(db: Database, index: IndexRow): UniqueIndex {
     .prepare(`SELECT cid, name, coll FROM pragma_index_xinfo(?, 'main') WHERE key = 1 ORDER BY seqno`)
     .safeIntegers(false)
     .all(index.name) as Array<{ cid: number; name: string | null; coll: string }>;
-  const sql = db.prepare(`SELECT sql FROM main.sqlite_schema WHERE type = 'index' AND name = ?`).pluck().get(index.name);
+  const sql = db
+    .prepare(`SELECT sql FROM main.sqlite_schema WHERE type = 'index' AND name = ?`)
+    .pluck()
+    .get(index.name);
   const split = typeof sql === 'string' ? splitIndexSql(sql) : { terms: [], where: null };
   return {
     name: index.name,

@@ -28,6 +28,8 @@ export interface Merged {
   changed: number;
   /** UUIDs of rows that stand now and did not before: what waited for them may stand too. */
   readonly arrivals: Uint8Array[];
+  /** UUIDs of rows that wait for another row since now. */
+  readonly held: Uint8Array[];
 }
 
 export interface MergeOptions {
@@ -65,13 +67,65 @@ export function translateRuns(library: Library, batch: Batch): number[] {
 
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
 export function mergeBatch(library: Library, batch: Batch, options: MergeOptions): Merged {
+  if (batch.tables.length === 0 && batch.tombstones.length === 0) return { changed: 0, arrivals: [], held: [] };
+  const [first, rest] = splitVersions(batch);
+  const merged = mergeOnce(library, first, options);
+  if (rest === null) return merged;
+  const more = mergeOnce(library, rest, options);
+  return {
+    changed: merged.changed + more.changed,
+    arrivals: [...merged.arrivals, ...more.arrivals],
+    held: [...merged.held, ...more.held],
+  };
+}
+
+function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merged {
   const found = lookUp(library, batch, translateRuns(library, batch));
   const holds = new Map<number, Hold>();
   for (;;) {
     const merge = new Merge(library, batch, found, options, holds);
     if (library.attempt(() => merge.run())) return merge.result;
+    options.adopter?.reset();
     for (const [index, hold] of merge.failures) holds.set(index, hold);
   }
+}
+
+/**
+ * A row and its newer version that waits at the sender may come in one batch. The row goes first, as if it had come in a page
+ * before: it stands until the other can.
+ */
+function splitVersions(batch: Batch): [Batch, Batch | null] {
+  const seen = new Set<string>();
+  const later = new Set<TableData>();
+  if (new Set(batch.tables.map((table) => table.table)).size === batch.tables.length) return [batch, null];
+  for (const table of batch.tables) {
+    const uuids = table.rows.map((index) => uuidText(batch, index));
+    if (uuids.some((uuid) => seen.has(uuid))) later.add(table);
+    for (const uuid of uuids) seen.add(uuid);
+  }
+  if (later.size === 0) return [batch, null];
+  return [
+    { ...batch, tables: batch.tables.filter((table) => !later.has(table)) },
+    { ...batch, tables: [...later], tombstones: [] },
+  ];
+}
+
+function uuidText(batch: Batch, index: number): string {
+  return Buffer.from(batch.uuids.buffer, batch.uuids.byteOffset + index * 16, 16).toString('latin1');
+}
+
+/**
+ * For each entry of the dictionary the first one of the same UUID. A UUID stands there more than once when the page has a
+ * tombstone and the row that was born again, or a version that waits and one that does not.
+ */
+function firstOfEach(batch: Batch): number[] {
+  const first = new Map<string, number>();
+  return batch.birthHlc.map((_, index) => {
+    const uuid = uuidText(batch, index);
+    const known = first.get(uuid);
+    if (known === undefined) first.set(uuid, index);
+    return known ?? index;
+  });
 }
 
 class Merge {

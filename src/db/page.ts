@@ -122,6 +122,8 @@ export class PageBuilder {
   readonly #nameIndex = new Map<string, number>();
   readonly #runs: RunInfo[] = [];
   readonly #runIndex = new Map<string, number>();
+  /** The dictionary by UUID and birth, made when versions that wait are added. */
+  #dictionary: Map<string, number> | null = null;
   readonly #ordinalIndex = new Map<number, number>();
   /** id → UUID queries made. */
   lookups = 0;
@@ -155,14 +157,22 @@ export class PageBuilder {
     this.rows += 1;
   }
 
-  /** Adds the one version of a batch that waits in `flotilla_pending`. Call it last: it looks what is in the dictionary. */
+  /**
+   * Adds the one version of a batch that waits in `flotilla_pending`. Its UUIDs may stand in the page with other births: the
+   * row in an older version, or a reference to what it was before.
+   */
   addWaiting(batch: Batch): void {
-    const known = new Map(this.#uuids.map((uuid, i) => [bytesToHex(uuid), i]));
+    this.#dictionary ??= new Map(this.#uuids.map((uuid, i) => [this.#placeName(uuid, this.#birthHlc[i] ?? 0, this.#birthRun[i] ?? 0), i]));
+    const dictionary = this.#dictionary;
     const entries = batch.birthHlc.map((birthHlc, i) => {
       const uuid = batch.uuids.subarray(i * 16, i * 16 + 16);
       const model = this.#registry.byName.get(batch.names[batch.uuidTable[i] ?? 0] ?? '');
+      if (model === undefined) return -1;
       const run = this.#runByHex(bytesToHex(runBytes(batch, batch.birthRun[i] ?? 0)), batch.runDevices[batch.birthRun[i] ?? 0] ?? '');
-      return model === undefined ? -1 : (known.get(bytesToHex(uuid)) ?? this.#entry(model, uuid, birthHlc, run));
+      const name = this.#placeName(uuid, birthHlc, run);
+      const index = dictionary.get(name) ?? this.#entry(model, uuid, birthHlc, run);
+      dictionary.set(name, index);
+      return index;
     });
     const at = (index: number): number => (index < 0 ? -1 : (entries[index] ?? -1));
     for (const table of batch.tables) {
@@ -344,6 +354,10 @@ export class PageBuilder {
     return [...tables].map(([table, data]) => ({ table, ...data }));
   }
 
+  #placeName(uuid: Uint8Array, birthHlc: number, birthRun: number): string {
+    return `${bytesToHex(uuid)}${birthHlc}@${birthRun}`;
+  }
+
   #entry(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number): number {
     let name = this.#nameIndex.get(model.table);
     if (name === undefined) {
@@ -371,7 +385,7 @@ export class PageBuilder {
     if (index === undefined) {
       index = this.#runs.push({ hex, device }) - 1;
       this.#runIndex.set(hex, index);
-    }
+    } else if (device !== '' && this.#runs[index]?.device === '') this.#runs[index] = { hex, device };
     return index;
   }
 }

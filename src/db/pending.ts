@@ -2,6 +2,7 @@
  * What waits: versions that cannot stand in the tables yet (`version` holds one as a batch of one row), and deletes that
  * cannot be carried out yet (`version` is NULL; the tombstone is in its own table, the row still in the user's).
  */
+import { bytesToHex } from '../protocol/uuid.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import type { WaitingRow } from './api.ts';
@@ -33,8 +34,8 @@ export function hasPending(library: Library): boolean {
  */
 export function putPending(library: Library, pending: Pending): void {
   const uuid = Buffer.from(pending.uuid);
-  const lsn = library.sql.value(
-    `SELECT lsn FROM flotilla_pending WHERE uuid = ? AND birth_hlc = ? AND birth_run = ? AND hlc = ? AND run = ?
+  const known = library.sql.rows(
+    `SELECT lsn, reason, detail FROM flotilla_pending WHERE uuid = ? AND birth_hlc = ? AND birth_run = ? AND hlc = ? AND run = ?
      AND (version IS NULL) = ?`,
     uuid,
     pending.birthHlc,
@@ -42,22 +43,29 @@ export function putPending(library: Library, pending: Pending): void {
     pending.hlc,
     pending.run,
     pending.version === null ? 1 : 0,
-  );
-  forgetPending(library, uuid);
-  library.sql.run(
-    `INSERT INTO flotilla_pending (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, reason, detail, version)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    uuid,
-    pending.model.n,
-    pending.birthHlc,
-    pending.birthRun,
-    pending.hlc,
-    pending.run,
-    lsn ?? library.nextLsn(),
-    pending.reason,
-    pending.detail,
-    pending.version === null ? null : Buffer.from(pending.version),
-  );
+  )[0];
+  if (known === undefined) {
+    forgetPending(library, uuid);
+    library.sql.run(
+      `INSERT INTO flotilla_pending (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, reason, detail, version)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      uuid,
+      pending.model.n,
+      pending.birthHlc,
+      pending.birthRun,
+      pending.hlc,
+      pending.run,
+      library.nextLsn(),
+      pending.reason,
+      pending.detail,
+      pending.version === null ? null : Buffer.from(pending.version),
+    );
+  } else {
+    library.sql.run('DELETE FROM flotilla_waits WHERE uuid = ?', uuid);
+    if (known[1] !== pending.reason || known[2] !== pending.detail) {
+      library.sql.run('UPDATE flotilla_pending SET reason = ?, detail = ? WHERE uuid = ?', pending.reason, pending.detail, uuid);
+    }
+  }
   for (const target of pending.targets) {
     library.sql.run('INSERT OR IGNORE INTO flotilla_waits (target, uuid) VALUES (?, ?)', Buffer.from(target), uuid);
   }
@@ -70,18 +78,54 @@ export function forgetPending(library: Library, uuid: Uint8Array): void {
   library.sql.run('DELETE FROM flotilla_pending WHERE uuid = ?', key);
 }
 
-/** Versions that wait for the arrival of one of these rows. */
+/** A row has come to stand here by a local write: what waits for it is tried again at the end of the next pass. */
+export function noteArrival(library: Library, uuid: Uint8Array): void {
+  library.sql.run('DELETE FROM flotilla_waits WHERE target = ?', Buffer.from(uuid));
+}
+
+/** Versions that wait for the arrival of one of these rows, each once. */
 export function waitersOf(library: Library, targets: Iterable<Uint8Array>): Uint8Array[] {
-  const found: Uint8Array[] = [];
+  const found = new Map<string, Uint8Array>();
   for (const target of targets) {
     const rows = library.sql.rows(
-      `SELECT p.version FROM flotilla_waits w JOIN flotilla_pending p ON p.uuid = w.uuid
+      `SELECT p.uuid, p.version FROM flotilla_waits w JOIN flotilla_pending p ON p.uuid = w.uuid
        WHERE w.target = ? AND p.version IS NOT NULL`,
       Buffer.from(target),
     );
-    for (const [version] of rows) found.push(version as Uint8Array);
+    for (const [uuid, version] of rows) found.set(bytesToHex(uuid as Uint8Array), version as Uint8Array);
   }
-  return found;
+  return [...found.values()];
+}
+
+/** Versions that wait for no row: what holds them is a constraint, or has been done away with by a local write. */
+export function unboundVersions(library: Library): Uint8Array[] {
+  return library.sql
+    .rows(
+      `SELECT p.version FROM flotilla_pending p
+       WHERE p.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.uuid = p.uuid) ORDER BY p.lsn`,
+    )
+    .map(([version]) => version as Uint8Array);
+}
+
+/**
+ * Versions that wait for each other in a ring, with all that they wait for: together they can stand. `uuids` are versions that
+ * have just been set aside, one of which must have closed it.
+ */
+export function closedRing(library: Library, uuids: Iterable<Uint8Array>): Uint8Array[] {
+  const ring = new Map<string, Uint8Array>();
+  for (const uuid of uuids) {
+    if (ring.has(bytesToHex(uuid))) continue;
+    const reached = library.sql.rows(
+      `WITH RECURSIVE reach (uuid) AS (SELECT ? UNION SELECT w.target FROM reach JOIN flotilla_waits w ON w.uuid = reach.uuid)
+       SELECT reach.uuid, p.version FROM reach LEFT JOIN flotilla_pending p
+         ON p.uuid = reach.uuid AND EXISTS (SELECT 1 FROM flotilla_waits o WHERE o.uuid = reach.uuid)`,
+      Buffer.from(uuid),
+    );
+    // Some row is not here at all, or is held by something else than the lack of a row.
+    if (reached.some(([, version]) => !(version instanceof Uint8Array))) continue;
+    for (const [member, version] of reached) ring.set(bytesToHex(member as Uint8Array), version as Uint8Array);
+  }
+  return [...ring.values()];
 }
 
 /** All that waits, oldest first; `deletes` picks between deletes and versions. */

@@ -23,7 +23,10 @@ const MEMBERS_NUMBER = 0;
 export type SchemaColumn = Column & { readonly defaultSql: string | null };
 
 /** What `readRegistry` really returns for each table: the model, with what capture needs to foresee evictions. */
-export type SchemaModel = Model & { readonly columns: readonly SchemaColumn[]; readonly uniques: readonly UniqueIndex[] };
+export type SchemaModel = Model & {
+  readonly columns: readonly SchemaColumn[];
+  readonly uniques: readonly UniqueIndex[];
+};
 
 interface RawForeignKey {
   readonly columns: readonly string[];
@@ -99,9 +102,18 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   const table = entry.name;
   const settings = tableConfig(config, table);
   const leaveOut = `or set "sync": false for it in ${CONFIG_FILE}`;
-  if (entry.wr === 1) throw unsupported(`The table "${table}" is WITHOUT ROWID, which cannot sync yet. Rebuild it without, ${leaveOut}.`);
+  if (entry.wr === 1)
+    throw unsupported(`The table "${table}" is WITHOUT ROWID, which cannot sync yet. Rebuild it without, ${leaveOut}.`);
 
-  const raw = select<{ cid: number; name: string; type: string; notnull: number; dflt: string | null; pk: number; hidden: number }>(
+  const raw = select<{
+    cid: number;
+    name: string;
+    type: string;
+    notnull: number;
+    dflt: string | null;
+    pk: number;
+    hidden: number;
+  }>(
     db,
     `SELECT cid, name, type, "notnull", dflt_value AS dflt, pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid`,
     table,
@@ -130,14 +142,18 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   }));
   for (const column of columns.filter((candidate) => candidate.local)) {
     const where = `"${column.name}" of "${table}" cannot be a local column`;
-    if (key.includes(column.name)) throw badConfig(`${where}: it is part of the primary key. Take it out of localColumns.`);
+    if (key.includes(column.name))
+      throw badConfig(`${where}: it is part of the primary key. Take it out of localColumns.`);
     if (column.notNull && column.defaultText === null) {
       throw badConfig(`${where}: rows from other devices come without it. Let it be NULL or give it a default.`);
     }
   }
   return {
     table,
-    settings: { ...settings, identity: settings.identity && resolve(settings.identity, columnNames, `identity of the table "${table}"`) },
+    settings: {
+      ...settings,
+      identity: settings.identity && resolve(settings.identity, columnNames, `identity of the table "${table}"`),
+    },
     ownership: table === MEMBERS_TABLE ? 'shared' : (settings.ownership ?? config.ownership ?? 'shared'),
     columns,
     key,
@@ -152,7 +168,8 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
 function resolve(names: readonly string[], columns: readonly string[], where: string): string[] {
   return names.map((name) => {
     const found = columns.find((column) => foldName(column) === foldName(name));
-    if (found === undefined) throw badConfig(`${where} names "${name}", which is no column that can sync. Correct the name.`);
+    if (found === undefined)
+      throw badConfig(`${where} names "${name}", which is no column that can sync. Correct the name.`);
     return found;
   });
 }
@@ -171,7 +188,8 @@ function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: Reado
     // With one column local the reference is this device's own business.
     if (known.some((column) => column?.local === true)) return [];
     const reference = `(${columns.join(', ')}) of the table "${draft.table}"`;
-    if (known.includes(undefined)) throw unsupported(`${reference} is a foreign key on a generated column, which cannot sync yet.`);
+    if (known.includes(undefined))
+      throw unsupported(`${reference} is a foreign key on a generated column, which cannot sync yet.`);
     const parent = [...drafts.values()].find((candidate) => foldName(candidate.table) === foldName(named));
     if (parent === undefined) {
       const why = [...left].some((name) => foldName(name) === foldName(named)) ? 'does not sync' : 'does not exist';
@@ -181,7 +199,9 @@ function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: Reado
       );
     }
     const targets = group.every((row) => row.to === null) ? parent.key : group.map((row) => row.to ?? '');
-    const resolved = targets.map((target) => parent.columns.find((column) => foldName(column.name) === foldName(target)));
+    const resolved = targets.map((target) =>
+      parent.columns.find((column) => foldName(column.name) === foldName(target)),
+    );
     const names = resolved.flatMap((column) => (column === undefined || column.local ? [] : [column.name]));
     if (names.length !== columns.length || !isUnique(parent, names)) {
       throw unsupported(
@@ -215,7 +235,8 @@ function roleOf(draft: Draft, column: string, drafts: Drafts, trail: ReadonlySet
   const through = new Set([...trail, place]);
   // A column under several foreign keys takes the first that names an id at once, so that this key needs no join.
   const keys = draft.foreignKeys.filter((key) => key.columns.includes(column));
-  const direct = (key: RawForeignKey): boolean => key.targets.length === 1 && key.targets[0] === drafts.get(key.table)?.rowid;
+  const direct = (key: RawForeignKey): boolean =>
+    key.targets.length === 1 && key.targets[0] === drafts.get(key.table)?.rowid;
   for (const key of [...keys.filter(direct), ...keys.filter((candidate) => !direct(candidate))]) {
     const parent = drafts.get(key.table);
     const target = key.targets[key.columns.indexOf(column)];
@@ -231,11 +252,13 @@ function roleOf(draft: Draft, column: string, drafts: Drafts, trail: ReadonlySet
 /** Refuses tables whose ids are each other's ids in a ring: none of them could be born first. */
 function refuseRing(draft: Draft, drafts: Drafts): void {
   const path = [draft.table];
-  for (let at: Draft | undefined = draft; at !== undefined && at.rowid !== null; ) {
+  for (let at: Draft | undefined = draft; at !== undefined && at.rowid !== null;) {
     const role: ColumnRole = roleOf(at, at.rowid, drafts);
     if (role.kind !== 'ref') return;
     if (role.table === draft.table) {
-      throw unsupported(`The ids of ${path.map((name) => `"${name}"`).join(', ')} refer to each other in a ring, which cannot sync.`);
+      throw unsupported(
+        `The ids of ${path.map((name) => `"${name}"`).join(', ')} refer to each other in a ring, which cannot sync.`,
+      );
     }
     if (path.includes(role.table)) return;
     path.push(role.table);
@@ -252,8 +275,10 @@ function identityOf(draft: Draft, columns: readonly Column[]): Identity {
   }
   const where = `The identity of the table "${draft.table}" cannot be (${declared.join(', ')})`;
   const roles = declared.map((name) => columns.find((column) => column.name === name)?.role.kind);
-  if (roles.includes('rowid')) throw badConfig(`${where}: every device assigns its own integer ids. Name other columns.`);
-  if (roles.includes('local')) throw badConfig(`${where}: a local column is not known on other devices. Name other columns.`);
+  if (roles.includes('rowid'))
+    throw badConfig(`${where}: every device assigns its own integer ids. Name other columns.`);
+  if (roles.includes('local'))
+    throw badConfig(`${where}: a local column is not known on other devices. Name other columns.`);
   const covered = (names: ReadonlyArray<string | null>): boolean =>
     names.every((name) => name !== null && declared.includes(name));
   if (!covered(draft.key) && !draft.uniques.some((unique) => !unique.partial && covered(unique.columns))) {
@@ -298,7 +323,8 @@ function literal(text: string | null): string | null {
   if (text === null || /^null$/i.test(text)) return null;
   if (/^(?:'(?:[^']|'')*'|x'[0-9a-f]*'|[-+]?\s*[\d.][\w.+-]*|true|false)$/i.test(text)) return text;
   // In a DEFAULT clause a bare or double-quoted word is a string; elsewhere it would name a column.
-  const word = /^"((?:[^"]|"")*)"$/.exec(text)?.[1]?.replaceAll('""', '"') ?? /^[\p{L}_][\p{L}\p{N}_$]*$/u.exec(text)?.[0];
+  const word =
+    /^"((?:[^"]|"")*)"$/.exec(text)?.[1]?.replaceAll('""', '"') ?? /^[\p{L}_][\p{L}\p{N}_$]*$/u.exec(text)?.[0];
   return word === undefined || /^current_/i.test(word) ? null : `'${word.replaceAll("'", "''")}'`;
 }
 
@@ -342,7 +368,13 @@ function hashOf(models: readonly Model[]): string {
       model.columns
         .filter((column) => column.role.kind !== 'local')
         .toSorted((a, b) => compare(a.name, b.name))
-        .map(({ name, affinity, notNull, role }) => [name, affinity, notNull, role.kind, role.kind === 'ref' ? role.table : null]),
+        .map(({ name, affinity, notNull, role }) => [
+          name,
+          affinity,
+          notNull,
+          role.kind,
+          role.kind === 'ref' ? role.table : null,
+        ]),
       model.foreignKeys.map((key) => [key.columns, key.table, key.targets, key.onDelete]),
     ]);
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex');

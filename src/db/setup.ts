@@ -18,7 +18,7 @@ import { createMap, createMetadata, getState, hasMetadata, setState, tableNumber
 import { mergeBatch } from './merge.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
-import { explainSqlite, openForWriting, requireDatabase, useWal } from './open.ts';
+import { explainSqlite, openForWriting, requireDatabase } from './open.ts';
 import { tableReports } from './report.ts';
 import { readRegistry } from './schema.ts';
 import { stampExisting } from './stamp.ts';
@@ -45,7 +45,6 @@ export function initLibraryFile(options: SetupOptions, configPath: string | null
     if (hasMetadata(db)) return reportExisting(db, file, config);
     // Whatever cannot sync is refused before anything is written.
     readRegistry(db, config.config, new Map());
-    useWal(db, file);
     const libraryId = bytesToHex(around.randomBytes(16));
     return inTransaction(db, () => {
       const library = createLibrary(db, around, libraryId, config);
@@ -93,7 +92,6 @@ export function createFromGrant(options: SetupOptions, use: GrantUse): InitRepor
     requireDatabase(file);
     return withFile(file, (db) => {
       if (hasMetadata(db)) return rejoin(db, file, use.grant);
-      useWal(db, file);
       return inTransaction(db, () => adoptGrant(db, options, use));
     });
   }
@@ -102,7 +100,6 @@ export function createFromGrant(options: SetupOptions, use: GrantUse): InitRepor
   removeFile(draft);
   try {
     const report = withFile(draft, (db) => {
-      useWal(db, draft);
       return inTransaction(db, () => buildFromGrant(db, options, use));
     });
     renameSync(draft, file);
@@ -166,6 +163,7 @@ function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: Gr
   library.transact(() => {
     db.pragma('defer_foreign_keys = ON');
     library.withoutCapture(() => mergeBatch(library, decodeBatch(grant.membership), { holdDeletes: false, retake: false, adopter: null }));
+    library.count('batchesIn', 1);
   });
   if (existing === 'same' && rows > 0) setState(db, 'adopting', 1);
   const stampedRows = existing === 'union' ? stampEverything(library) : 0;

@@ -1,10 +1,14 @@
 /**
- * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row.
+ * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
+ * several together again.
  */
+import { decodeBatch } from '../protocol/batch.ts';
 import type { Batch, DependencyData, TableData } from '../protocol/types.ts';
-import { NO_END } from './page.ts';
+import type { Library } from './library.ts';
+import type { Model } from './model.ts';
+import { NO_END, PageBuilder, runBytes } from './page.ts';
 
-/** The version at `position` of `table`, as a batch of its own, with just the dictionary that it needs. */
+/** The version at `position` of `table`, as a batch of its own, with just the dictionary, runs and names that it needs. */
 export function cutVersion(batch: Batch, table: TableData, position: number): Batch {
   const dictionary: number[] = [];
   const place = (index: number): number => {
@@ -13,6 +17,12 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
     return known >= 0 ? known : dictionary.push(index) - 1;
   };
   const at = (values: readonly number[]): number => values[position] ?? -1;
+  const numbering = (): { readonly used: number[]; readonly place: (index: number) => number } => {
+    const used: number[] = [];
+    return { used, place: (index) => (used.includes(index) ? used.indexOf(index) : used.push(index) - 1) };
+  };
+  const runs = numbering();
+  const names = numbering();
   const rows = [place(at(table.rows))];
   const columns = table.columns.map((column) => {
     if (column.kind === 'ref') return { ...column, refs: [place(at(column.refs))] };
@@ -25,23 +35,39 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const uuids = new Uint8Array(dictionary.length * 16);
   dictionary.forEach((index, i) => uuids.set(batch.uuids.subarray(index * 16, index * 16 + 16), i * 16));
   const pick = (values: readonly number[]): number[] => dictionary.map((index) => values[index] ?? 0);
+  const birthRun = pick(batch.birthRun).map(runs.place);
+  const uuidTable = pick(batch.uuidTable).map(names.place);
+  const run = [runs.place(at(table.run))];
+  const runIds = new Uint8Array(runs.used.length * 16);
+  runs.used.forEach((index, i) => runIds.set(runBytes(batch, index), i * 16));
   return {
-    runs: batch.runs,
-    runDevices: batch.runDevices,
+    runs: runIds,
+    runDevices: runs.used.map((index) => batch.runDevices[index] ?? ''),
     uuids,
     birthHlc: pick(batch.birthHlc),
-    birthRun: pick(batch.birthRun),
-    uuidTable: pick(batch.uuidTable),
-    names: batch.names,
-    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run: [at(table.run)], columns, dependencies }],
+    birthRun,
+    uuidTable,
+    names: names.used.map((index) => batch.names[index] ?? ''),
+    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies }],
     tombstones: [],
     end: NO_END,
   };
 }
 
+/** Versions that wait, as one batch: one look-up for all, and those that refer to each other can stand together. */
+export function joinVersions(library: Library, versions: readonly Uint8Array[]): Batch {
+  const builder = new PageBuilder(library.sql, library.registry, (ordinal) => ({
+    hex: library.runHex(ordinal),
+    device: library.runDevice(ordinal) ?? '',
+  }));
+  for (const version of versions) builder.addWaiting(decodeBatch(version));
+  return builder.build(NO_END);
+}
+
 /** The one version of such a batch with some references set to NULL and a new change stamp. */
 export function withoutReferences(
   batch: Batch,
+  model: Model,
   columns: ReadonlySet<string>,
   stamp: { readonly hlc: number; readonly run: Uint8Array; readonly device: string },
 ): Batch {
@@ -60,7 +86,10 @@ export function withoutReferences(
         if (!columns.has(column.name)) return column;
         return column.kind === 'ref' ? { ...column, refs: [-1] } : { ...column, values: [null] };
       }),
-      dependencies: table.dependencies,
+      // A key of several columns refers to nothing as soon as one of them is NULL.
+      dependencies: table.dependencies.map((dependency) =>
+        model.foreignKeys[dependency.foreignKey]?.columns.some((name) => columns.has(name)) === true ? { ...dependency, refs: [-1] } : dependency,
+      ),
     })),
   };
 }

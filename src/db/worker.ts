@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 
-import Sqlite from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { JoinState } from './api.ts';
@@ -64,7 +64,7 @@ class Setup {
     const { file } = this.#options;
     if (!existsSync(file)) return { exists: false, initialised: false, rows: 0 };
     requireDatabase(file);
-    let db: Sqlite.Database | null = null;
+    let db: Database | null = null;
     try {
       const open = openForReading(file);
       db = open;

@@ -2,7 +2,15 @@
  * A store in memory with the promises of the real one that the actors lean on: a feed in lsn order, cursors, knowledge
  * that grows by complete passes only, apply that is idempotent. Rows are ids; batches are JSON.
  */
-import type { Applied, FeedOpened, FeedPage, LibraryInfo, LibraryStatus, MemberRow, SessionStart } from '../../src/db/api.ts';
+import type {
+  Applied,
+  FeedOpened,
+  FeedPage,
+  LibraryInfo,
+  LibraryStatus,
+  MemberRow,
+  SessionStart,
+} from '../../src/db/api.ts';
 import type { NodeStore } from '../../src/actors/database.ts';
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
 
@@ -64,7 +72,8 @@ export class FakeStore implements NodeStore {
     this.device = device;
     this.#options = options;
     this.#run = Buffer.from(device.padEnd(16, '_').slice(0, 16)).toString('hex');
-    for (const member of options.members ?? []) this.#insert({ id: `member ${member.device}`, run: '00'.repeat(16), hlc: 1, member });
+    for (const member of options.members ?? [])
+      this.#insert({ id: `member ${member.device}`, run: '00'.repeat(16), hlc: 1, member });
     if (this.#head > 0) this.#knowledge.set('00'.repeat(16), 1);
   }
 
@@ -99,11 +108,15 @@ export class FakeStore implements NodeStore {
   }
 
   #grown(): void {
-    for (const listener of [...this.#listeners]) listener(this.#head);
+    for (const listener of this.#listeners) listener(this.#head);
   }
 
   async info(): Promise<LibraryInfo> {
-    return { libraryId: this.#options.libraryId ?? 'ab'.repeat(16), schema: this.#options.schema ?? 'schema', tables: ['rows'] };
+    return {
+      libraryId: this.#options.libraryId ?? 'ab'.repeat(16),
+      schema: this.#options.schema ?? 'schema',
+      tables: ['rows'],
+    };
   }
 
   async stamp(): Promise<{ head: number; stamped: number }> {
@@ -111,7 +124,7 @@ export class FakeStore implements NodeStore {
   }
 
   async sessionStart(peer: string): Promise<SessionStart> {
-    const entries = [...this.#knowledge].toSorted();
+    const entries = [...this.#knowledge].toSorted(([a], [b]) => (a < b ? -1 : 1));
     return {
       knowledge: wireOf(entries),
       knowledgeHash: JSON.stringify(entries),
@@ -129,7 +142,8 @@ export class FakeStore implements NodeStore {
       for (const row of fresh) this.#insert(row);
       this.#cursors.set(peer, batch.cursor);
       if (batch.complete) {
-        for (const [run, hlc] of batch.knowledge) this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
+        for (const [run, hlc] of batch.knowledge)
+          this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
       }
       if (fresh.length > 0) this.#grown();
       const { cursor, complete, remaining, rows } = batch;
@@ -178,7 +192,12 @@ export class FakeStore implements NodeStore {
     if (complete || rows.length > 0) feed.passEnded = complete;
     if (nothing) return { data: null, rows: 0, complete, remaining, head: this.#head };
     const batch: FakeBatch = {
-      rows: rows.map(({ id: rowId, run, hlc, member }) => ({ id: rowId, run, hlc, ...(member === undefined ? {} : { member }) })),
+      rows: rows.map(({ id: rowId, run, hlc, member }) => ({
+        id: rowId,
+        run,
+        hlc,
+        ...(member === undefined ? {} : { member }),
+      })),
       cursor: { position: feed.position, head: this.#head, run: this.#run },
       complete,
       remaining,
@@ -235,5 +254,8 @@ function wireOf(entries: ReadonlyArray<readonly [run: string, hlc: number]>): Kn
 }
 
 function entriesOf(knowledge: KnowledgeWire): Array<[run: string, hlc: number]> {
-  return knowledge.hlc.map((hlc, index) => [Buffer.from(knowledge.runs.slice(index * 16, index * 16 + 16)).toString('hex'), hlc]);
+  return knowledge.hlc.map((hlc, index) => [
+    Buffer.from(knowledge.runs.slice(index * 16, index * 16 + 16)).toString('hex'),
+    hlc,
+  ]);
 }

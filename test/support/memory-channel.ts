@@ -87,7 +87,11 @@ class End implements MemoryChannel {
 }
 
 /** Two joined ends: the first is `a`'s, whose `peer` is `b`. */
-export function memoryChannelPair(a: string, b: string, options: MemoryChannelOptions = {}): [MemoryChannel, MemoryChannel] {
+export function memoryChannelPair(
+  a: string,
+  b: string,
+  options: MemoryChannelOptions = {},
+): [MemoryChannel, MemoryChannel] {
   const first = new End(a, b, options);
   const second = new End(b, a, options);
   first.join(second);

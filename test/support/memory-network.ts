@@ -51,7 +51,8 @@ export class MemoryNetwork {
       openChannel: async (peer) => {
         await Promise.resolve();
         const other = this.#hosts.get(peer);
-        if (other === undefined || !this.#connected.has(MemoryNetwork.#pair(device, peer))) throw new Error('there is no connection');
+        if (other === undefined || !this.#connected.has(MemoryNetwork.#pair(device, peer)))
+          throw new Error('there is no connection');
         const [mine, theirs] = memoryChannelPair(device, peer);
         const key = MemoryNetwork.#pair(device, peer);
         this.#streams.set(key, (this.#streams.get(key) ?? new Set()).add(mine).add(theirs));

@@ -15,7 +15,7 @@ import type { DatabaseEvent, DatabaseState, NodeStore } from '../../src/actors/d
 import { startWorker } from '../../src/actors/worker-client.ts';
 import type { WorkerSpec } from '../../src/actors/worker-client.ts';
 import { FlotillaError } from '../../src/errors.ts';
-import { until } from '../support/until.ts';
+import { settle, until } from '../support/until.ts';
 
 const FAKE = new URL('./fixtures/fake-worker.ts', import.meta.url);
 const spec = (file: string, role: 'write' | 'read' = 'write'): WorkerSpec => ({
@@ -134,8 +134,11 @@ describe('database: state × event', () => {
   });
 });
 
-async function open(file = 'fine', onFailed = (_: FlotillaError): void => {}): Promise<NodeStore> {
-  const store = await openDatabase({ file, device: 'me', name: 'mine', durability: 'normal', clock: systemClock, onFailed, worker: FAKE });
+type OnError = (error: FlotillaError) => void;
+
+async function open(file = 'fine', onFailed: OnError = () => {}, onFault: OnError = () => {}): Promise<NodeStore> {
+  const common = { file, device: 'me', name: 'mine', durability: 'normal', clock: systemClock, worker: FAKE } as const;
+  const store = await openDatabase({ ...common, onFailed, onFault });
   onTestFinished(() => store.close());
   return store;
 }
@@ -155,9 +158,31 @@ describe('database workers', () => {
     await expect(store.sessionStart('peer')).rejects.toMatchObject({ name: 'FlotillaError', code: 'DISK_FULL' });
   });
 
-  it('stamps and asks again for a page, then has the write worker read it', async () => {
+  it('stamps and asks again for a page; while others never rest, it holds them off', async () => {
     const store = await open();
-    expect(await store.page(3, { rows: 1, bytes: 1 })).toMatchObject({ head: 3, rows: MAX_STAMP_TRIES });
+    const order = (): Promise<string[]> => store.members() as unknown as Promise<string[]>;
+    const page = store.page(3, { rows: 1, bytes: 1 });
+    // Waits until the page is read and others may write again.
+    const later = store.addMember({ device: 'x', name: 'x', invitedBy: '', addedAt: 0 });
+    expect(await page).toMatchObject({ head: 3 });
+    await later;
+    const done = await order();
+    expect(done.filter((name) => name === 'stamp')).toHaveLength(MAX_STAMP_TRIES);
+    expect(done.slice(done.indexOf('hold'), done.indexOf('hold') + 2)).toEqual(['hold', 'release']);
+  });
+
+  it('tells of what fails by itself in a worker', async () => {
+    const faults: FlotillaError[] = [];
+    const store = await open(
+      'fine',
+      () => {},
+      (error) => faults.push(error),
+    );
+    await store.stamp();
+    await store.closeFeed(666);
+    await until(() => faults.length === 1);
+    expect(faults[0]).toMatchObject({ code: 'DATABASE', message: 'stamping failed' });
+    await store.info();
   });
 
   it('tells how far the head has moved', async () => {
@@ -172,7 +197,10 @@ describe('database workers', () => {
 
   it('rejects with why the library cannot be opened', async () => {
     await expect(open('in-use')).rejects.toMatchObject({ code: 'LIBRARY_IN_USE', message: 'another node has it' });
-    await expect(open('crash')).rejects.toMatchObject({ code: 'DATABASE', message: expect.stringContaining('broken from the start') });
+    await expect(open('crash')).rejects.toMatchObject({
+      code: 'DATABASE',
+      message: expect.stringContaining('broken from the start'),
+    });
   });
 
   it('rejects what was asked of a worker that dies, and starts it anew', async () => {
@@ -185,7 +213,7 @@ describe('database workers', () => {
         () => true,
         () => false,
       );
-      await until(() => true);
+      await settle(1);
     }
   });
 

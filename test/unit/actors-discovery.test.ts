@@ -34,7 +34,13 @@ const TABLE: { readonly [S in State]: { readonly [E in EventName]: State } } = {
   idle: { START: 'starting', SEARCHING: 'idle', PROBLEM: 'idle', FOUND: 'idle', STOP: 'stopped' },
   starting: { START: 'starting', SEARCHING: 'searching', PROBLEM: 'impossible', FOUND: 'starting', STOP: 'stopped' },
   searching: { START: 'searching', SEARCHING: 'searching', PROBLEM: 'impossible', FOUND: 'searching', STOP: 'stopped' },
-  impossible: { START: 'impossible', SEARCHING: 'impossible', PROBLEM: 'impossible', FOUND: 'impossible', STOP: 'stopped' },
+  impossible: {
+    START: 'impossible',
+    SEARCHING: 'impossible',
+    PROBLEM: 'impossible',
+    FOUND: 'impossible',
+    STOP: 'stopped',
+  },
   stopped: { START: 'stopped', SEARCHING: 'stopped', PROBLEM: 'stopped', FOUND: 'stopped', STOP: 'stopped' },
 };
 

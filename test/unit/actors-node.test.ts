@@ -27,11 +27,16 @@ function machine() {
   const actor = createActor(
     nodeMachine.provide({
       actors: {
-        start: fromPromise<readonly MemberRow[]>(() => new Promise<MemberRow[]>((resolve, reject) => Object.assign(ends, { start: resolve, fail: reject }))),
+        start: fromPromise<readonly MemberRow[]>(
+          () => new Promise<MemberRow[]>((resolve, reject) => Object.assign(ends, { start: resolve, fail: reject })),
+        ),
         watch: fromCallback(() => {}),
         shutDown: fromPromise(() => new Promise<void>((resolve) => Object.assign(ends, { shut: resolve }))),
         session: peerSessionMachine.provide({
-          actors: { connect: fromPromise<Channel, { peer: string }>(() => new Promise<never>(() => {})), drive: fromCallback(() => {}) },
+          actors: {
+            connect: fromPromise<Channel, { peer: string }>(() => new Promise<never>(() => {})),
+            drive: fromCallback(() => {}),
+          },
         }),
       },
     }),
@@ -197,13 +202,17 @@ async function launch(
   return { node, store, events };
 }
 
-const stateOf = (rig: Rig, peer: string): string | undefined => rig.node.peers().find(({ device }) => device === peer)?.state;
-const ids = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, n) => `${prefix}${n}`.padEnd(5, '.')).toSorted();
+const stateOf = (rig: Rig, peer: string): string | undefined =>
+  rig.node.peers().find(({ device }) => device === peer)?.state;
+const ids = (prefix: string, count: number): string[] =>
+  Array.from({ length: count }, (_, n) => `${prefix}${n}`.padEnd(5, '.')).toSorted();
 
 describe('nodes over an in-memory network', () => {
   it('find each other by known addresses, become equal, and stay so', async () => {
     const network = new MemoryNetwork();
-    const rigs = await Promise.all(['a', 'b', 'c'].map((device) => launch(network, device, new FakeStore(device, { members: ALL }))));
+    const rigs = await Promise.all(
+      ['a', 'b', 'c'].map((device) => launch(network, device, new FakeStore(device, { members: ALL }))),
+    );
     const [a, b, c] = rigs as [Rig, Rig, Rig];
     a.store.write(...ids('a', 25));
     c.store.write(...ids('c', 5));
@@ -230,8 +239,8 @@ describe('nodes over an in-memory network', () => {
     const live = (): boolean => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live';
     await until(live);
     for (const lose of [
-      () => network.cut('a', 'b'),
-      () => network.cutStreams('a', 'b'),
+      async () => network.cut('a', 'b'),
+      async () => network.cutStreams('a', 'b'),
       async () => {
         await b.node.stop();
         stores.a.write('while away');
@@ -287,12 +296,22 @@ describe('nodes over an in-memory network', () => {
     await until(() => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live');
     a.store.write('one');
     await until(() => b.store.ids().includes('one'));
-    const compare = () => compareCopies((query) => a.store.inspect(query), (query) => a.node.inspectPeer('b', query));
+    const compare = () =>
+      compareCopies(
+        (query) => a.store.inspect(query),
+        (query) => a.node.inspectPeer('b', query),
+      );
     expect(await compare()).toEqual([]);
     b.store.inspect = async (query) => {
       if (query.kind === 'tables') return { kind: 'tables', tables: { rows: { rows: 1, digest: 'other' } } };
       if (query.kind === 'buckets') return { kind: 'buckets', digests: ['other'] };
-      return { kind: 'rows', rows: [['one', 'changed'], ['two', 'two']] };
+      return {
+        kind: 'rows',
+        rows: [
+          ['one', 'changed'],
+          ['two', 'two'],
+        ],
+      };
     };
     expect(await compare()).toEqual([
       { table: 'rows', uuid: 'one', difference: 'different' },

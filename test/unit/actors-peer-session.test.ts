@@ -222,25 +222,26 @@ describe('peer session: state × event', () => {
   }
 });
 
+const TIMED = STATES.flatMap((state) => {
+  const rule = TIME[state];
+  return rule === null ? [] : [[state, rule.to, rule.after] as const];
+});
+const LASTING = STATES.filter((state) => TIME[state] === null);
+
 describe('peer session: time', () => {
-  for (const state of STATES) {
-    const rule = TIME[state];
-    if (rule === null) {
-      it(`${state} lasts`, () => {
-        const made = rigIn(state);
-        made.clock.increment(24 * 3_600_000);
-        expect(made.state()).toBe(state);
-      });
-    } else {
-      it(`${state} → ${rule.to} after ${rule.after} ms, not before`, () => {
-        const made = rigIn(state);
-        made.clock.increment(rule.after - 1);
-        expect(made.state()).toBe(state);
-        made.clock.increment(1);
-        expect(made.state()).toBe(rule.to);
-      });
-    }
-  }
+  it.each(LASTING)('%s lasts', (state) => {
+    const made = rigIn(state);
+    made.clock.increment(24 * 3_600_000);
+    expect(made.state()).toBe(state);
+  });
+
+  it.each(TIMED)('%s → %s after %d ms, not before', (state, to, after) => {
+    const made = rigIn(state);
+    made.clock.increment(after - 1);
+    expect(made.state()).toBe(state);
+    made.clock.increment(1);
+    expect(made.state()).toBe(to);
+  });
 });
 
 describe('peer session', () => {

@@ -24,7 +24,8 @@ interface Side {
   readonly has: (type: DriverEvent['type']) => boolean;
 }
 
-const ids = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, n) => `${prefix}${String(n).padStart(4, '0')}`);
+const ids = (prefix: string, count: number): string[] =>
+  Array.from({ length: count }, (_, n) => `${prefix}${String(n).padStart(4, '0')}`);
 
 function facts(device: string, changes: Partial<SessionFacts> = {}): SessionFacts {
   return { device, name: `${device}'s box`, library: 'ab'.repeat(16), schema: 'schema', ...changes };
@@ -51,7 +52,12 @@ function side(
   return { store, driver, events, progress, has: (type) => events.some((event) => event.type === type) };
 }
 
-function connect(a: FakeStore, b: FakeStore, options: MemoryChannelOptions = {}, clock = new SimulatedClock()): [Side, Side] {
+function connect(
+  a: FakeStore,
+  b: FakeStore,
+  options: MemoryChannelOptions = {},
+  clock = new SimulatedClock(),
+): [Side, Side] {
   const [first, second] = memoryChannelPair(a.device, b.device, options);
   return [side(first, a, clock), side(second, b, clock)];
 }
@@ -76,7 +82,12 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     clock: clockMs,
     knowledge: 'other',
   });
-  const want = (credit: number): Frame => ({ type: 'want', cursor: null, knowledge: { runs: new Uint8Array(), hlc: [] }, credit });
+  const want = (credit: number): Frame => ({
+    type: 'want',
+    cursor: null,
+    knowledge: { runs: new Uint8Array(), hlc: [] },
+    credit,
+  });
   return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
 }
 
@@ -169,7 +180,12 @@ describe('session over two drivers', () => {
     const store = new FakeStore('a');
     store.write(...ids('a', 35));
     const clock = new SimulatedClock();
-    const [a, b] = connect(store, new FakeStore('b'), { onFrame: (from) => from === 'a' && clock.increment(100) }, clock);
+    const [a, b] = connect(
+      store,
+      new FakeStore('b'),
+      { onFrame: (from) => from === 'a' && clock.increment(100) },
+      clock,
+    );
     await until(() => isLive(a) && isLive(b));
     expect(b.progress.map(({ done, total }) => [done, total])).toEqual([
       [10, 35],
@@ -315,10 +331,16 @@ describe('session: refusals', () => {
     const a = played(new FakeStore('a'));
     expect((await a.next())?.type).toBe('hello');
     await a.theirs.send(a.hello(2 * 3_600_000));
-    expect(await a.next()).toMatchObject({ type: 'refuse', code: 'CLOCK_AHEAD', message: expect.stringContaining('2 h') });
+    expect(await a.next()).toMatchObject({
+      type: 'refuse',
+      code: 'CLOCK_AHEAD',
+      message: expect.stringContaining('2 h'),
+    });
     await a.theirs.close();
     await a.driver.ended;
-    expect(a.events).toEqual([{ type: 'REFUSED', code: 'CLOCK_AHEAD', reason: expect.stringContaining('"b" is 2 h ahead') }]);
+    expect(a.events).toEqual([
+      { type: 'REFUSED', code: 'CLOCK_AHEAD', reason: expect.stringContaining('"b" is 2 h ahead') },
+    ]);
   });
 
   it('refuses another version of the protocol', async () => {
@@ -326,7 +348,9 @@ describe('session: refusals', () => {
     await a.theirs.send({ ...a.hello(), protocol: SESSION_PROTOCOL + 1 } as Frame);
     await a.theirs.close();
     await a.driver.ended;
-    expect(a.events).toEqual([{ type: 'REFUSED', code: 'PROTOCOL', reason: expect.stringContaining('update Flotilla on "a') }]);
+    expect(a.events).toEqual([
+      { type: 'REFUSED', code: 'PROTOCOL', reason: expect.stringContaining('update Flotilla on "a') },
+    ]);
   });
 });
 
@@ -342,7 +366,7 @@ describe('session: credit', () => {
     expect((await a.next())?.type).toBe('want');
     let flying: Array<{ bytes: number; cursor: unknown }> = [];
     let most = 0;
-    for (let batches = 0; batches < 20; ) {
+    for (let batches = 0; batches < 20;) {
       // Everything that the sender is willing to send now.
       await settle(30);
       const before = store.pages;
@@ -423,7 +447,11 @@ describe('session: what the protocol does not allow', () => {
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],
     ['a second want', [wants, wants], true],
-    ['an ACK before a want', [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0 }], true],
+    [
+      'an ACK before a want',
+      [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0 }],
+      true,
+    ],
   ];
   for (const [what, frames, greeted] of cases) {
     it(`faults on ${what}`, async () => {

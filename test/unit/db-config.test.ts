@@ -29,12 +29,20 @@ describe('parseConfig', () => {
   });
 
   it('takes one identity column without brackets', () => {
-    expect(parseConfig('{"tables":{"a":{"identity":"uuid"}}}', 'f.json').config.tables?.['a']?.identity).toEqual(['uuid']);
+    expect(parseConfig('{"tables":{"a":{"identity":"uuid"}}}', 'f.json').config.tables?.['a']?.identity).toEqual([
+      'uuid',
+    ]);
   });
 
   it('gives equal configurations the same text, which reads back as the same', () => {
-    const one = parseConfig('{"tables":{"b":{"identity":"u"},"a":{"sync":true,"ownership":"device"}},"ownership":"shared"}', 'f');
-    const two = parseConfig(' {"ownership":"shared","tables":{"a":{"ownership":"device","sync":true},"b":{"identity":["u"]}}}', 'f');
+    const one = parseConfig(
+      '{"tables":{"b":{"identity":"u"},"a":{"sync":true,"ownership":"device"}},"ownership":"shared"}',
+      'f',
+    );
+    const two = parseConfig(
+      ' {"ownership":"shared","tables":{"a":{"ownership":"device","sync":true},"b":{"identity":["u"]}}}',
+      'f',
+    );
     expect(one.text).toBe(two.text);
     expect(parseConfig(one.text, 'f')).toEqual(one);
   });

@@ -118,7 +118,9 @@ describe('which tables sync', () => {
 
   it('reads only the main database, whatever temporary tables cover it', () => {
     const db = new Database(':memory:');
-    db.exec('CREATE TABLE a (id INTEGER PRIMARY KEY, x); CREATE TEMP TABLE a (k TEXT PRIMARY KEY); CREATE TEMP TABLE b (y)');
+    db.exec(
+      'CREATE TABLE a (id INTEGER PRIMARY KEY, x); CREATE TEMP TABLE a (k TEXT PRIMARY KEY); CREATE TEMP TABLE b (y)',
+    );
     const registry = readRegistry(db, {}, new Map());
     expect(names(registry)).toEqual(['a']);
     expect(model(registry, 'a').rowid).toBe('id');
@@ -203,7 +205,19 @@ describe('columns', () => {
   });
 
   it('agrees with SQLite on which conversion a column makes', () => {
-    const types = ['INT', 'CHARINT', 'VARCHAR', 'BLOB', '', 'DOUBLE', 'DECIMAL', 'STRING', 'BOOLEAN', 'FLOATING POINT', 'XBLOBX'];
+    const types = [
+      'INT',
+      'CHARINT',
+      'VARCHAR',
+      'BLOB',
+      '',
+      'DOUBLE',
+      'DECIMAL',
+      'STRING',
+      'BOOLEAN',
+      'FLOATING POINT',
+      'XBLOBX',
+    ];
     const db = new Database(':memory:');
     for (const type of types) {
       const seen = db
@@ -218,7 +232,10 @@ describe('columns', () => {
   });
 
   it('skips generated columns and numbers by place', () => {
-    const found = model(read('CREATE TABLE t (id INTEGER PRIMARY KEY, g AS (x + 1), x INT NOT NULL DEFAULT 7, s AS (x) STORED, y)'), 't');
+    const found = model(
+      read('CREATE TABLE t (id INTEGER PRIMARY KEY, g AS (x + 1), x INT NOT NULL DEFAULT 7, s AS (x) STORED, y)'),
+      't',
+    );
     expect(found.columns.map(({ name, number }) => [name, number])).toEqual([
       ['id', 0],
       ['x', 2],
@@ -231,8 +248,15 @@ describe('columns', () => {
   it('local columns must do without a value and outside of keys', () => {
     const schema = 'CREATE TABLE t (k TEXT PRIMARY KEY, a, b NOT NULL DEFAULT 1, c NOT NULL, u UNIQUE)';
     const registry = read(schema, { config: { tables: { t: { localColumns: ['a', 'B'] } } } });
-    expect(model(registry, 't').columns.map((column) => column.role.kind)).toEqual(['value', 'local', 'local', 'value', 'value']);
-    const local = (column: string): FlotillaError => refusal(schema, { config: { tables: { t: { localColumns: [column] } } } });
+    expect(model(registry, 't').columns.map((column) => column.role.kind)).toEqual([
+      'value',
+      'local',
+      'local',
+      'value',
+      'value',
+    ]);
+    const local = (column: string): FlotillaError =>
+      refusal(schema, { config: { tables: { t: { localColumns: [column] } } } });
     expect([local('k').code, local('k').message]).toEqual(['CONFIG', expect.stringMatching(/"k" of "t".*primary key/)]);
     expect([local('c').code, local('c').message]).toEqual(['CONFIG', expect.stringMatching(/"c" of "t".*default/)]);
     const both = { tables: { t: { localColumns: ['u'], identity: 'u' } } };
@@ -279,7 +303,11 @@ describe('references', () => {
 
   it('an id that is a foreign key makes the identity', () => {
     const found = model(read(library), 'user_metadata');
-    expect(found).toMatchObject({ rowid: 'entry_id', rowidIsRef: true, identity: { kind: 'derived', columns: ['entry_id'] } });
+    expect(found).toMatchObject({
+      rowid: 'entry_id',
+      rowidIsRef: true,
+      identity: { kind: 'derived', columns: ['entry_id'] },
+    });
     expect(model(read(library), 'entries').rowidIsRef).toBe(false);
   });
 
@@ -325,25 +353,34 @@ describe('references', () => {
   });
 
   it('refuses ids that are each other’s', () => {
-    const error = refusal('CREATE TABLE a (id INTEGER PRIMARY KEY REFERENCES b (id)); CREATE TABLE b (id INTEGER PRIMARY KEY REFERENCES a (id))');
+    const error = refusal(
+      'CREATE TABLE a (id INTEGER PRIMARY KEY REFERENCES b (id)); CREATE TABLE b (id INTEGER PRIMARY KEY REFERENCES a (id))',
+    );
     expect([error.code, error.message]).toEqual(['UNSUPPORTED_SCHEMA', expect.stringMatching(/"a", "b".*ring/)]);
   });
 
   it('refuses a reference to a table that does not sync, with both names and what to do', () => {
-    const schema = 'CREATE TABLE cache (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, c INTEGER REFERENCES cache)';
+    const schema =
+      'CREATE TABLE cache (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, c INTEGER REFERENCES cache)';
     const without = { cache: { sync: false } };
     const error = refusal(schema, { config: { tables: without } });
     expect(error.code).toBe('UNSUPPORTED_SCHEMA');
     expect(error.message).toMatch(/"t".*"cache".*does not sync.*localColumns/);
     const registry = read(schema, { config: { tables: { ...without, t: { localColumns: ['c'] } } } });
     expect(model(registry, 't').foreignKeys).toEqual([]);
-    expect(refusal('CREATE TABLE t (id INTEGER PRIMARY KEY, c REFERENCES gone)').message).toMatch(/"gone".*does not exist/);
+    expect(refusal('CREATE TABLE t (id INTEGER PRIMARY KEY, c REFERENCES gone)').message).toMatch(
+      /"gone".*does not exist/,
+    );
   });
 
   it('refuses a reference that SQLite could not keep', () => {
-    const mismatch = refusal('CREATE TABLE p (id INTEGER PRIMARY KEY, x); CREATE TABLE t (id INTEGER PRIMARY KEY, c REFERENCES p (x))');
+    const mismatch = refusal(
+      'CREATE TABLE p (id INTEGER PRIMARY KEY, x); CREATE TABLE t (id INTEGER PRIMARY KEY, c REFERENCES p (x))',
+    );
     expect(mismatch.message).toMatch(/\(c\) of the table "t".*\(x\) of "p".*UNIQUE/);
-    const count = refusal('CREATE TABLE p (a, b, PRIMARY KEY (a, b)); CREATE TABLE t (id INTEGER PRIMARY KEY, c REFERENCES p)');
+    const count = refusal(
+      'CREATE TABLE p (a, b, PRIMARY KEY (a, b)); CREATE TABLE t (id INTEGER PRIMARY KEY, c REFERENCES p)',
+    );
     expect(count.code).toBe('UNSUPPORTED_SCHEMA');
     const generated = refusal(
       'CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, x, g INTEGER AS (x) REFERENCES p)',
@@ -355,7 +392,8 @@ describe('references', () => {
     const registry = read(library);
     const place = (table: string): number => names(registry).indexOf(table);
     for (const found of registry.models) {
-      for (const key of found.foreignKeys) if (key.table !== found.table) expect(place(key.table)).toBeLessThan(place(found.table));
+      for (const key of found.foreignKeys)
+        if (key.table !== found.table) expect(place(key.table)).toBeLessThan(place(found.table));
     }
     const circle = `
       CREATE TABLE z (id INTEGER PRIMARY KEY);
@@ -367,7 +405,8 @@ describe('references', () => {
 });
 
 describe('identity and ownership', () => {
-  const schema = 'CREATE TABLE t (id INTEGER PRIMARY KEY, uuid TEXT UNIQUE, a, b, UNIQUE (a, b)); CREATE TABLE s (id INTEGER PRIMARY KEY)';
+  const schema =
+    'CREATE TABLE t (id INTEGER PRIMARY KEY, uuid TEXT UNIQUE, a, b, UNIQUE (a, b)); CREATE TABLE s (id INTEGER PRIMARY KEY)';
 
   it('takes the columns that the configuration declares, in the schema’s spelling', () => {
     const registry = read(schema, { config: { tables: { T: { identity: 'UUID' } } } });
@@ -377,13 +416,17 @@ describe('identity and ownership', () => {
   });
 
   it('refuses an identity that is not unique, or that every device assigns anew', () => {
-    const identity = (columns: string | string[]): string => refusal(schema, { config: { tables: { t: { identity: columns } } } }).message;
+    const identity = (columns: string | string[]): string =>
+      refusal(schema, { config: { tables: { t: { identity: columns } } } }).message;
     expect(identity('a')).toMatch(/"t".*\(a\).*UNIQUE/);
     expect(identity('id')).toMatch(/"t".*\(id\).*integer ids/);
   });
 
   it('gives each table its own ownership, or the one for all', () => {
-    const registry = read(schema, { metadata: true, config: { ownership: 'device', tables: { s: { ownership: 'shared' } } } });
+    const registry = read(schema, {
+      metadata: true,
+      config: { ownership: 'device', tables: { s: { ownership: 'shared' } } },
+    });
     expect(registry.models.map(({ table, ownership }) => [table, ownership])).toEqual([
       ['flotilla_members', 'shared'],
       ['s', 'shared'],
@@ -402,7 +445,8 @@ describe('the registry', () => {
   });
 
   it('keeps numbers that were given, and gives new ones beyond them', () => {
-    const schema = 'CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY)';
+    const schema =
+      'CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY)';
     const registry = read(schema, {
       numbers: new Map([
         ['flotilla_members', 0],
@@ -424,11 +468,17 @@ describe('the registry', () => {
     `);
     expect(names(registry)).toEqual(['select "x" from', 'order']);
     expect(role(registry, 'order', 'select "x" from')).toEqual({ kind: 'ref', table: 'select "x" from' });
-    expect(model(registry, 'select "x" from').columns.map(({ name }) => name)).toEqual(['group by', "it's", 'Ünï コード', 'a.b']);
+    expect(model(registry, 'select "x" from').columns.map(({ name }) => name)).toEqual([
+      'group by',
+      "it's",
+      'Ünï コード',
+      'a.b',
+    ]);
   });
 
   describe('schemaHash', () => {
-    const base = 'CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT, y INT); CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a)';
+    const base =
+      'CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT, y INT); CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a)';
     const hash = (schema: string, settings?: Settings): string => read(schema, settings).schemaHash;
 
     it('is the same whatever differs between devices that still understand each other', () => {
@@ -439,7 +489,8 @@ describe('the registry', () => {
       expect(hash(base)).toMatch(/^[0-9a-f]{64}$/);
       for (const schema of same) expect(hash(schema)).toBe(hash(base));
       expect(hash(base, { metadata: true, numbers: new Map([['a', 9]]) })).toBe(hash(base));
-      const local = 'CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT, y INT, z); CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a)';
+      const local =
+        'CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT, y INT, z); CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a)';
       expect(hash(local, { config: { tables: { a: { localColumns: ['z'] } } } })).toBe(hash(base));
     });
 
@@ -453,9 +504,15 @@ describe('the registry', () => {
         base.replace('id INTEGER PRIMARY KEY, x', 'id INT PRIMARY KEY, x').replace(' REFERENCES a', ''),
         `${base}; CREATE TABLE c (id INTEGER PRIMARY KEY)`,
       ];
-      const hashes = [hash(base), ...others.map((schema) => hash(schema)), hash(base, { config: { ownership: 'device' } })];
+      const hashes = [
+        hash(base),
+        ...others.map((schema) => hash(schema)),
+        hash(base, { config: { ownership: 'device' } }),
+      ];
       expect(new Set(hashes).size).toBe(hashes.length);
-      expect(hash('CREATE TABLE t (k TEXT PRIMARY KEY)')).not.toBe(hash('CREATE TABLE t (k TEXT PRIMARY KEY COLLATE NOCASE)'));
+      expect(hash('CREATE TABLE t (k TEXT PRIMARY KEY)')).not.toBe(
+        hash('CREATE TABLE t (k TEXT PRIMARY KEY COLLATE NOCASE)'),
+      );
     });
   });
 });
@@ -471,10 +528,26 @@ describe('tableReports', () => {
     );
     const shared = { syncs: true, reason: '', ownership: 'shared', localColumns: [] };
     expect(tableReports(registry, new Map([['e', 3]]))).toEqual([
-      { ...shared, table: 'e', ownership: 'device', identity: 'column uuid', references: ['parent → e'], localColumns: ['tmp'], rows: 3 },
+      {
+        ...shared,
+        table: 'e',
+        ownership: 'device',
+        identity: 'column uuid',
+        references: ['parent → e'],
+        localColumns: ['tmp'],
+        rows: 3,
+      },
       { ...shared, table: 'k', identity: 'derived from (a, b)', references: ['a → e'], rows: 0 },
       { ...shared, table: 'w', identity: 'uuid v7', references: ['(a, b) → k'], rows: 0 },
-      { ...shared, table: 'v', syncs: false, reason: expect.stringMatching(/view/), identity: '', references: [], rows: 0 },
+      {
+        ...shared,
+        table: 'v',
+        syncs: false,
+        reason: expect.stringMatching(/view/),
+        identity: '',
+        references: [],
+        rows: 0,
+      },
     ]);
   });
 });

@@ -1,0 +1,450 @@
+/**
+ * A random fleet in one thread, from one seed: a few copies of a library with a tree, nullable and multiple references,
+ * many-to-many, a declared identity, an owned and a shared table. Programs write plain SQL, passes are cut anywhere, nodes
+ * restart, are restored from old backups, and have clocks that differ. Beside it runs a model of what must not get lost.
+ */
+import { Replica, seededBytes } from './replica.ts';
+import type { Pass } from './replica.ts';
+
+export const FLEET_DDL = `
+CREATE TABLE notes (id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, payload TEXT NOT NULL);
+CREATE TABLE entries (
+  id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL,
+  parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE,
+  note_id INTEGER REFERENCES notes (id) ON DELETE SET NULL,
+  cover_id INTEGER REFERENCES entries (id) ON DELETE SET NULL
+);
+CREATE TABLE metadata (entry_id INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE, payload TEXT NOT NULL);
+CREATE TABLE entry_tags (
+  entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+  tag_id INTEGER NOT NULL REFERENCES tags (id) ON DELETE CASCADE,
+  payload TEXT NOT NULL, PRIMARY KEY (entry_id, tag_id)
+);
+CREATE TABLE volumes (id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE files (
+  id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL,
+  volume_id INTEGER NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+  parent_id INTEGER REFERENCES files (id) ON DELETE CASCADE,
+  note_id INTEGER REFERENCES notes (id) ON DELETE SET NULL
+);
+CREATE INDEX entries_parent ON entries (parent_id);
+CREATE INDEX entry_tags_tag ON entry_tags (tag_id);`;
+
+export const FLEET_CONFIG = {
+  tables: { tags: { identity: 'name' }, volumes: { ownership: 'device' }, files: { ownership: 'device' } },
+};
+
+/** A row by what names it on all copies, with its content (references by name) and the rows that take it along. */
+const ROWS = [
+  `SELECT 'note ' || born, payload, NULL, NULL, '' FROM notes`,
+  `SELECT 'tag ' || name, payload, NULL, NULL, '' FROM tags`,
+  `SELECT 'entry ' || e.born, e.payload, 'entry ' || p.born, NULL, ifnull(n.born, '-') || ' ' || ifnull(c.born, '-')
+   FROM entries e LEFT JOIN entries p ON p.id = e.parent_id LEFT JOIN notes n ON n.id = e.note_id
+   LEFT JOIN entries c ON c.id = e.cover_id`,
+  `SELECT 'metadata ' || e.born, m.payload, 'entry ' || e.born, NULL, '' FROM metadata m JOIN entries e ON e.id = m.entry_id`,
+  `SELECT 'tagging ' || e.born || ' ' || g.name, t.payload, 'entry ' || e.born, 'tag ' || g.name, ''
+   FROM entry_tags t JOIN entries e ON e.id = t.entry_id JOIN tags g ON g.id = t.tag_id`,
+  `SELECT 'volume ' || born, payload, NULL, NULL, '' FROM volumes`,
+  `SELECT 'file ' || f.born, f.payload, 'volume ' || v.born, 'file ' || p.born, ifnull(n.born, '-')
+   FROM files f JOIN volumes v ON v.id = f.volume_id LEFT JOIN files p ON p.id = f.parent_id LEFT JOIN notes n ON n.id = f.note_id`,
+].join(' UNION ALL ');
+
+interface Row {
+  readonly payload: string;
+  /** Rows whose death takes this one along. */
+  readonly owners: readonly string[];
+  readonly content: string;
+}
+
+type Rows = Map<string, Row>;
+
+export interface FleetOptions {
+  /** Actions. @default 60 */
+  readonly steps?: number;
+  /** Whether copies are restored from older backups. @default by the seed */
+  readonly restores?: boolean;
+}
+
+/** Plays one seed to its end; throws an error that tells the seed and what was done. */
+export async function playFleet(seed: number, options: FleetOptions = {}): Promise<void> {
+  const fleet = new Fleet(seed, options);
+  try {
+    fleet.play();
+    await fleet.rest();
+  } catch (error) {
+    throw new Error(`fleet seed ${seed}: ${String(error)}\n${fleet.trace.join('\n')}`, { cause: error });
+  } finally {
+    fleet.close();
+  }
+}
+
+interface Link {
+  readonly to: number;
+  readonly from: number;
+  readonly pass: Pass;
+}
+
+class Fleet {
+  readonly trace: string[] = [];
+  readonly #replicas: Replica[] = [];
+  readonly #linked: (to: number, from: number) => boolean;
+  readonly #steps: number;
+  readonly #restores: boolean;
+  readonly #skews: number[] = [];
+  readonly #backups: { at: number; file: Buffer; counter: number }[][] = [];
+  #open: Link[] = [];
+  /** Batches that were applied: they may come again. */
+  readonly #applied: { to: number; from: string; page: Uint8Array }[] = [];
+  #time = Date.UTC(2026, 0, 1);
+  #counter = 0;
+  #checks = 0;
+  #state: number;
+
+  /** Names of rows that some program wrote. */
+  readonly #written = new Set<string>();
+  /** Names of rows that some program removed, directly or by a cascade there. */
+  readonly #removed = new Set<string>();
+  /** Name → names of rows that would have taken it along, in any version. */
+  readonly #owners = new Map<string, Set<string>>();
+  /** Contents that some program replaced. */
+  readonly #superseded = new Set<string>();
+  #hasRestored = false;
+
+  constructor(seed: number, options: FleetOptions) {
+    this.#state = (seed * 2_654_435_761) >>> 0;
+    const count = 3 + this.#below(2);
+    const chain = this.#chance(0.5);
+    this.#linked = (to, from) => to !== from && !(chain && Math.abs(to - from) === count - 1);
+    this.#steps = options.steps ?? 60;
+    this.#restores = options.restores ?? this.#chance(0.4);
+    for (let i = 0; i < count; i += 1) {
+      this.#skews.push(this.#below(240_000) - 120_000);
+      this.#backups.push([]);
+      const randomBytes = seededBytes(seed * 16 + i);
+      const now = (): number => (this.#time += 1) + (this.#skews[i] ?? 0);
+      this.#replicas.push(new Replica({ device: `device-${i}`, ddl: FLEET_DDL, config: FLEET_CONFIG, now, randomBytes }));
+    }
+  }
+
+  play(): void {
+    for (let step = 0; step < this.#steps; step += 1) {
+      this.#time += this.#below(3) === 0 ? this.#below(20_000) : this.#below(3);
+      const dice = this.#below(100);
+      if (dice < 45) this.#write(this.#below(this.#replicas.length));
+      else if (dice < 85) this.#exchange();
+      else if (dice < 89) this.#repeat();
+      else if (dice < 92) this.#restart(this.#below(this.#replicas.length));
+      else if (dice < 95) this.#backup(this.#below(this.#replicas.length));
+      else if (dice < 97) this.#shiftClock(this.#below(this.#replicas.length));
+      else if (this.#restores) this.#restore(this.#below(this.#replicas.length));
+    }
+  }
+
+  /** Full exchange until nothing moves, then all that was promised. */
+  async rest(): Promise<void> {
+    this.trace.push('-- rest');
+    for (const link of this.#open.splice(0)) link.pass.close();
+    let quiet = 0;
+    for (let round = 0; quiet < 2; round += 1) {
+      if (round > 40) throw new Error('the fleet does not come to rest');
+      const heads = this.#heads();
+      let rows = 0;
+      for (const [to, receiver] of this.#replicas.entries()) {
+        for (const [from, sender] of this.#replicas.entries()) {
+          if (!this.#linked(to, from)) continue;
+          for (const applied of receiver.pull(sender, 1 + this.#below(30))) rows += applied.rows;
+          this.#check(receiver);
+        }
+      }
+      const still = heads === this.#heads();
+      if (still && rows > 0) throw new Error('rows are sent that change nothing, again and again');
+      quiet = still ? quiet + 1 : 0;
+    }
+    await this.#compare();
+  }
+
+  close(): void {
+    for (const replica of this.#replicas) replica.db.close();
+  }
+
+  #heads(): string {
+    return this.#replicas.map((replica) => replica.library.head).join(' ');
+  }
+
+  async #compare(): Promise<void> {
+    const first = this.#replicas[0] as Replica;
+    const rows = rowsOf(first);
+    const digest = JSON.stringify(await first.digest());
+    for (const replica of this.#replicas) {
+      this.#check(replica, true);
+      if (replica.waiting().length > 0) throw new Error(`${replica.device} has rows waiting: ${replica.waiting().join(', ')}`);
+      const other = rowsOf(replica);
+      for (const name of new Set([...rows.keys(), ...other.keys()])) {
+        const [a, b] = [rows.get(name)?.content, other.get(name)?.content];
+        if (a !== b) throw new Error(`${name}: ${first.device} has ${a}, ${replica.device} has ${b}`);
+      }
+      if (JSON.stringify(await replica.digest()) !== digest) throw new Error(`the digest of ${replica.device} differs`);
+    }
+    this.#judge(rows);
+  }
+
+  /** No row that nobody removed is lost; no content that somebody replaced is back. */
+  #judge(rows: Rows): void {
+    const mayBeGone = new Set(this.#removed);
+    for (let again = true; again; ) {
+      again = false;
+      for (const [name, owners] of this.#owners) {
+        if (mayBeGone.has(name) || ![...owners].some((owner) => mayBeGone.has(owner))) continue;
+        mayBeGone.add(name);
+        again = true;
+      }
+    }
+    for (const name of this.#written) {
+      if (!mayBeGone.has(name) && !rows.has(name)) throw new Error(`lost: ${name}`);
+    }
+    if (this.#hasRestored) return;
+    for (const [name, row] of rows) {
+      if (this.#superseded.has(`${name}=${row.payload}`)) throw new Error(`${name} went back to ${row.payload}`);
+    }
+  }
+
+  // -- what happens
+
+  #exchange(): void {
+    let link = this.#open.length > 0 && this.#chance(0.6) ? this.#pick(this.#open) : undefined;
+    if (link === undefined) {
+      const to = this.#below(this.#replicas.length);
+      const from = this.#below(this.#replicas.length);
+      if (!this.#linked(to, from)) return;
+      link = { to, from, pass: (this.#replicas[to] as Replica).passFrom(this.#replicas[from] as Replica) };
+      this.#open = this.#open.filter((other) => other.to !== to || other.from !== from || (other.pass.close(), false));
+      this.#open.push(link);
+      this.trace.push(`${to} <- ${from}: opens`);
+    }
+    const receiver = this.#replicas[link.to] as Replica;
+    const sender = this.#replicas[link.from] as Replica;
+    const size = 1 + this.#below(7);
+    const bytes = this.#chance(0.1) ? 60 : 1 << 20;
+    for (let pages = 1 + this.#below(4); pages > 0; pages -= 1) {
+      const page = link.pass.next(size, bytes);
+      if (page === null) break;
+      const before = rowsOf(receiver);
+      const applied = receiver.applier.apply(sender.device, page);
+      this.trace.push(`${link.to} <- ${link.from}: ${applied.rows} rows${applied.complete ? ', complete' : ''}${this.#difference(before, rowsOf(receiver))}`);
+      this.#applied.push({ to: link.to, from: sender.device, page });
+      this.#check(receiver);
+    }
+  }
+
+  /** A batch that was applied here comes once more. */
+  #repeat(): void {
+    if (this.#applied.length === 0) return;
+    const { to, from, page } = this.#pick(this.#applied);
+    const receiver = this.#replicas[to] as Replica;
+    this.trace.push(`${to}: a batch again`);
+    receiver.applier.apply(from, page);
+    this.#check(receiver);
+  }
+
+  #restart(index: number): void {
+    this.trace.push(`${index}: restarts`);
+    this.#endPasses(index);
+    this.#replicas[index]?.restart();
+  }
+
+  #backup(index: number): void {
+    this.trace.push(`${index}: is backed up`);
+    this.#backups[index]?.push({ at: this.#time, file: (this.#replicas[index] as Replica).backup(), counter: this.#counter });
+  }
+
+  #restore(index: number): void {
+    const backup = this.#backups[index]?.[this.#below(this.#backups[index]?.length ?? 0)];
+    if (backup === undefined) return;
+    this.trace.push(`${index}: is restored`);
+    this.#hasRestored = true;
+    this.#endPasses(index);
+    const old = this.#replicas[index] as Replica;
+    this.#replicas[index] = old.restored(backup.file);
+    old.db.close();
+    // What nobody else had is gone.
+    const left = new Set<string>();
+    for (const replica of this.#replicas) for (const name of knownNames(replica)) left.add(name);
+    for (const name of this.#written) if (!left.has(name)) this.#removed.add(name);
+    // Batches applied after the backup were not: they may not come out of their order.
+    for (let i = this.#applied.length - 1; i >= 0; i -= 1) if (this.#applied[i]?.to === index) this.#applied.splice(i, 1);
+  }
+
+  #shiftClock(index: number): void {
+    this.#skews[index] = this.#below(240_000) - 120_000;
+    this.trace.push(`${index}: clock at ${this.#skews[index]}`);
+  }
+
+  #endPasses(index: number): void {
+    this.#open = this.#open.filter((link) => {
+      const ends = link.to === index || link.from === index;
+      if (ends) link.pass.close();
+      return !ends;
+    });
+  }
+
+  #write(index: number): void {
+    const replica = this.#replicas[index] as Replica;
+    const before = rowsOf(replica);
+    const statements = Array.from({ length: 1 + this.#below(this.#chance(0.3) ? 5 : 2) }, () => this.#statement(replica));
+    const sql = this.#chance(0.5) ? `BEGIN; ${statements.join('; ')}; COMMIT` : statements.join('; ');
+    let refused = '';
+    try {
+      replica.write(sql);
+    } catch (error) {
+      if (replica.db.inTransaction) replica.write('ROLLBACK');
+      refused = ` (refused: ${String(error)})`;
+    }
+    const after = rowsOf(replica);
+    this.trace.push(`${index}: ${sql}${refused}${this.#difference(before, after)}`);
+    this.#remember(before, after);
+    if (this.#chance(0.3)) replica.stamp();
+    this.#check(replica);
+  }
+
+  #remember(before: Rows, after: Rows): void {
+    for (const [name, row] of before) {
+      const now = after.get(name);
+      if (now === undefined) this.#removed.add(name);
+      else if (now.payload !== row.payload) this.#superseded.add(`${name}=${row.payload}`);
+    }
+    for (const [name, row] of after) {
+      if (before.get(name)?.content === row.content) continue;
+      this.#written.add(name);
+      const owners = this.#owners.get(name) ?? new Set<string>();
+      for (const owner of row.owners) owners.add(owner);
+      this.#owners.set(name, owners);
+    }
+  }
+
+  #difference(before: Rows, after: Rows): string {
+    const words: string[] = [];
+    for (const [name, row] of after) {
+      const old = before.get(name);
+      if (old === undefined) words.push(`+${name} (${row.content})`);
+      else if (old.content !== row.content) words.push(`~${name} (${row.content})`);
+    }
+    for (const name of before.keys()) if (!after.has(name)) words.push(`-${name}`);
+    return words.length === 0 ? '' : ` => ${words.join(', ')}`;
+  }
+
+  #check(replica: Replica, thoroughly = false): void {
+    const violations = replica.violations();
+    if (violations.length > 0) throw new Error(`${replica.device}: ${JSON.stringify(violations)}`);
+    this.#checks += 1;
+    if (!thoroughly && this.#checks % 16 !== 0) return;
+    const integrity = replica.db.pragma('integrity_check', { simple: true });
+    if (integrity !== 'ok') throw new Error(`${replica.device}: ${String(integrity)}`);
+  }
+
+  // -- what programs write
+
+  #statement(replica: Replica): string {
+    const id = (table: string, column = 'id'): string => {
+      const rows = replica.rows(`SELECT ${column} FROM ${table} ORDER BY ${column}`);
+      return rows.length === 0 ? 'NULL' : String(this.#pick(rows)[0]);
+    };
+    const maybe = (text: string): string => (this.#chance(0.5) ? text : 'NULL');
+    const token = (): string => `'${(this.#counter += 1)}'`;
+    const tag = (): string => `'${'abcde'[this.#below(5)]}'`;
+    const kinds: [number, () => string][] = [
+      [10, () => `INSERT INTO entries (born, payload, parent_id, note_id, cover_id) VALUES (${token()}, ${token()}, ${maybe(id('entries'))}, ${maybe(id('notes'))}, ${maybe(id('entries'))})`],
+      [4, () => `INSERT INTO notes (born, payload) VALUES (${token()}, ${token()})`],
+      [3, () => `INSERT OR IGNORE INTO tags (name, payload) VALUES (${tag()}, ${token()})`],
+      [2, () => `INSERT INTO tags (name, payload) VALUES (${tag()}, ${token()}) ON CONFLICT (name) DO UPDATE SET payload = excluded.payload`],
+      [1, () => `INSERT OR REPLACE INTO tags (name, payload) VALUES (${tag()}, ${token()})`],
+      [5, () => `INSERT OR IGNORE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`],
+      [1, () => `INSERT OR REPLACE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`],
+      [2, () => `INSERT INTO metadata SELECT id, ${token()} FROM entries WHERE id = ${id('entries')} ON CONFLICT (entry_id) DO UPDATE SET payload = excluded.payload`],
+      [5, () => `UPDATE entries SET payload = ${token()} WHERE id = ${id('entries')}`],
+      [5, () => this.#move(id('entries'), maybe(id('entries')))],
+      [3, () => `UPDATE entries SET note_id = ${maybe(id('notes'))}, payload = ${token()} WHERE id = ${id('entries')}`],
+      [2, () => `UPDATE entries SET cover_id = ${maybe(id('entries'))}, payload = ${token()} WHERE id = ${id('entries')}`],
+      [2, () => `UPDATE notes SET payload = ${token()} WHERE id = ${id('notes')}`],
+      [2, () => `UPDATE tags SET payload = ${token()} WHERE id = ${id('tags')}`],
+      [2, () => `UPDATE OR IGNORE tags SET name = ${tag()}, payload = ${token()} WHERE id = ${id('tags')}`],
+      [2, () => `UPDATE entry_tags SET payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`],
+      [1, () => `UPDATE OR REPLACE entry_tags SET tag_id = ${id('tags')}, payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`],
+      [3, () => `DELETE FROM entries WHERE id = ${id('entries')}`],
+      [2, () => `DELETE FROM notes WHERE id = ${id('notes')}`],
+      [1, () => `DELETE FROM tags WHERE id = ${id('tags')}`],
+      [2, () => `DELETE FROM entry_tags WHERE rowid = ${id('entry_tags', 'rowid')}`],
+      [1, () => `DELETE FROM metadata WHERE entry_id = ${id('metadata', 'entry_id')}`],
+      [1, () => this.#reinsert(id('notes'), token())],
+      [1, () => `UPDATE notes SET id = id + 1000 WHERE id = ${id('notes')} AND NOT EXISTS (SELECT 1 FROM entries WHERE note_id = notes.id) AND NOT EXISTS (SELECT 1 FROM files WHERE note_id = notes.id)`],
+      [2, () => `INSERT INTO volumes (born, payload) VALUES (${token()}, ${token()})`],
+      [4, () => this.#insertFile(replica, id('volumes'), maybe(id('notes')), token())],
+      [3, () => `UPDATE files SET payload = ${token()}, note_id = ${maybe(id('notes'))} WHERE id = ${id('files')}`],
+      [1, () => `UPDATE volumes SET payload = ${token()} WHERE id = ${id('volumes')}`],
+      [1, () => `DELETE FROM files WHERE id = ${id('files')}`],
+      [1, () => `DELETE FROM volumes WHERE id = ${id('volumes')}`],
+    ];
+    let left = this.#below(kinds.reduce((sum, [weight]) => sum + weight, 0));
+    for (const [weight, make] of kinds) {
+      if (left < weight) return make();
+      left -= weight;
+    }
+    return 'SELECT 1';
+  }
+
+  /** A move that closes no circle here. */
+  #move(entry: string, parent: string): string {
+    return `UPDATE entries SET parent_id = ${parent}, payload = payload || '' WHERE id = ${entry} AND NOT EXISTS (
+      WITH RECURSIVE up (id) AS (SELECT ${parent} UNION SELECT parent_id FROM entries JOIN up USING (id))
+      SELECT 1 FROM up WHERE id = ${entry})`;
+  }
+
+  /** Another row under an id that was just freed. */
+  #reinsert(note: string, token: string): string {
+    return `DELETE FROM notes WHERE id = ${note}; INSERT INTO notes (id, born, payload) VALUES (${note}, ${token}, ${token})`;
+  }
+
+  #insertFile(replica: Replica, volume: string, note: string, token: string): string {
+    const files = replica.rows('SELECT id FROM files ORDER BY id');
+    const parent = files.length > 0 && this.#chance(0.5) ? String(this.#pick(files)[0]) : 'NULL';
+    return volume === 'NULL'
+      ? `INSERT INTO volumes (born, payload) VALUES (${token}, ${token})`
+      : `INSERT INTO files (born, payload, volume_id, parent_id, note_id) VALUES (${token}, ${token}, ${volume}, ${parent}, ${note})`;
+  }
+
+  // -- chance
+
+  #random(): number {
+    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
+    let t = this.#state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  }
+
+  #below(limit: number): number {
+    return Math.floor(this.#random() * limit);
+  }
+
+  #chance(of: number): boolean {
+    return this.#random() < of;
+  }
+
+  #pick<T>(from: readonly T[]): T {
+    return from[this.#below(from.length)] as T;
+  }
+}
+
+function rowsOf(replica: Replica): Rows {
+  const rows: Rows = new Map();
+  for (const [name, payload, first, second, rest] of replica.rows(ROWS)) {
+    const owners = [first, second].filter((owner) => owner !== null).map(String);
+    rows.set(String(name), { payload: String(payload), owners, content: [payload, ...owners, rest].join(' ') });
+  }
+  return rows;
+}
+
+/** What a copy has, in its tables or waiting. */
+function knownNames(replica: Replica): string[] {
+  return [...rowsOf(replica).keys()];
+}

@@ -1,0 +1,303 @@
+/**
+ * Libraries as files: init, what a newcomer builds from a grant, the lock, what status and checks say. Without workers.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import Sqlite from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import type { JoinGrant } from '../../src/db/api.ts';
+import { Reader } from '../../src/db/reader.ts';
+import { createFromGrant, initLibraryFile, tryGrant } from '../../src/db/setup.ts';
+import { Writer, realSurroundings } from '../../src/db/writer.ts';
+
+const SCHEMA = `
+  CREATE TABLE folders (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, name TEXT NOT NULL);
+  CREATE TABLE notes (id INTEGER PRIMARY KEY, folder_id INTEGER REFERENCES folders (id) ON DELETE SET NULL, body TEXT, draft TEXT);
+  CREATE TABLE log (id INTEGER PRIMARY KEY, line TEXT);
+  CREATE INDEX notes_folder ON notes (folder_id);
+  CREATE VIEW titles AS SELECT id, substr(body, 1, 10) AS title FROM notes;
+  CREATE TRIGGER notes_log AFTER INSERT ON notes BEGIN INSERT INTO log (line) SELECT 'note ' || new.id FROM notes WHERE id = new.id; END;
+  CREATE TRIGGER notes_folder_default AFTER INSERT ON notes WHEN new.folder_id IS NULL BEGIN UPDATE notes SET body = trim(body) WHERE id = new.id; END;
+  CREATE VIRTUAL TABLE search USING fts5 (body);
+  PRAGMA user_version = 7;
+`;
+const CONFIG = JSON.stringify({ tables: { log: { sync: false }, notes: { localColumns: ['draft'] } } });
+const ROWS = `
+  INSERT INTO folders VALUES (1, NULL, 'root'), (2, 1, 'sub');
+  INSERT INTO notes (id, folder_id, body, draft) VALUES (5, 2, 'hello', 'mine'), (6, NULL, 'loose', NULL);
+`;
+
+let folder: string;
+const closers: (() => void)[] = [];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'flotilla-files-'));
+});
+afterEach(() => {
+  for (const close of closers.splice(0)) close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function path(name: string): string {
+  return join(folder, name);
+}
+
+function make(name: string, ...sql: string[]): string {
+  const db = new Sqlite(path(name));
+  for (const text of sql) db.exec(text);
+  db.close();
+  return path(name);
+}
+
+function init(file: string, device = 'A', config: string | null = CONFIG) {
+  return initLibraryFile({ file, name: `name of ${device}`, around: realSurroundings(device) }, null, config);
+}
+
+function reader(file: string): Reader {
+  const opened = new Reader(file);
+  closers.push(() => opened.close());
+  return opened;
+}
+
+function writer(file: string, device: string): Writer {
+  const opened = new Writer(
+    file,
+    'normal',
+    realSurroundings(device),
+    () => undefined,
+    (error) => {
+      throw error;
+    },
+  );
+  closers.push(() => opened.close());
+  return opened;
+}
+
+function grantOf(file: string): JoinGrant {
+  return reader(file).joinGrant();
+}
+
+function newcomer(file: string, grant: JoinGrant, existing: 'empty' | 'union' | 'same' = 'empty') {
+  return createFromGrant({ file, name: 'newcomer', around: realSurroundings('B') }, { grant, existing });
+}
+
+/** Everything that `from` has goes to `to`. */
+function send(from: string, to: Writer): void {
+  const source = reader(from);
+  const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] });
+  for (;;) {
+    const page = source.page(feed, { rows: 2, bytes: 1 << 20 });
+    if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
+    if (to.apply('A', page.data).complete) return;
+  }
+}
+
+function digestOf(file: string): string {
+  return createHash('sha256').update(readFileSync(file)).digest('hex');
+}
+
+function all(file: string, sql: string): unknown[][] {
+  const db = new Sqlite(file, { readonly: true });
+  try {
+    return db.prepare(sql).raw().all() as unknown[][];
+  } finally {
+    db.close();
+  }
+}
+
+describe('init', () => {
+  it('reports what syncs, stamps what is there, and makes the device a member', () => {
+    const report = init(make('a.db', SCHEMA, ROWS));
+    expect(report.created).toBe(true);
+    expect(report.stampedRows).toBe(4);
+    const byTable = new Map(report.tables.map((table) => [table.table, table]));
+    expect(byTable.get('notes')).toMatchObject({
+      syncs: true,
+      rows: 2,
+      identity: 'uuid v7',
+      references: ['folder_id → folders'],
+      localColumns: ['draft'],
+    });
+    expect(byTable.get('log')).toMatchObject({ syncs: false });
+    expect(byTable.get('search')?.reason).not.toBe('');
+    expect(reader(path('a.db')).status().members).toMatchObject([{ device: 'A', name: 'name of A', invitedBy: '' }]);
+  });
+
+  it('done twice changes nothing; with another configuration it is refused', () => {
+    const file = make('a.db', SCHEMA, ROWS);
+    const first = init(file);
+    expect(init(file)).toMatchObject({ libraryId: first.libraryId, created: false, stampedRows: 0 });
+    expect(() => init(file, 'A', '{"ownership":"device"}')).toThrowError(expect.objectContaining({ code: 'ALREADY_INITIALISED' }));
+  });
+
+  it.each([
+    ['a table without a primary key', 'CREATE TABLE loose (a, b)', 'NO_PRIMARY_KEY'],
+    ['a table that refers to one that does not sync', 'CREATE TABLE x (id INTEGER PRIMARY KEY, l INTEGER REFERENCES log (id))', 'UNSUPPORTED_SCHEMA'],
+  ])('refuses %s, and leaves the file as it was', (_, sql, code) => {
+    const file = make('a.db', SCHEMA, ROWS, sql);
+    const before = digestOf(file);
+    expect(() => init(file)).toThrowError(expect.objectContaining({ code }));
+    expect(digestOf(file)).toBe(before);
+    expect(readdirSync(folder)).toEqual(['a.db']);
+  });
+
+  it('refuses what is no database', () => {
+    writeFileSync(path('a.db'), 'this is a text file and no database at all');
+    expect(() => init(path('a.db'))).toThrowError(expect.objectContaining({ code: 'NOT_A_DATABASE' }));
+    expect(() => init(path('none.db'))).toThrowError(expect.objectContaining({ code: 'NO_SUCH_FILE' }));
+    expect(existsSync(path('none.db'))).toBe(false);
+  });
+});
+
+describe('a newcomer', () => {
+  it('builds the same schema, without triggers that write to synced tables', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const grant = grantOf(a);
+    expect(grant.omitted).toEqual([{ name: 'notes_folder_default', reason: expect.stringContaining('notes') }]);
+    const report = newcomer(path('b.db'), grant);
+    expect(report).toMatchObject({ libraryId: grant.libraryId, created: true, stampedRows: 0 });
+    const names = "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'flotilla%' AND name NOT LIKE 'sqlite%' ORDER BY name";
+    const missing = all(a, names).flat().filter((name) => !all(path('b.db'), names).flat().includes(name));
+    expect(missing).toEqual(['notes_folder_default']);
+    expect(all(path('b.db'), 'PRAGMA user_version')).toEqual([[7]]);
+    expect(reader(path('b.db')).status().members).toMatchObject([{ device: 'A' }]);
+  });
+
+  it('receives the rows under ids of its own, and keeps its local columns', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    newcomer(path('b.db'), grantOf(a));
+    const b = writer(path('b.db'), 'B');
+    send(a, b);
+    expect(all(path('b.db'), 'SELECT f.name, p.name FROM folders f LEFT JOIN folders p ON p.id = f.parent_id ORDER BY 1')).toEqual([
+      ['root', null],
+      ['sub', 'root'],
+    ]);
+    expect(all(path('b.db'), 'SELECT body, draft FROM notes ORDER BY body')).toEqual([
+      ['hello', null],
+      ['loose', null],
+    ]);
+    // The user's trigger fired for its local table.
+    expect(all(path('b.db'), 'SELECT count(*) FROM log')).toEqual([[2]]);
+  });
+
+  it('with rows must say what they are; refused, the file stays as it was', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const b = make('b.db', SCHEMA, "INSERT INTO folders VALUES (9, NULL, 'other')");
+    const before = digestOf(b);
+    const options = { file: b, name: 'newcomer', around: realSurroundings('B') };
+    expect(() => tryGrant(options, { grant: grantOf(a), existing: 'empty' })).toThrowError(
+      expect.objectContaining({ code: 'LIBRARY_NOT_EMPTY' }),
+    );
+    expect(() => newcomer(b, grantOf(a))).toThrowError(expect.objectContaining({ code: 'LIBRARY_NOT_EMPTY' }));
+    expect(all(b, "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'flotilla%'")).toEqual([[0]]);
+    expect(tryGrant(options, { grant: grantOf(a), existing: 'union' })).toBeUndefined();
+    expect(digestOf(b)).toBe(before);
+    expect(newcomer(b, grantOf(a), 'union')).toMatchObject({ stampedRows: 1 });
+  });
+
+  it('with a copy pairs equal rows, parents first, and keeps what only it has', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    // The copy has other ids, and one row more.
+    const b = make(
+      'b.db',
+      SCHEMA,
+      "INSERT INTO folders VALUES (40, NULL, 'root'), (30, 40, 'sub'), (20, 30, 'only here'); INSERT INTO notes (id, folder_id, body) VALUES (1, 30, 'hello')",
+    );
+    init(a);
+    newcomer(b, grantOf(a), 'same');
+    send(a, writer(b, 'B'));
+    expect(all(b, 'SELECT id, parent_id, name FROM folders ORDER BY id')).toEqual([
+      [20, 30, 'only here'],
+      [30, 40, 'sub'],
+      [40, null, 'root'],
+    ]);
+    expect(all(b, 'SELECT body, folder_id FROM notes ORDER BY body')).toEqual([
+      ['hello', 30],
+      ['loose', null],
+    ]);
+    const status = reader(b).status();
+    expect(status.tables.find((table) => table.table === 'folders')?.rows).toBe(3);
+    expect(status.waitingCount).toBe(0);
+  });
+
+  it('of another schema is refused before anything changes', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const b = make('b.db', SCHEMA.replace('body TEXT', 'body BLOB'));
+    const before = digestOf(b);
+    const options = { file: b, name: 'newcomer', around: realSurroundings('B') };
+    expect(() => tryGrant(options, { grant: grantOf(a), existing: 'empty' })).toThrowError(
+      expect.objectContaining({ code: 'SCHEMA_MISMATCH' }),
+    );
+    expect(digestOf(b)).toBe(before);
+  });
+
+  it('executes nothing that builds no schema', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const grant = grantOf(a);
+    for (const statement of ["ATTACH 'x' AS y", 'DROP TABLE notes', "CREATE TABLE z (a); DROP TABLE z", 'PRAGMA journal_mode = OFF']) {
+      const bad = { ...grant, ddl: [...grant.ddl, statement] };
+      expect(() => newcomer(path('b.db'), bad), statement).toThrow();
+      expect(readdirSync(folder).filter((name) => name.startsWith('b.db'))).toEqual([]);
+    }
+  });
+});
+
+describe('a served library', () => {
+  it('is locked against a second node, until the first one closes', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const first = writer(a, 'A');
+    expect(() => writer(a, 'A')).toThrowError(expect.objectContaining({ code: 'LIBRARY_IN_USE' }));
+    first.close();
+    expect(writer(a, 'A').info().tables).toContain('notes');
+  });
+
+  it('must be initialised, and keep its schema', () => {
+    const a = make('a.db', SCHEMA);
+    expect(() => reader(a)).toThrowError(expect.objectContaining({ code: 'NOT_INITIALISED' }));
+    init(a);
+    make('a.db', 'ALTER TABLE notes ADD COLUMN more TEXT');
+    expect(() => reader(a)).toThrowError(expect.objectContaining({ code: 'SCHEMA_MISMATCH' }));
+  });
+
+  it('of a later format is left alone', () => {
+    const a = make('a.db', SCHEMA);
+    init(a);
+    make('a.db', "UPDATE flotilla_state SET value = 99 WHERE key = 'format'");
+    expect(() => reader(a)).toThrowError(expect.objectContaining({ code: 'FORMAT_TOO_NEW' }));
+  });
+
+  it('tells how it stands, and finds dangling references', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    expect(reader(a).check()).toEqual({ foreignKeyViolations: [], integrity: [] });
+    expect(reader(a).status()).toMatchObject({ rows: 4, tombstones: 0, waitingCount: 0, unstamped: 0 });
+    make('a.db', "PRAGMA foreign_keys = OFF; INSERT INTO notes (folder_id, body) VALUES (77, 'x')");
+    expect(reader(a).check().foreignKeyViolations).toHaveLength(1);
+    expect(reader(a).status().unstamped).toBe(1);
+  });
+
+  it('keeps out other writers while it is held, with nothing left to stamp', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const node = writer(a, 'A');
+    const other = new Sqlite(a, { timeout: 0 });
+    closers.push(() => other.close());
+    other.exec("INSERT INTO folders (name) VALUES ('new')");
+    node.hold();
+    expect(all(a, 'SELECT count(*) FROM flotilla_marks')).toEqual([[0]]);
+    expect(() => other.exec("INSERT INTO folders (name) VALUES ('kept out')")).toThrowError(/locked/);
+    node.release();
+    other.exec("INSERT INTO folders (name) VALUES ('let in')");
+    expect(all(a, 'SELECT count(*) FROM folders')).toEqual([[4]]);
+  });
+});
