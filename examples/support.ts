@@ -29,7 +29,7 @@ export type StatusReport = NodeStatus & { readonly batches: number; readonly loo
 const children = new Set<ChildProcess>();
 const folders = new Set<string>();
 
-/** Ends every child by its id and removes the temporary folders. Called at exit, whatever the reason; may be repeated. */
+/** Ends every child by its id and removes the temporary folders. Called at exit, whatever the reason; repeatable. */
 export function cleanUp(): void {
   for (const child of children) child.kill('SIGKILL');
   children.clear();

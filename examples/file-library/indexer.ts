@@ -14,9 +14,11 @@ import {
   openSync,
   readdirSync,
   readSync,
+  realpathSync,
   statfsSync,
+  statSync,
 } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Database } from 'better-sqlite3';
 import { extensionOf, openLibrary } from './library.ts';
@@ -110,7 +112,8 @@ function capacityOf(folder: string): number | null {
  */
 export function indexFolder(db: Database, folder: string, volume: string): IndexReport {
   const started = performance.now();
-  const root = resolve(folder);
+  // Whoever names a link means what it points to; links further down are not followed.
+  const root = realpathSync(folder);
   const known = db
     .prepare('SELECT 1 FROM locations l JOIN volumes v ON v.id = l.volume_id WHERE v.name = ? AND l.path = ?')
     .get(volume, root);
@@ -217,7 +220,8 @@ function main(): void {
   if (library === undefined || folder === undefined || volume === undefined) {
     throw new Error('Use: indexer.ts <library> <folder> <volume> [--json]');
   }
-  if (!lstatSync(resolve(folder)).isDirectory()) throw new Error(`${folder} is not a folder.`);
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
+    throw new Error(`${folder} is not a folder.`);
   const db = openLibrary(library);
   const report = indexFolder(db, folder, volume);
   db.close();

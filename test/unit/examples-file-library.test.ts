@@ -152,6 +152,12 @@ describe('the indexer', () => {
     expect(one("SELECT count(*) FROM entries WHERE kind = 'link' AND content_id IS NULL")).toBe(3);
   });
 
+  it('follows the link that it is given itself', () => {
+    symlinkSync(tree, join(folder, 'link'));
+    expect(indexFolder(db, join(folder, 'link'), 'laptop')).toMatchObject({ files: 4, folders: 3, links: 0 });
+    expect(() => indexFolder(db, tree, 'laptop')).toThrow(/already/);
+  });
+
   it.runIf(process.platform === 'linux')('lists what it cannot read, and goes on', () => {
     // Its name is not valid UTF-8, so no program that uses text for names can open it.
     writeFileSync(Buffer.concat([Buffer.from(`${tree}/bad-`), Buffer.from([0xff])]), 'x');
