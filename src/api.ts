@@ -42,7 +42,7 @@ export interface NodeStatus {
   readonly peers: readonly PeerStatus[];
   /** Why multicast discovery does not work here; '' if it does or was not asked for. */
   readonly discoveryProblem: string;
-  /** Greatest event loop delay of the main thread since the start, ms; 0 when not running. */
+  /** Greatest event loop delay of the main thread since the node was ready, ms; 0 when not running. */
   readonly maxEventLoopDelayMs: number;
   readonly library: LibraryStatus;
 }

@@ -23,7 +23,7 @@ import { callControl, controlPath } from './net/control.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
 import { openInvitations } from './node.ts';
-import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile } from './places.ts';
+import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile, requirePlace } from './places.ts';
 
 /** How long a running node may take to answer, ms: it counts the rows of every table for a status. */
 const STATUS_TIMEOUT_MS = 30_000;
@@ -50,10 +50,15 @@ export async function initLibrary(file: string, options: InitOptions = {}): Prom
   await using made = await makeHome(homeOf(path, options.home));
   const { home } = made;
   const name = options.name || (await home.settings()).name || defaultName();
-  const report = await withWorker(setupSpec(path, home, name), systemClock, (call) => call('init', [config, null]));
-  made.keep();
-  await home.saveSettings({ name });
-  return report as InitReport;
+  const report = (await withWorker(setupSpec(path, home, name), systemClock, (call) =>
+    call('init', [config, null]),
+  )) as InitReport;
+  // Done again it changes nothing: then this device needs no home for it, and keeps the name that it has.
+  if (report.created) {
+    made.keep();
+    await home.saveSettings({ name });
+  }
+  return report;
 }
 
 /**
@@ -108,6 +113,7 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
       `There is no folder ${dirname(path)}: make it first, or name another file.`,
     );
   }
+  await requirePlace(path);
   await using made = await makeHome(homeOf(path, options.home));
   const { home } = made;
   const name = options.name || (await home.settings()).name || defaultName();

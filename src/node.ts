@@ -23,13 +23,13 @@ import { FlotillaError, messageOf } from './errors.ts';
 import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
 import { createDiscovery } from './net/discovery.ts';
-import { openHome } from './net/home.ts';
 import type { Home } from './net/home.ts';
 import { createHost } from './net/host.ts';
 import type { JoinableHost } from './net/host.ts';
 import { encodeInvitation, invitationPeer, SECRET_BYTES } from './net/invitation.ts';
 import { serveJoin } from './net/join.ts';
-import { defaultName, findHome, homeOf, readerSpec, requireFile } from './places.ts';
+import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile } from './places.ts';
+import type { NewHome } from './places.ts';
 
 /** Rows a batch, unless the user says otherwise: 100 to 350 kB, a few ms of work on each side. */
 const DEFAULT_BATCH_ROWS = 1_000;
@@ -54,21 +54,23 @@ export async function openNode(options: NodeOptions): Promise<FlotillaNode> {
   const delays = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
   delays.enable();
   try {
-    const home = await homeFor(file, homeOf(file, options.home));
-    return await start({ ...options, batchRows }, file, home, explicit, delays);
+    await using made = await homeFor(file, homeOf(file, options.home));
+    const node = await start({ ...options, batchRows }, file, made.home, explicit, delays);
+    made.keep();
+    return node;
   } catch (error) {
     delays.disable();
     throw error;
   }
 }
 
-/** The home of an initialised library; made anew where only the file was copied. */
-async function homeFor(file: string, path: string): Promise<Home> {
-  const home = await findHome(path);
-  if (home !== null) return home;
-  // Before a folder is made: what cannot be opened leaves no trace.
-  await withWorker(readerSpec(file), systemClock, (call) => call('status', []));
-  return openHome(path, true);
+/** The home of an initialised library; made anew where only the file was copied, and gone again if the start fails. */
+async function homeFor(file: string, path: string): Promise<NewHome> {
+  if ((await findHome(path)) === null) {
+    // Before a folder is made: what cannot be opened leaves no trace.
+    await withWorker(readerSpec(file), systemClock, (call) => call('status', []));
+  }
+  return makeHome(path);
 }
 
 /** Peer id → addresses, from multiaddrs with `/p2p/<peer id>`. */
@@ -196,12 +198,26 @@ async function start(
               ...(options.interfaces === undefined ? {} : { interfaces: options.interfaces }),
             }),
     serve,
-  }).then((running) => facade(running, { file, device, name, delays, listeners }));
+  }).then(async (running) => {
+    const members = await running.store.members();
+    if (!members.some((member) => member.device === device)) setImmediate(() => emit({ event: 'notice', message: notAMember(home.path) }));
+    return facade(running, { file, device, name, delays, listeners });
+  });
   // Awaited below; a request that comes early must not make a second, unhandled rejection of it.
   opening.catch(() => {});
   const node = await opening;
+  // Loading and opening keep the loop busy before there is any peer to keep waiting: what is measured begins here.
+  delays.reset();
   setImmediate(() => emit({ event: 'ready', device, library: node.libraryId, addresses: node.addresses() }));
   return node;
+}
+
+/** A library file that was copied without its home: the key made here is nobody's. */
+function notAMember(home: string): string {
+  return (
+    `This device is no member of the library, so no other will talk to it: put its home folder back (${home}), ` +
+    'or get an invitation from a member and join with a new file.'
+  );
 }
 
 /** The TCP port on which the host listens. */

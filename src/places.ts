@@ -1,11 +1,13 @@
 /**
  * Where a library's things are, and what every entry of the API checks of a path before anything is opened or made.
  */
-import { rm, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { WorkerSpec } from './actors/worker-client.ts';
-import { FlotillaError } from './errors.ts';
+import { FlotillaError, messageOf } from './errors.ts';
+import { makeFolder } from './net/files.ts';
 import { openHome } from './net/home.ts';
 import type { Home } from './net/home.ts';
 
@@ -29,6 +31,30 @@ export async function requireFile(file: string): Promise<string> {
   return path;
 }
 
+/**
+ * Throws unless a library can be made at `path`, or is a file there already.
+ * @throws FlotillaError NOT_A_DATABASE, READ_ONLY
+ */
+export async function requirePlace(path: string): Promise<void> {
+  if ((await stat(path).catch(() => null)) !== null) {
+    await requireFile(path);
+    return;
+  }
+  // By trying it: permissions say nothing of a read-only disk.
+  const trial = `${path}.${randomUUID()}.tmp`;
+  try {
+    await writeFile(trial, '', { flag: 'wx' });
+  } catch (cause) {
+    throw new FlotillaError(
+      'READ_ONLY',
+      `${path} cannot be made (${messageOf(cause)}): correct the permissions of its folder, or name another file.`,
+      { cause },
+    );
+  } finally {
+    await rm(trial, { force: true });
+  }
+}
+
 /** The home folder, or null when this device has none for the library yet. */
 export async function findHome(path: string): Promise<Home | null> {
   try {
@@ -49,15 +75,17 @@ export interface NewHome {
 }
 
 export async function makeHome(path: string): Promise<NewHome> {
-  let mine = (await stat(path).catch(() => null)) === null;
-  const home = await openHome(path, true);
-  return {
-    home,
-    keep: () => (mine = false),
-    async [Symbol.asyncDispose]() {
-      if (mine) await rm(path, { recursive: true, force: true });
-    },
+  let mine = await makeFolder(path);
+  const remove = async (): Promise<void> => {
+    if (mine !== null) await rm(mine, { recursive: true, force: true });
   };
+  try {
+    const home = await openHome(path, true);
+    return { home, keep: () => (mine = null), [Symbol.asyncDispose]: remove };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
 }
 
 /** What a worker is told, for a library that nobody stamps in. */

@@ -117,16 +117,22 @@ export interface DatabaseOptions extends Omit<WorkerSpec, 'role' | 'purpose'> {
   readonly worker?: URL;
 }
 
+/** Commits whose ends are remembered; a backlog of more is caught up with in pages of any cut. */
+const REMEMBERED_HEADS = 256;
+
 /** Opens the library in its two workers; rejects with why it cannot be opened, with nothing left running. */
 export async function openDatabase(options: DatabaseOptions): Promise<NodeStore> {
   const { clock, onFailed, onFault, worker: url = workerUrl(), ...spec } = options;
   let writer: WorkerClient | null = null;
   let reader: WorkerClient | null = null;
   const listeners = new Set<(head: number) => void>();
+  /** Where the last commits ended: a live page is cut there, so that what was committed together arrives together. */
+  const heads: number[] = [];
 
   function workers(sendBack: (event: DatabaseEvent) => void): () => void {
     const onEnd = (error: FlotillaError): void => sendBack({ type: 'ENDED', error });
     const onHead = (head: number): void => {
+      if (heads.push(head) > REMEMBERED_HEADS) heads.shift();
       for (const listener of listeners) listener(head);
     };
     const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
@@ -204,13 +210,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       if (result.unstamped) await call('write', 'stamp', []);
       if (result.dangling) await call('write', 'noteDangling', []);
     }
-    // Others never rest: they are held off for as long as it takes.
-    return requireWriter().around('hold', 'release', async () => {
-      const result = (await call('read', method, args)) as T | NotYet;
-      if (isNotYet(result))
-        throw new FlotillaError('DATABASE', 'The library could not be read: other programs write to it without pause.');
-      return result;
-    });
+    // Others never rest: they are held off for as long as it takes. What is dangling is noted between two such reads.
+    const held = (): Promise<T | NotYet> =>
+      requireWriter().around('hold', 'release', () => call('read', method, args) as Promise<T | NotYet>);
+    let result = await held();
+    if (isNotYet(result) && result.dangling === true) {
+      await call('write', 'noteDangling', []);
+      result = await held();
+    }
+    if (!isNotYet(result)) return result;
+    throw new FlotillaError('DATABASE', 'The library could not be read: other programs write to it without pause.');
   }
 
   async function close(): Promise<void> {
@@ -229,7 +238,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     addMember: forward('write', 'addMember'),
     apply: (peer, data, priority = 'live') => call('write', 'apply', [peer, data], priority) as Promise<Applied>,
     openFeed: forward('read', 'openFeed'),
-    page: (feed, limits) => readStamped('page', [feed, limits]),
+    page: (feed, limits) => readStamped('page', [feed, { ...limits, groupEnds: [...heads] }]),
     closeFeed: forward('read', 'closeFeed'),
     peerKnows: forward('read', 'peerKnows'),
     inspect: (query) => readStamped('inspect', [query]),

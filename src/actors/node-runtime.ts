@@ -153,12 +153,25 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     });
   }
 
+  /** Rejects as soon as the connection ends; whoever waits for the other side to open the stream waits in vain then. */
+  function whenDisconnected(peer: string, signal: AbortSignal): Promise<never> {
+    const over = new FlotillaError('UNREACHABLE', 'It ended the connection before a session began: it may not know this device as a member.');
+    if (!connected.has(peer)) return Promise.reject(over);
+    return new Promise((_, reject) => {
+      const stop = opened().host.onConnection((other, open) => {
+        if (other === peer && !open) reject(over);
+      });
+      signal.addEventListener('abort', stop, { once: true });
+    });
+  }
+
   async function connect(peer: string, signal: AbortSignal): Promise<Channel> {
     const { host } = opened();
     const addresses = discovery.getSnapshot().context.addresses.get(peer) ?? [];
     // A peer that dials us at the same time saves us from waiting for an address that is dead.
     await Promise.race([host.dial(peer, addresses, signal), whenConnected(peer, signal)]);
-    if (!opensStream(device, peer)) return new Promise<Channel>(() => {});
+    // Whoever does not know us as a member lets the connection stand and ends it a moment later, without a word.
+    if (!opensStream(device, peer)) return whenDisconnected(peer, signal);
     const channel = await host.openChannel(peer, signal);
     if (signal.aborted) channel.abort(new FlotillaError('STOPPED', 'The stream came too late.'));
     signal.throwIfAborted();

@@ -14,6 +14,12 @@ import type { Priority } from './receiving.ts';
 /** How long a worker may take to close its file, ms: a checkpoint of a large WAL on a slow disk. Then it is ended. */
 export const WORKER_CLOSE_TIMEOUT_MS = 10_000;
 
+/**
+ * Young generation of a worker's heap, MB. A batch makes garbage that dies at once; left to itself V8 lets the heap of the
+ * write worker grow to 165 MB with 50 in use, with this it stays at 45 (measured over 337,683 rows, same speed).
+ */
+const YOUNG_GENERATION_MB = 16;
+
 /** `workerData` of a database worker. */
 export interface WorkerSpec {
   readonly role: 'write' | 'read';
@@ -98,7 +104,7 @@ export function workerUrl(): URL {
 }
 
 export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: WorkerListener = {}): WorkerClient {
-  const worker = new Worker(url, { workerData: spec, name: `flotilla-${spec.role}` });
+  const worker = new Worker(url, { resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB }, workerData: spec, name: `flotilla-${spec.role}` });
   const serial = spec.role === 'write';
   const inWorker = new Map<number, Pending>();
   const waiting: Record<Priority, Pending[]> = { live: [], backfill: [] };

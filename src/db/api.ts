@@ -47,7 +47,7 @@ export interface MemberRow {
   readonly addedAt: number;
 }
 
-/** Counters since the library was initialised; kept in the library, so they survive restarts. */
+/** Counters: of what came in since the library was initialised (kept in it), of what went out since the node started. */
 export interface Counters {
   readonly batchesIn: number;
   readonly batchesOut: number;
@@ -104,6 +104,15 @@ export interface FeedOpened {
   readonly resumed: boolean;
   /** Entries between the start and the head. */
   readonly total: number;
+}
+
+/** How much a page may hold. */
+export interface PageLimits {
+  readonly rows: number;
+  /** Of row values, roughly; one row alone may be larger. */
+  readonly bytes: number;
+  /** lsns at which commits here ended, ascending: a page that must be cut is cut at the last of them that fits. */
+  readonly groupEnds?: readonly number[];
 }
 
 /** One page of a feed. `data` is null when there is nothing to send: the peer has everything up to the head. */
@@ -171,7 +180,7 @@ export interface WriteStore {
 export interface ReadStore {
   /** Opens a pass for a peer: `knowledge` null means "the same as ours". */
   openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened>;
-  page(feed: number, limits: { readonly rows: number; readonly bytes: number }): Promise<FeedPage>;
+  page(feed: number, limits: PageLimits): Promise<FeedPage>;
   closeFeed(feed: number): Promise<void>;
   /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */
   peerKnows(feed: number, knowledge: KnowledgeWire): Promise<void>;

@@ -5,15 +5,18 @@
 import { FlotillaError } from '../errors.ts';
 import { decodeBatch } from '../protocol/batch.ts';
 import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
 import type { Applied } from './api.ts';
 import { Adopter } from './adopt.ts';
+import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
-import { hasPending, waitersOf } from './pending.ts';
+import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { settle } from './settle.ts';
-import { stampAll, stampExisting } from './stamp.ts';
+import { markOwnReborn, stampAll, stampExisting } from './stamp.ts';
+import { joinVersions } from './version.ts';
 
 export class Applier {
   readonly #library: Library;
@@ -31,8 +34,9 @@ export class Applier {
     try {
       return this.#transact(peer, batch, false);
     } catch (error) {
+      this.#adopter?.reset();
       if (!isForeignKeyFailure(error)) throw error;
-      // Only a table that does not sync can still refer to what was deleted here: the deletes wait for it.
+      // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
       return this.#transact(peer, batch, true);
     }
   }
@@ -60,27 +64,35 @@ export class Applier {
     const changed = this.#mergeAndWake(batch, holdDeletes, false);
     if (batch.end.complete) {
       library.learn(batch.end.knowledge);
-      settle(library, (version) => this.#mergeAndWake(version, holdDeletes, true));
+      settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
     }
     return changed;
   }
 
-  /** Merges a batch, then what waited for its rows, then what waited for those. */
-  #mergeAndWake(batch: Batch, holdDeletes: boolean, retake: boolean): number {
+  /** Merges a batch, then what waited for its rows, then what waited for those. Returns how much of the batch was news. */
+  #mergeAndWake(batch: Batch, holdDeletes: boolean, retake: boolean, doomed: readonly Doomed[] = []): number {
     const library = this.#library;
-    const { changed, arrivals } = mergeBatch(library, batch, { holdDeletes, retake, adopter: this.#adopter });
-    if (arrivals.length === 0 || !hasPending(library)) return changed;
-    return waitersOf(library, arrivals).reduce(
-      (sum, version) => sum + this.#mergeAndWake(decodeBatch(version), holdDeletes, true),
-      changed,
-    );
+    const merged = mergeBatch(library, batch, { holdDeletes, retake, adopter: this.#adopter, doomed });
+    const tried = new Set<string>();
+    let { arrivals, held } = merged;
+    while (hasPending(library) && (arrivals.length > 0 || held.length > 0)) {
+      const untried = held.filter((uuid) => !tried.has(bytesToHex(uuid)));
+      for (const uuid of untried) tried.add(bytesToHex(uuid));
+      const awake = [...waitersOf(library, arrivals), ...closedRing(library, untried)];
+      if (awake.length === 0) break;
+      ({ arrivals, held } = mergeBatch(library, joinVersions(library, awake), { holdDeletes, retake: true, adopter: this.#adopter }));
+    }
+    return merged.changed;
   }
 
   /** The first complete pass is done: rows here that found no equal are new. */
   #finishAdopting(): void {
     const library = this.#library;
     library.transact(() => {
+      // What was written here meanwhile may refer to rows that had no identity, and has stayed behind then.
+      for (const model of library.registry.models) markOwnReborn(library, model);
       for (const model of library.registry.models) stampExisting(library, model, library.around.now());
+      stampAll(library);
       library.sql.run("DELETE FROM flotilla_state WHERE key = 'adopting'");
     });
     this.#adopter = null;
@@ -96,7 +108,8 @@ export class Applier {
     for (const table of batch.tables) see(table.hlc);
     for (const table of batch.tombstones) see(table.hlc);
     see(batch.end.knowledge.hlc);
-    if (isTooFarAhead(latest, now)) {
+    // What is no later than our own clock does not raise it: after our clock was set back, our own stamps may come home.
+    if (latest > this.#library.hlc && isTooFarAhead(latest, now)) {
       throw new FlotillaError(
         'CLOCK_AHEAD',
         `The peer stamps ${differenceInWords(hlcToMs(latest) - now)} of this device's clock. Set the clocks of both right, then it goes on.`,

@@ -11,6 +11,7 @@ import { decodeBatch } from '../protocol/batch.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Batch, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
 import { FlotillaError } from '../errors.ts';
+import type { NotYet } from './feed.ts';
 import type { Model, Registry } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
 import type { RunInfo } from './page.ts';
@@ -30,10 +31,17 @@ export type Breathe = () => Promise<void>;
  * Answers an inspection over one snapshot of `db`, a connection of its own whose read transaction stays open until the
  * last chunk.
  */
-export async function inspect(db: Database, registry: Registry, query: Inspection, breathe: Breathe): Promise<InspectionAnswer> {
+export async function inspect(
+  db: Database,
+  registry: Registry,
+  query: Inspection,
+  breathe: Breathe,
+): Promise<InspectionAnswer | NotYet> {
   const digester = new Digester(db, registry);
   db.exec('BEGIN');
   try {
+    // A fresh write would wear the stamp of the version before it, and seem to differ from that.
+    if (db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined) return { unstamped: true, dangling: false };
     if (query.kind === 'tables') {
       const tables: Record<string, { rows: number; digest: string }> = {};
       for (const model of registry.models) {

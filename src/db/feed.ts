@@ -9,11 +9,11 @@ import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import { NO_RUN } from '../protocol/stamp.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
-import type { FeedOpened, FeedPage } from './api.ts';
+import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import type { Model, Registry } from './model.ts';
 import { rowsTable } from './model.ts';
 import { BIRTH_HLC, BIRTH_RUN, HLC, LSN, PageBuilder, RUN, readVersions, sizeOf, versionSelect } from './page.ts';
-import type { RunInfo, Target } from './page.ts';
+import type { RunInfo } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
 import { Statements, jsonKeys } from './sql.ts';
 
@@ -40,7 +40,10 @@ interface Pass {
   /** lsn of the versions that went ahead of their place, by UUID: not sent again when their place comes. */
   readonly ahead: Map<string, number>;
   remaining: number;
+  /** It has reached the head once. */
   completed: boolean;
+  /** The last page that went out did not reach the head. */
+  isOpen: boolean;
 }
 
 /** One version or tombstone between two lsns. */
@@ -79,7 +82,7 @@ export class Feeds {
       const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
       const remaining = this.#countBeyond(position);
       this.#lastId += 1;
-      this.#passes.set(this.#lastId, { position, known, sent: new Map(), ahead: new Map(), remaining, completed: false });
+      this.#passes.set(this.#lastId, { position, known, sent: new Map(), ahead: new Map(), remaining, completed: false, isOpen: false });
       return { feed: this.#lastId, resumed, total: remaining };
     });
   }
@@ -96,29 +99,40 @@ export class Feeds {
   }
 
   /** The next page of a pass. */
-  page(id: number, limits: { readonly rows: number; readonly bytes: number }): FeedPage | NotYet {
+  page(id: number, limits: PageLimits): FeedPage | NotYet {
     const pass = this.#passes.get(id);
     if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
     return this.#snapshot(() => {
       if (this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined) return { unstamped: true, dangling: false };
-      return this.#read(pass, limits);
+      const start = pass.position;
+      const page = this.#read(pass, limits);
+      // Back to where the page began. What went ahead in it may go twice, which does no harm.
+      if ('dangling' in page) {
+        pass.position = start;
+        pass.remaining = this.#countBeyond(start);
+        pass.ahead.clear();
+      }
+      return page;
     });
   }
 
-  #read(pass: Pass, limits: { readonly rows: number; readonly bytes: number }): FeedPage {
+  #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
     const started = performance.now();
     while (pass.position < head && builder.rows === 0 && performance.now() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
+    if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
     const complete = pass.position >= head;
     const knowledge = complete ? this.#news(pass) : [];
     if (complete) pass.remaining = 0;
-    if (builder.rows === 0 && pass.completed && knowledge.length === 0) {
+    // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
+    if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
       return { data: null, rows: 0, complete, remaining: pass.remaining, head };
     }
     pass.completed ||= complete;
+    pass.isOpen = !complete;
     for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
     const batch = builder.build({
       cursor: { position: pass.position, head, run: this.#runAt(head) },
@@ -133,8 +147,9 @@ export class Feeds {
   }
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
-  #fill(builder: PageBuilder, pass: Pass, head: number, limits: { readonly rows: number; readonly bytes: number }): void {
+  #fill(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): void {
     let upTo = this.#stretch(pass.position, limits.rows) ?? head;
+    if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
     for (const model of this.#registry.models) upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
     this.#readTombstones(pass.position, upTo, entries);
@@ -257,23 +272,20 @@ export class Feeds {
    * targets too: a folder that was updated after its files were added has a later lsn than they do.
    */
   #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number): void {
-    for (let targets = builder.resolve(); targets.length > 0; targets = builder.resolve()) {
-      const early = targets.filter(
-        (target) => target.lsn > upTo && !this.#isKnown(pass, target.birthHlc, target.birthRun) && !pass.ahead.has(bytesToHex(target.uuid)),
-      );
-      if (early.length === 0) return;
-      const byModel = new Map<Model, Target[]>();
-      for (const target of early) {
-        byModel.set(target.model, [...(byModel.get(target.model) ?? []), target]);
-        pass.ahead.set(bytesToHex(target.uuid), target.lsn);
+    let targets = builder.resolve();
+    while (targets.length > 0) {
+      const early = new Map<Model, Key[]>();
+      for (const { model, key, uuid, lsn, birthHlc, birthRun } of targets) {
+        const name = bytesToHex(uuid);
+        if (lsn <= upTo || this.#isKnown(pass, birthHlc, birthRun) || pass.ahead.has(name)) continue;
+        early.set(model, [...(early.get(model) ?? []), key]);
+        pass.ahead.set(name, lsn);
       }
-      for (const [model, list] of byModel) {
-        const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))');
-        builder.addVersions(
-          model,
-          readVersions(this.#sql, model, text, [jsonKeys(list.map((target) => target.key as Key))]),
-        );
-      }
+      // Their own targets come with them, so that a page makes one query for references however deep the tree is.
+      targets = [...early].flatMap(([model, keys]) => {
+        const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))', true);
+        return builder.addWithTargets(model, readVersions(this.#sql, model, text, [jsonKeys(keys)]));
+      });
     }
   }
 
@@ -292,6 +304,11 @@ export class Feeds {
     const parts = sources.map((table) => `(SELECT count(*) FROM ${table} WHERE lsn > :position)`);
     parts.push('(SELECT count(*) FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position)');
     return this.#sql.number(`SELECT ${parts.join(' + ')}`, { position });
+  }
+
+  /** The writing side gives rows that stayed behind a new birth from now on, so that a page may claim that they have gone. */
+  #isDanglingNoted(): boolean {
+    return this.#sql.value("SELECT 1 FROM flotilla_state WHERE key = 'dangling' AND value = 1") !== undefined;
   }
 
   /** The run (hex) under which an lsn was given here; that of zeros for lsn 0. */
@@ -330,6 +347,11 @@ export class Feeds {
       this.#db.exec('COMMIT');
     }
   }
+}
+
+/** The greatest of ascending numbers that lies beyond `from` and not beyond `to`. */
+function lastWithin(ends: readonly number[], from: number, to: number): number | undefined {
+  return ends.findLast((end) => end > from && end <= to);
 }
 
 function stampOnly(hlc: number, run: number): RawRow {

@@ -8,6 +8,7 @@ import { canonicalKey, derivedUuid, hexToBytes } from '../protocol/uuid.ts';
 import type { KeyPart } from '../protocol/uuid.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import { decodeKey } from './capture.ts';
+import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { quoteName, rowsTable } from './model.ts';
@@ -28,11 +29,11 @@ export function mapKeyCondition(model: Model): string {
 }
 
 /**
- * The derived UUIDs of rows. Rows that are gone, that have NULL in their identity, or that refer to a row without an
- * identity are absent from the answer: they get a fresh UUID, or none.
+ * The derived UUIDs of rows; null for a row that has NULL in its identity and gets a fresh one. Rows that are gone, or that
+ * refer to a row without an identity, are absent from the answer.
  */
-export function deriveUuids(library: Library, model: Model, keys: readonly MarkKey[]): Map<MarkKey, Uint8Array> {
-  const derived = new Map<MarkKey, Uint8Array>();
+export function deriveUuids(library: Library, model: Model, keys: readonly MarkKey[]): Map<MarkKey, Uint8Array | null> {
+  const derived = new Map<MarkKey, Uint8Array | null>();
   if (model.identity.kind !== 'derived' || keys.length === 0) return derived;
   const columns = model.identity.columns.map((name) => columnOf(model, name));
   const rows = readIdentities(library, model, columns, keys);
@@ -40,7 +41,11 @@ export function deriveUuids(library: Library, model: Model, keys: readonly MarkK
   const libraryBytes = hexToBytes(library.libraryId);
   for (const [key, values] of rows) {
     const parts = columns.map((column, index) => keyPart(model, column, values[index] ?? null, targets));
-    if (parts.some((part) => part === null || part.type === 'null')) continue;
+    if (parts.some((part) => part?.type === 'null')) {
+      derived.set(key, null);
+      continue;
+    }
+    if (parts.some((part) => part === null)) continue;
     const canonical = canonicalKey(libraryBytes, model.table, parts as KeyPart[]);
     derived.set(key, derivedUuid(createHash('sha256').update(canonical).digest()));
   }
@@ -118,14 +123,27 @@ function keyPart(
     return uuid === undefined ? null : { type: 'uuid', value: uuid };
   }
   if (typeof value === 'bigint') return { type: 'integer', value };
-  if (typeof value === 'number') return { type: 'real', value };
+  if (typeof value === 'number') return isWhole(value) ? { type: 'integer', value: BigInt(value) } : { type: 'real', value };
   if (typeof value === 'string') return { type: 'text', value: fold(value, collationOf(model, column)) };
   return { type: 'blob', value };
 }
 
+/** 1 and 1.0 are equal in every index, so they are one name. */
+function isWhole(value: number): boolean {
+  return Number.isInteger(value) && Math.abs(value) < 2 ** 63;
+}
+
+/** The collation under which an identity column is unique: that of the key, or of the index that its columns make. */
 function collationOf(model: Model, column: Column): string {
   const index = model.key.indexOf(column.name);
-  return (index >= 0 ? model.keyCollations[index] : undefined) ?? 'BINARY';
+  if (index >= 0) return model.keyCollations[index] ?? 'BINARY';
+  const identity = model.identity.kind === 'derived' ? model.identity.columns : [];
+  for (const unique of model.uniques as readonly UniqueIndex[]) {
+    if (unique.partial || !unique.columns.every((name) => name !== null && identity.includes(name))) continue;
+    const position = unique.columns.indexOf(column.name);
+    if (position >= 0) return unique.collations[position] ?? 'BINARY';
+  }
+  return 'BINARY';
 }
 
 /** Text as SQLite's built-in collations see it: what is equal to them becomes the same text. */
@@ -133,4 +151,30 @@ function fold(text: string, collation: string): string {
   if (collation === 'NOCASE') return text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
   if (collation === 'RTRIM') return text.replace(/ +$/, '');
   return text;
+}
+
+/** True when rows of the table are named by other rows of it (a folder and a name in it): those must have their names first. */
+export function isNamedByItself(model: Model): boolean {
+  const { identity } = model;
+  if (identity.kind !== 'derived') return false;
+  return identity.columns.some((name) => {
+    const { role } = columnOf(model, name);
+    return role.kind === 'ref' && role.table === model.table;
+  });
+}
+
+/** A local key in the form that is the same for all keys which the key's index takes for equal. */
+export function foldedKey(model: Model, key: MarkKey): MarkKey {
+  if (model.rowid !== null || typeof key !== 'string' || hasExactKey(model)) return key;
+  const parts = decodeKey(key).map((value, position) => {
+    if (typeof value === 'string') return `t${fold(value, model.keyCollations[position] ?? 'BINARY')}`;
+    if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;
+    return String(value);
+  });
+  return JSON.stringify(parts);
+}
+
+/** Keys of the table are equal only if their bytes are. */
+function hasExactKey(model: Model): boolean {
+  return model.key.every((name, position) => model.keyCollations[position] === 'BINARY' && columnOf(model, name).affinity !== 'BLOB');
 }

@@ -244,6 +244,20 @@ export class Library {
     return hlc <= (this.#knowledge.get(run) ?? -1);
   }
 
+  /**
+   * True when nothing that was stamped before it can still be on its way from where we have heard of it: it is in our
+   * knowledge, or its device has begun a later run since. (A device that was restored from a backup has lost the end of its
+   * last run: what of that is left elsewhere comes in no complete pass any more, and would never be in anybody's knowledge.)
+   */
+  isSettled(run: number, hlc: number): boolean {
+    if (this.knows(run, hlc)) return true;
+    const device = this.runDevice(run);
+    if (device === null || run === this.#run) return false;
+    if (device === this.around.device) return true;
+    for (const [other, known] of this.#knowledge) if (known > hlc && this.runDevice(other) === device) return true;
+    return false;
+  }
+
   /** Takes over a peer's knowledge at the end of a complete pass. */
   learn(wire: KnowledgeWire): void {
     wire.hlc.forEach((hlc, index) => {
@@ -285,10 +299,24 @@ export class Library {
       const inTable = this.sql.number(
         `SELECT ifnull(max(${column}), 0) FROM ${quoteName(model.table)} WHERE ${column} < ${KEY_CEILING}`,
       );
-      next = Math.max(inTable, this.#sequence(model.table), 0) + 1;
+      next = Math.max(inTable, this.#sequence(model.table), this.#lastDangling(model), 0) + 1;
     }
     this.#nextKeys.set(model.table, next + 1);
     return next;
+  }
+
+  /** The greatest id that rows here refer to, where some refer to ids that are not there: a row from elsewhere is not what they mean. */
+  #lastDangling(model: Model): number {
+    if (this.sql.value("SELECT 1 FROM flotilla_state WHERE key = 'dangling' AND value = 1") === undefined) return 0;
+    let last = 0;
+    for (const child of this.registry.models) {
+      for (const { simple, table, columns } of child.foreignKeys) {
+        if (!simple || table !== model.table) continue;
+        const column = quoteName(columns[0] ?? '');
+        last = Math.max(last, this.sql.number(`SELECT ifnull(max(${column}), 0) FROM ${quoteName(child.table)} WHERE ${column} < ${KEY_CEILING}`));
+      }
+    }
+    return last;
   }
 
   /** What AUTOINCREMENT has given out, also for rows that are gone. */

@@ -12,8 +12,10 @@ import type { ErrorCode } from '../errors.ts';
 
 /** How long a connection of ours waits for another program's write transaction, ms. */
 const BUSY_TIMEOUT_MS = 10_000;
-/** Page cache of a connection, KiB: the index pages that a backfill touches fit, and a node stays far below 400 MB. */
-const CACHE_KIB = 32 * 1024;
+/** Page cache of the writing connection, KiB: the index pages that a backfill touches fit. */
+const WRITE_CACHE_KIB = 32 * 1024;
+/** Page cache of a reading connection, KiB: it walks through, and what it reads again is in the system's cache. */
+const READ_CACHE_KIB = 8 * 1024;
 /**
  * Pages in the WAL before a commit checkpoints it: 16 MiB. At SQLite's own 1,000 a backfill writes the same index pages to
  * the file, with an fsync, several times a second.
@@ -71,7 +73,7 @@ export function openForWriting(file: string, durability: 'normal' | 'full'): Dat
   try {
     db.pragma('foreign_keys = ON');
     db.pragma(`synchronous = ${durability === 'full' ? 'FULL' : 'NORMAL'}`);
-    db.pragma(`cache_size = -${CACHE_KIB}`);
+    db.pragma(`cache_size = -${WRITE_CACHE_KIB}`);
     db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     db.pragma('temp_store = MEMORY');
     return db;
@@ -85,7 +87,7 @@ export function openForWriting(file: string, durability: 'normal' | 'full'): Dat
 export function openForReading(file: string): Database {
   const db = new Sqlite(file, { readonly: true, timeout: BUSY_TIMEOUT_MS });
   try {
-    db.pragma(`cache_size = -${CACHE_KIB}`);
+    db.pragma(`cache_size = -${READ_CACHE_KIB}`);
     db.pragma('temp_store = MEMORY');
     return db;
   } catch (error) {

@@ -44,10 +44,22 @@ export interface Target {
   readonly lsn: number;
 }
 
-/** SELECT of row versions: metadata, synced columns, and the map keys of targets that no single column names. */
-export function versionSelect(model: Model, registry: Registry, condition: string): string {
+/**
+ * SELECT of row versions: metadata, synced columns, and the map keys of targets that no single column names.
+ * @param withTargets - join each reference's target too: UUID, birth, lsn. Costs as much as the rest, so it is for few rows
+ */
+export function versionSelect(model: Model, registry: Registry, condition: string, withTargets = false): string {
   const columns = syncedColumns(model).map((column) => `t.${quoteName(column.name)}`);
+  const targets: string[] = [];
   const joins: string[] = [];
+  const joinTarget = (map: string): void => void targets.push(`${map}.uuid, ${map}.birth_hlc, ${map}.birth_run, ${map}.lsn`);
+  for (const { name, role } of syncedColumns(model)) {
+    const target = role.kind === 'ref' && withTargets ? registry.byName.get(role.table) : undefined;
+    if (target === undefined) continue;
+    const map = `r${targets.length}`;
+    joins.push(`LEFT JOIN ${rowsTable(target)} ${map} ON ${map}.key = t.${quoteName(name)}`);
+    joinTarget(map);
+  }
   for (const foreignKey of model.foreignKeys) {
     if (foreignKey.simple) continue;
     const target = registry.byName.get(foreignKey.table);
@@ -57,8 +69,9 @@ export function versionSelect(model: Model, registry: Registry, condition: strin
     joins.push(`LEFT JOIN ${quoteName(target.table)} ${table} ON ${on.join(' AND ')}`);
     joins.push(`LEFT JOIN ${rowsTable(target)} ${map} ON ${mapJoin(target, table, map)}`);
     columns.push(`${map}.key`);
+    if (withTargets) joinTarget(map);
   }
-  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run${columns.map((column) => `, ${column}`).join('')}
+  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run${[...columns, ...targets].map((column) => `, ${column}`).join('')}
     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} ${joins.join(' ')} ${condition}`;
 }
 
@@ -93,9 +106,9 @@ export function sizeOf(row: RawRow): number {
 interface Section {
   readonly model: Model;
   readonly columns: readonly Column[];
-  readonly versions: RawRow[];
+  versions: RawRow[];
   /** Dictionary index of each version. */
-  readonly indexes: number[];
+  indexes: number[];
   /** Map key → dictionary index, for rows of this page and for targets. */
   readonly byKey: Map<Key, number>;
 }
@@ -149,6 +162,39 @@ export class PageBuilder {
       section.indexes.push(index);
     }
     this.rows += versions.length;
+  }
+
+  /** Adds versions that were read together with their targets. Returns the targets that were not in the dictionary. */
+  addWithTargets(model: Model, versions: readonly RawRow[]): Target[] {
+    this.addVersions(model, versions);
+    const section = this.#section(model);
+    const references = this.#references(section);
+    const first = FIRST_COLUMN + section.columns.length + this.#dependencies(section).length;
+    const found: Target[] = [];
+    for (const version of versions) {
+      references.forEach(([target, place], i) => {
+        const key = version[place] as Key | null;
+        const [uuid, birthHlc, birthRun, lsn] = version.slice(first + 4 * i, first + 4 * i + 4);
+        if (key === null || uuid === null || this.#section(target).byKey.has(key)) return;
+        found.push(
+          this.#addTarget({
+            model: target,
+            key,
+            uuid: uuid as Uint8Array,
+            birthHlc: Number(birthHlc),
+            birthRun: Number(birthRun),
+            lsn: Number(lsn),
+          }),
+        );
+      });
+    }
+    return found;
+  }
+
+  #addTarget(target: Target): Target {
+    const { model, key, uuid, birthHlc, birthRun } = target;
+    this.#section(model).byKey.set(key, this.#entry(model, uuid, birthHlc, this.#run(birthRun)));
+    return target;
   }
 
   addTombstone(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number, hlc: number, run: number): void {
@@ -217,21 +263,35 @@ export class PageBuilder {
     const found = this.#sql.rows(text, ...models.map((model) => jsonKeys(wanted.get(model) ?? [])));
     return found.map(([which, key, uuid, birthHlc, birthRun, lsn]) => {
       const model = models[Number(which)] as Model;
-      const target: Target = {
+      return this.#addTarget({
         model,
         key: key as Key,
         uuid: uuid as Uint8Array,
         birthHlc: Number(birthHlc),
         birthRun: Number(birthRun),
         lsn: Number(lsn),
-      };
-      this.#section(model).byKey.set(target.key, this.#entry(model, target.uuid, target.birthHlc, this.#run(target.birthRun)));
-      return target;
+      });
     });
   }
 
-  /** The page. Versions whose references point nowhere (a writer without foreign keys) are left out. */
+  /** Takes those versions out whose references point nowhere (a writer without foreign keys); call it when all is resolved. */
+  leaveOutDangling(): number {
+    let count = 0;
+    for (const section of this.#sections.values()) {
+      const keep = this.#standing(section);
+      if (keep === null) continue;
+      const before = section.versions.length;
+      section.versions = section.versions.filter((_, i) => keep[i]);
+      section.indexes = section.indexes.filter((_, i) => keep[i]);
+      count += before - section.versions.length;
+    }
+    this.rows -= count;
+    return count;
+  }
+
+  /** The page. Versions whose references point nowhere are left out. */
   build(end: PageEnd): Batch {
+    this.leaveOutDangling();
     const tables = [...this.#sections.values()].filter((section) => section.versions.length > 0).map((section) => this.#table(section));
     return {
       tables: [...tables, ...this.#extra],
@@ -281,11 +341,7 @@ export class PageBuilder {
   }
 
   #table(section: Section): TableData {
-    const { model, columns } = section;
-    const keep = this.#standing(section);
-    const versions = keep === null ? section.versions : section.versions.filter((_, i) => keep[i]);
-    const indexes = keep === null ? section.indexes : section.indexes.filter((_, i) => keep[i]);
-    this.rows -= section.versions.length - versions.length;
+    const { model, columns, versions, indexes } = section;
     return {
       table: model.table,
       rows: indexes,

@@ -113,19 +113,55 @@ export function unboundVersions(library: Library): Uint8Array[] {
  */
 export function closedRing(library: Library, uuids: Iterable<Uint8Array>): Uint8Array[] {
   const ring = new Map<string, Uint8Array>();
+  // What waits for a row that is not here at all, or that is held by something else than the lack of a row.
+  const hopeless = new Set<string>();
   for (const uuid of uuids) {
-    if (ring.has(bytesToHex(uuid))) continue;
-    const reached = library.sql.rows(
-      `WITH RECURSIVE reach (uuid) AS (SELECT ? UNION SELECT w.target FROM reach JOIN flotilla_waits w ON w.uuid = reach.uuid)
-       SELECT reach.uuid, p.version FROM reach LEFT JOIN flotilla_pending p
-         ON p.uuid = reach.uuid AND EXISTS (SELECT 1 FROM flotilla_waits o WHERE o.uuid = reach.uuid)`,
-      Buffer.from(uuid),
-    );
-    // Some row is not here at all, or is held by something else than the lack of a row.
-    if (reached.some(([, version]) => !(version instanceof Uint8Array))) continue;
-    for (const [member, version] of reached) ring.set(bytesToHex(member as Uint8Array), version as Uint8Array);
+    const reached = reach(library, Buffer.from(uuid), hopeless);
+    if (reached === null) continue;
+    for (const member of reached) {
+      const version = library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', Buffer.from(member, 'hex'));
+      ring.set(member, version as Uint8Array);
+    }
   }
   return [...ring.values()];
+}
+
+/** All that a version waits for, over any number of steps, itself included; null if some of that cannot stand. */
+function reach(library: Library, start: Buffer, hopeless: Set<string>): Set<string> | null {
+  const seen = new Set<string>();
+  const path: { readonly name: string; readonly left: Uint8Array[] }[] = [];
+  const enter = (uuid: Uint8Array): boolean => {
+    const name = bytesToHex(uuid);
+    if (hopeless.has(name)) return false;
+    if (seen.has(name)) return true;
+    const targets = targetsOf(library, uuid);
+    if (targets.length === 0) {
+      hopeless.add(name);
+      return false;
+    }
+    seen.add(name);
+    path.push({ name, left: targets });
+    return true;
+  };
+  let isPossible = enter(start);
+  while (isPossible && path.length > 0) {
+    const next = path.at(-1)?.left.pop();
+    if (next === undefined) path.pop();
+    else isPossible = enter(next);
+  }
+  if (isPossible) return seen;
+  for (const { name } of path) hopeless.add(name);
+  return null;
+}
+
+/** The rows that a version waits for; none if it is no version that waits for rows. */
+function targetsOf(library: Library, uuid: Uint8Array): Uint8Array[] {
+  return library.sql
+    .rows(
+      'SELECT w.target FROM flotilla_waits w JOIN flotilla_pending p ON p.uuid = w.uuid WHERE w.uuid = ? AND p.version IS NOT NULL',
+      Buffer.from(uuid),
+    )
+    .map(([target]) => target as Uint8Array);
 }
 
 /** All that waits, oldest first; `deletes` picks between deletes and versions. */

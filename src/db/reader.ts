@@ -7,7 +7,7 @@ import type { Database } from 'better-sqlite3';
 
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
-import type { Counters, FeedOpened, FeedPage, JoinGrant, LibraryStatus, WaitingRow } from './api.ts';
+import type { Counters, FeedOpened, FeedPage, JoinGrant, LibraryStatus, PageLimits, WaitingRow } from './api.ts';
 import { inspect } from './digest.ts';
 import { Feeds } from './feed.ts';
 import type { NotYet } from './feed.ts';
@@ -55,7 +55,7 @@ export class Reader {
     return this.#do(() => this.#feeds.open(cursor, knowledge));
   }
 
-  page(feed: number, limits: { readonly rows: number; readonly bytes: number }): FeedPage | NotYet {
+  page(feed: number, limits: PageLimits): FeedPage | NotYet {
     return this.#do(() => this.#feeds.page(feed, limits));
   }
 
@@ -67,7 +67,7 @@ export class Reader {
     this.#feeds.peerKnows(feed, knowledge);
   }
 
-  async inspect(query: Inspection): Promise<InspectionAnswer> {
+  async inspect(query: Inspection): Promise<InspectionAnswer | NotYet> {
     const db = openForReading(this.#file);
     this.#inspecting.add(db);
     try {

@@ -7,124 +7,131 @@
  * ON DELETE CASCADE and SET NULL are carried out here. The other clauses wait, listed, until the release that does them.
  */
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
-import { hexToBytes } from '../protocol/uuid.ts';
+import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
-import type { Referrer } from './deletes.ts';
-import { referrersOf, removeRows } from './deletes.ts';
+import type { Doomed, Referrer, Verdict } from './deletes.ts';
+import { carryOutDeletes } from './deletes.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
-import type { Model } from './model.ts';
+import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
-import { allPending, forgetPending, hasPending, putPending } from './pending.ts';
+import { allPending, forgetPending, hasPending, putPending, unboundVersions } from './pending.ts';
 import type { Key } from './sql.ts';
 import { writeTombstone } from './stamp.ts';
-import { withoutReferences } from './version.ts';
+import { joinVersions, withoutReferences } from './version.ts';
 
-/** Merges a batch of one row in the running transaction. */
-export type MergeOne = (version: Batch) => void;
+/** Merges versions that wait here, in the running transaction. `doomed` are the rows whose delete waits. */
+export type MergeWaiting = (versions: Batch, doomed: readonly Doomed[]) => void;
 
 /** Settles what can be settled now; called at the end of a complete pass, in its transaction. */
-export function settle(library: Library, merge: MergeOne): void {
-  if (!hasPending(library)) return;
-  // Each round carries out what the last one made possible: a cascade reaches the children of the children.
-  for (let moved = true; moved; ) {
-    moved = false;
-    for (const waiting of allPending(library, true)) if (settleDelete(library, waiting)) moved = true;
-    for (const waiting of allPending(library, false)) if (settleVersion(library, waiting, merge)) moved = true;
+export function settle(library: Library, merge: MergeWaiting, holdDeletes: boolean): void {
+  // Each round carries out what the last one made possible; it ends, since each ends some row's waiting.
+  for (let moved = true; moved && hasPending(library); ) {
+    moved = !holdDeletes && settleDeletes(library) > 0;
+    moved = retryVersions(library, merge, holdDeletes ? [] : waitingDeletes(library)) || moved;
+    moved = settleVersions(library, merge) || moved;
   }
 }
 
-/** A delete that waits because rows here refer to what it deletes. */
-function settleDelete(library: Library, waiting: Omit<Pending, 'targets'>): boolean {
-  const { model, uuid } = waiting;
-  const key = library.sql.rows(`SELECT key FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid))[0]?.[0] as Key | undefined;
-  if (key === undefined) {
-    forgetPending(library, uuid);
-    return true;
-  }
-  let moved = false;
-  for (const referrer of referrersOf(library, model, [key])) {
-    if (isSettled(library, waiting) && isSettled(library, referrer) && mayWriteHere(library, referrer)) {
-      moved = settleReferrer(library, referrer) || moved;
-    }
-  }
-  if (referrersOf(library, model, [key]).every((referrer) => referrer.model === model && referrer.key === key)) {
-    removeRows(library, model, [{ key, uuid }]);
-    return true;
-  }
-  return moved;
+// -- deletes that wait because rows here refer to what they delete
+
+function settleDeletes(library: Library): number {
+  const doomed = waitingDeletes(library);
+  if (doomed.length === 0) return 0;
+  const known = new Map<Doomed, boolean>();
+  return carryOutDeletes(library, doomed, (parent, referrer) => {
+    const isKnown = known.get(parent) ?? isSettled(library, parent);
+    known.set(parent, isKnown);
+    return isKnown ? settleReferrer(library, referrer) : 'stays';
+  });
 }
 
-function settleReferrer(library: Library, referrer: Referrer): boolean {
-  const { model, foreignKey, uuid } = referrer;
+/** Rows whose delete waits; deletes of rows that have gone meanwhile wait no more. */
+function waitingDeletes(library: Library): Doomed[] {
+  const doomed: Doomed[] = [];
+  for (const waiting of allPending(library, true)) {
+    const key = library.sql.value(`SELECT key FROM ${rowsTable(waiting.model)} WHERE uuid = ?`, Buffer.from(waiting.uuid));
+    if (key === undefined) forgetPending(library, waiting.uuid);
+    else doomed.push({ ...waiting, key: key as Key, isWaiting: true });
+  }
+  return doomed;
+}
+
+function settleReferrer(library: Library, referrer: Referrer): Verdict {
+  const { model, foreignKey, uuid, key, birthHlc, birthRun } = referrer;
+  // A newer version waits, which may refer to something else: this one decides nothing.
+  if (!isSettled(library, referrer) || !mayWriteHere(library, referrer) || hasWaitingVersion(library, uuid)) return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
-    if (isDeleted(library, uuid, referrer)) return false;
-    writeTombstone(library, model, uuid, referrer.birthHlc, referrer.birthRun, library.around.now());
-    putPending(library, {
-      model,
-      uuid,
-      birthHlc: referrer.birthHlc,
-      birthRun: referrer.birthRun,
-      hlc: referrer.hlc,
-      run: referrer.run,
-      reason: 'referrers',
-      detail: 'The row that it refers to was deleted, and rows here still refer to it.',
-      version: null,
-      targets: [],
-    });
-    return true;
+    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now());
+    return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run };
   }
-  if (foreignKey.onDelete !== 'SET NULL' || !canBeNull(model, foreignKey.columns)) return false;
+  if (foreignKey.onDelete !== 'SET NULL' || !canBeNull(model, foreignKey.columns)) return 'stays';
   const table = quoteName(model.table);
   const set = foreignKey.columns.map((column) => `${quoteName(column)} = NULL`).join(', ');
-  library.sql.run(
-    `UPDATE ${table} SET ${set} WHERE rowid IN (
-       SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${table} t ON ${mapJoin(model)} WHERE m.key = ?)`,
-    referrer.key,
-  );
+  try {
+    library.sql.run(
+      `UPDATE ${table} SET ${set} WHERE rowid IN (
+         SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${table} t ON ${mapJoin(model)} WHERE m.key = ?)`,
+      key,
+    );
+  } catch (error) {
+    // A CHECK that forbids it, or a unique index that has the rest of the row already.
+    if (!isConstraint(error)) throw error;
+    return 'stays';
+  }
   library.sql.run(
     `UPDATE ${rowsTable(model)} SET hlc = ?, run = ?, lsn = ? WHERE key = ?`,
     library.stampAt(library.around.now()),
     library.run,
     library.nextLsn(),
-    referrer.key,
+    key,
   );
-  return true;
+  return 'released';
 }
 
-/** A version that waits because it refers to a row that was deleted, or because a constraint refused it. */
-function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merge: MergeOne): boolean {
+// -- versions that wait
+
+/** Tries those again that wait for no row: a collision may have ended. All together, since they may exchange values. */
+function retryVersions(library: Library, merge: MergeWaiting, doomed: readonly Doomed[]): boolean {
+  const versions = unboundVersions(library);
+  if (versions.length === 0) return false;
+  merge(joinVersions(library, versions), doomed);
+  return unboundVersions(library).length < versions.length;
+}
+
+/** Those that refer to a row that was deleted get what the ON DELETE of their foreign key says. */
+function settleVersions(library: Library, merge: MergeWaiting): boolean {
+  let moved = false;
+  for (const waiting of allPending(library, false)) {
+    if (waiting.reason !== 'missing-target' && waiting.reason !== 'dead-target') continue;
+    if (hasWaitingVersion(library, waiting.uuid) && settleVersion(library, waiting, merge)) moved = true;
+  }
+  return moved;
+}
+
+function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merge: MergeWaiting): boolean {
   const { model, uuid } = waiting;
-  if (waiting.version === null || !isStillWaiting(library, uuid)) return false;
+  if (waiting.version === null || !isSettled(library, waiting) || !mayWriteHere(library, waiting)) return false;
   const version = decodeBatch(waiting.version);
-  if (waiting.reason === 'unique' || waiting.reason === 'constraint') {
-    merge(version);
-    return !isStillWaiting(library, uuid);
+  const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
+  if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
+    forgetPending(library, uuid);
+    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now());
+    holdOlderVersion(library, waiting);
+    return true;
   }
-  if (!isSettled(library, waiting) || !mayWriteHere(library, waiting)) return false;
-  const cleared = new Set<string>();
-  for (const foreignKey of model.foreignKeys) {
-    const dead = deadTarget(library, version, foreignKey);
-    if (dead === 'alive') continue;
-    if (dead === 'unsettled') return false;
-    if (foreignKey.onDelete === 'CASCADE') {
-      forgetPending(library, uuid);
-      writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now());
-      holdOlderVersion(library, waiting);
-      return true;
-    }
-    if (foreignKey.onDelete !== 'SET NULL' || !canBeNull(model, foreignKey.columns)) return false;
-    for (const column of foreignKey.columns) cleared.add(column);
-  }
+  if (dead.some((foreignKey) => foreignKey.onDelete !== 'SET NULL' || !canBeNull(model, foreignKey.columns))) return false;
+  const cleared = new Set(dead.flatMap((foreignKey) => foreignKey.columns));
   if (cleared.size === 0) return false;
   const stamp = {
     hlc: library.stampAt(library.around.now()),
     run: hexToBytes(library.runHex(library.run)),
     device: library.around.device,
   };
-  const changed = withoutReferences(version, cleared, stamp);
-  merge(decodeBatch(encodeBatch(changed)));
+  const changed = withoutReferences(version, model, cleared, stamp);
+  merge(decodeBatch(encodeBatch(changed)), []);
   return true;
 }
 
@@ -136,35 +143,34 @@ function holdOlderVersion(library: Library, waiting: Omit<Pending, 'targets'>): 
 }
 
 /** How the target of a waiting version's foreign key stands. */
-function deadTarget(library: Library, version: Batch, foreignKey: Model['foreignKeys'][number]): 'alive' | 'unsettled' | 'dead' {
+function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 'alive' | 'unsettled' | 'dead' {
   const table = version.tables[0];
   if (table === undefined) return 'alive';
   const column = table.columns.find((candidate) => candidate.name === foreignKey.columns[0]);
   const dependency = table.dependencies.find((candidate) => candidate.foreignKey === foreignKey.number);
   const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
-  if (target < 0) return 'alive';
+  if (target < 0 || target === table.rows[0]) return 'alive';
   const uuid = Buffer.from(version.uuids.subarray(target * 16, target * 16 + 16));
   if (library.sql.value(`SELECT 1 FROM ${rowsTable(library.model(foreignKey.table))} WHERE uuid = ?`, uuid) !== undefined) return 'alive';
+  if (hasWaitingVersion(library, uuid)) return 'unsettled';
   const tombstone = library.sql.rows('SELECT hlc, run FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
-  if (tombstone !== undefined) return library.knows(Number(tombstone[1]), Number(tombstone[0])) ? 'dead' : 'unsettled';
-  const runIndex = version.birthRun[target] ?? 0;
-  const run = library.runOrdinal(Buffer.from(version.runs.subarray(runIndex * 16, runIndex * 16 + 16)).toString('hex'), null);
-  const waits = library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ?', uuid) !== undefined;
-  return !waits && library.knows(run, version.birthHlc[target] ?? 0) ? 'dead' : 'unsettled';
+  // Without a tombstone nothing is decided, even if its birth is in our knowledge: it may have stayed behind at its writer, for
+  // lack of a target of its own, and will be born again.
+  if (tombstone === undefined) return 'unsettled';
+  const [hlc, run] = tombstone.map(Number) as [number, number];
+  const birthRun = library.runOrdinal(bytesToHex(runBytes(version, version.birthRun[target] ?? 0)), null);
+  // A tombstone from before the target's birth says nothing: that row is still to come.
+  if (library.compare(version.birthHlc[target] ?? 0, birthRun, hlc, run) > 0) return 'unsettled';
+  return library.isSettled(run, hlc) ? 'dead' : 'unsettled';
 }
 
-function isStillWaiting(library: Library, uuid: Uint8Array): boolean {
+function hasWaitingVersion(library: Library, uuid: Uint8Array): boolean {
   return library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL', Buffer.from(uuid)) !== undefined;
 }
 
-function isDeleted(library: Library, uuid: Uint8Array, version: KnownVersion): boolean {
-  const row = library.sql.rows('SELECT hlc, run FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(uuid))[0];
-  return row !== undefined && library.compare(version.birthHlc, version.birthRun, Number(row[0]), Number(row[1])) < 0;
-}
-
-/** All its stamps are in our knowledge: nothing about it can still be on its way from where we have heard of it. */
+/** Nothing about it can still be on its way from where we have heard of it. */
 function isSettled(library: Library, version: KnownVersion): boolean {
-  return library.knows(version.birthRun, version.birthHlc) && library.knows(version.run, version.hlc);
+  return library.isSettled(version.birthRun, version.birthHlc) && library.isSettled(version.run, version.hlc);
 }
 
 function mayWriteHere(library: Library, row: { readonly model: Model; readonly birthRun: number }): boolean {
@@ -176,4 +182,8 @@ function canBeNull(model: Model, columns: readonly string[]): boolean {
     const column = model.columns.find((candidate) => candidate.name === name);
     return column !== undefined && !column.notNull && !model.key.includes(name) && column.role.kind !== 'local';
   });
+}
+
+function isConstraint(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_CONSTRAINT');
 }

@@ -5,17 +5,29 @@
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import type { MarkKey } from './identity.ts';
-import { deriveUuids, keyCondition, mapKeyCondition } from './identity.ts';
+import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import { getState } from './metadata.ts';
-import type { Model } from './model.ts';
+import { hasLooseReferrers } from './loose.ts';
+import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
-import { forgetPending, hasPending } from './pending.ts';
+import { forgetPending, hasPending, noteArrival } from './pending.ts';
 import type { Key, RawRow } from './sql.ts';
 import { insertMany, jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
+
+/**
+ * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
+ * under its old birth it would be taken for one that was deleted.
+ */
+const OP_REBORN = 5;
+
+/** Whether some writer without foreign keys has left references here that point nowhere. */
+export function hasDangling(library: Library): boolean {
+  return getState(library.db, 'dangling') === 1;
+}
 
 /** A row as the marks saw it. */
 interface Slot {
@@ -33,6 +45,8 @@ interface Slot {
   renamed: boolean;
   /** A mark says that a REPLACE may have evicted it. */
   suspect: boolean;
+  /** It gets a new birth, though it is the same row. */
+  reborn: boolean;
 }
 
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
@@ -56,7 +70,7 @@ export function stampAll(library: Library): number {
 export function stampExisting(library: Library, model: Model, at: number): number {
   let stamped = 0;
   for (;;) {
-    const keys = unmappedKeys(library, model, STAMP_SLICE);
+    const keys = unmappedKeys(library, model, isNamedByItself(model) ? -1 : STAMP_SLICE);
     if (keys.length === 0) return stamped;
     bear(
       library,
@@ -67,6 +81,7 @@ export function stampExisting(library: Library, model: Model, at: number): numbe
   }
 }
 
+/** Keys of rows without identity, at most `limit`; all if it is negative. */
 function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] {
   if (model.rowid !== null) {
     const rowid = quoteName(model.rowid);
@@ -91,17 +106,16 @@ function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] 
 class Replay {
   readonly #library: Library;
   readonly #slots: Slot[] = [];
-  /** Living rows: table number → key now → slot. */
+  /** Living rows: table number → key now (folded) → slot. */
   readonly #live = new Map<number, Map<MarkKey, Slot>>();
   /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
   readonly #reused: { model: Model; key: MarkKey }[] = [];
-
-  /** Some writer without foreign keys left references that point nowhere; a new row may be what they point to. */
-  readonly #healsDangling: boolean;
+  /** A row that is changed may be one that stayed behind, and a new one may be what others point to. */
+  readonly #hasDangling: boolean;
 
   constructor(library: Library) {
     this.#library = library;
-    this.#healsDangling = getState(library.db, 'dangling') === 1;
+    this.#hasDangling = hasDangling(library);
   }
 
   run(marks: readonly RawRow[]): void {
@@ -116,22 +130,22 @@ class Replay {
   }
 
   #loadMapped(marks: readonly RawRow[]): void {
-    const keys = new Map<number, Set<MarkKey>>();
+    const keys = new Map<number, Map<MarkKey, MarkKey>>();
     for (const [, table, , before, after] of marks) {
-      const set = keys.get(Number(table)) ?? new Set<MarkKey>();
-      if (before !== null) set.add(before as MarkKey);
-      if (after !== null) set.add(after as MarkKey);
-      keys.set(Number(table), set);
+      const model = this.#library.modelByNumber(Number(table));
+      const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
+      for (const key of [before as MarkKey | null, after as MarkKey | null]) if (key !== null) own.set(foldedKey(model, key), key);
+      keys.set(model.n, own);
     }
-    for (const [table, set] of keys) {
+    for (const [table, own] of keys) {
       const model = this.#library.modelByNumber(table);
       const live = new Map<MarkKey, Slot>();
       this.#live.set(table, live);
-      for (const [key, row] of loadMap(this.#library, model, set)) {
+      for (const [key, row] of loadMap(this.#library, model, new Set(own.values()))) {
         const mapped = { key: row[0] as Key, uuid: row[1] as Uint8Array, birthHlc: Number(row[2]), birthRun: Number(row[3]) };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
-        live.set(key, slot);
+        live.set(foldedKey(model, key), slot);
       }
     }
   }
@@ -145,27 +159,41 @@ class Replay {
     switch (op) {
       case OP_INSERT: {
         // A second insert under a living key is a REPLACE of that row: the same row, with new columns.
-        this.#touch(live, model, after as MarkKey, order, time).renamed = true;
+        const slot = this.#touch(live, model, after as MarkKey, order, time);
+        slot.key = after as MarkKey;
+        slot.changed = true;
+        slot.renamed = true;
         break;
       }
       case OP_UPDATE: {
         const slot = this.#touch(live, model, before as MarkKey, order, time);
+        // A new integer key alone says nothing to others: it only moves the mapping.
+        if (mask !== 0) slot.changed = true;
         if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
         if (after !== before) this.#move(live, slot, after as MarkKey);
         break;
       }
       case OP_DELETE: {
-        const slot = live.get(before as MarkKey);
+        const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
         this.#kill(live, slot, order, time);
         break;
       }
       case OP_EVICT: {
-        const slot = live.get(before as MarkKey);
+        const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
         slot.suspect = true;
         slot.order = order;
         slot.at = time;
+        break;
+      }
+      case OP_REBORN: {
+        const slot = live.get(foldedKey(model, before as MarkKey));
+        if (slot === undefined) break;
+        this.#touch(live, model, before as MarkKey, order, time);
+        slot.changed = true;
+        slot.renamed = true;
+        slot.reborn = true;
         break;
       }
       default:
@@ -174,31 +202,31 @@ class Replay {
   }
 
   #touch(live: Map<MarkKey, Slot>, model: Model, key: MarkKey, order: number, at: number): Slot {
-    let slot = live.get(key);
+    let slot = live.get(foldedKey(model, key));
     if (slot === undefined) {
       slot = newSlot(model, key, null);
       this.#slots.push(slot);
-      live.set(key, slot);
+      live.set(foldedKey(model, key), slot);
     }
     slot.order = order;
     slot.at = at;
-    slot.changed = true;
     return slot;
   }
 
   #move(live: Map<MarkKey, Slot>, slot: Slot, to: MarkKey): void {
-    live.delete(slot.key);
-    const evicted = live.get(to);
+    const { model } = slot;
+    live.delete(foldedKey(model, slot.key));
+    const evicted = live.get(foldedKey(model, to));
     if (evicted !== undefined && evicted !== slot) this.#kill(live, evicted, slot.order, slot.at);
     slot.key = to;
-    live.set(to, slot);
+    live.set(foldedKey(model, to), slot);
   }
 
   #kill(live: Map<MarkKey, Slot>, slot: Slot, order: number, at: number): void {
     slot.alive = false;
     slot.order = order;
     slot.at = at;
-    live.delete(slot.key);
+    live.delete(foldedKey(slot.model, slot.key));
   }
 
   /** Rows whose derived identity has changed: the old row dies and another one is born in its place. */
@@ -213,8 +241,10 @@ class Replay {
         candidates.map((slot) => slot.key),
       );
       for (const slot of candidates) {
-        const uuid = derived.get(slot.key);
-        if (uuid === undefined || slot.mapped === null || Buffer.compare(uuid, slot.mapped.uuid) === 0) continue;
+        const uuid = derived.get(slot.key) ?? null;
+        if (slot.mapped === null || (uuid !== null && Buffer.compare(uuid, slot.mapped.uuid) === 0)) continue;
+        // It has no derived name (any more), or refers to a row that is being born with it.
+        if (uuid === null && !isDerived(slot.mapped.uuid)) continue;
         slot.alive = false;
         const successor = newSlot(model, slot.key, null);
         successor.order = slot.order;
@@ -230,7 +260,11 @@ class Replay {
     const moved = slots.filter((slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null);
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
     for (const slot of dead) this.#bury(slot);
-    // All moved rows leave their places before one takes a new one: two rows may have swapped ids.
+    // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
+    for (const slot of slots) {
+      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed) continue;
+      sql.run(`UPDATE ${rowsTable(slot.model)} SET k1 = NULL WHERE key = ?`, slot.mapped.key);
+    }
     const saved = moved.map((slot) => sql.rows(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`, slot.mapped?.key)[0]);
     moved.forEach((slot, index) => {
       sql.run(
@@ -257,32 +291,59 @@ class Replay {
       const own = born.filter((slot) => slot.model === model);
       if (own.length === 0) continue;
       bear(this.#library, model, own);
-      if (this.#healsDangling && model.rowid !== null) for (const slot of own) this.#reused.push({ model, key: slot.key });
       const dead = new Set(this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key));
-      if (model.rowid !== null) for (const slot of own) if (dead.has(slot.key as Key)) this.#reused.push({ model, key: slot.key });
+      for (const slot of own) {
+        const isReused = model.rowid !== null && dead.has(slot.key as Key);
+        if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model)) this.#reused.push({ model, key: slot.key });
+      }
     }
   }
 
   #restamp(slot: Slot): void {
     const library = this.#library;
+    if (slot.mapped === null) return;
     const hlc = library.stampAt(slot.at);
+    const { run } = library;
     const natural = slot.model.rowid === null;
     const parts = natural ? decodeKey(String(slot.key)) : [];
     const keys = natural ? slot.model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
+    const birth = this.#hasDangling || slot.reborn ? { birthHlc: hlc, birthRun: run } : overtaken(library, slot.mapped);
     library.sql.run(
-      `UPDATE ${rowsTable(slot.model)} SET hlc = ?, run = ?, lsn = ?${keys} WHERE key = ?`,
+      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?${keys} WHERE key = ?`,
+      birth.birthHlc,
+      birth.birthRun,
       hlc,
-      library.run,
+      run,
       library.nextLsn(),
       ...parts,
-      natural ? slot.mapped?.key : slot.key,
+      natural ? slot.mapped.key : slot.key,
     );
-    if (slot.mapped !== null && hasPending(library)) forgetPending(library, slot.mapped.uuid);
   }
 }
 
+/**
+ * A local write overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
+ * over it elsewhere. A delete that waits is not undone by an update.
+ */
+function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthHlc: number; birthRun: number } {
+  if (!hasPending(library)) return row;
+  const waiting = library.sql.rows(
+    'SELECT birth_hlc, birth_run FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL',
+    Buffer.from(row.uuid),
+  )[0];
+  if (waiting === undefined) return row;
+  forgetPending(library, row.uuid);
+  const [birthHlc, birthRun] = waiting.map(Number) as [number, number];
+  return library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0 ? { birthHlc, birthRun } : row;
+}
+
+/** True for a v8 UUID. */
+function isDerived(uuid: Uint8Array): boolean {
+  return (uuid[6] ?? 0) >> 4 === 8;
+}
+
 function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
-  return { model, key, mapped, order: 0, at: 0, alive: true, changed: false, renamed: false, suspect: false };
+  return { model, key, mapped, order: 0, at: 0, alive: true, changed: false, renamed: false, suspect: false, reborn: false };
 }
 
 function identityMayChange(model: Model, mask: bigint): boolean {
@@ -321,11 +382,27 @@ function exists(library: Library, model: Model, key: MarkKey): boolean {
 
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
 function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>): void {
-  const derived = deriveUuids(
-    library,
-    model,
-    rows.map((row) => row.key),
-  );
+  let left = rows;
+  while (left.length > 0) {
+    const derived = deriveUuids(
+      library,
+      model,
+      left.map((row) => row.key),
+    );
+    // Rows that are named by rows of the same table come after those; what has no name in the end gets a fresh UUID.
+    const named = isNamedByItself(model) ? left.filter((row) => derived.has(row.key)) : left;
+    const now = named.length > 0 ? named : left;
+    writeBirths(library, model, now, derived);
+    left = now === left ? [] : left.filter((row) => !derived.has(row.key));
+  }
+}
+
+function writeBirths(
+  library: Library,
+  model: Model,
+  rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>,
+  derived: ReadonlyMap<MarkKey, Uint8Array | null>,
+): void {
   const taken = takenUuids(library, model, derived.values());
   const natural = model.rowid === null;
   const keyColumns = natural ? model.key.map((_, index) => `, k${index + 1}`).join('') : '';
@@ -340,13 +417,16 @@ function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key
     (index, into) => {
       const row = rows[index];
       if (row === undefined) return;
-      const name = derived.get(row.key);
+      const name = derived.get(row.key) ?? null;
       let uuid: Uint8Array;
       // Two rows of one derived name can only be there when no unique index guards it: the second is a row of its own.
-      if (name !== undefined && !taken.has(hexOf(name))) {
+      if (name !== null && !taken.has(hexOf(name))) {
         uuid = name;
         taken.add(hexOf(name));
-        if (pending) forgetPending(library, uuid);
+        if (pending) {
+          forgetPending(library, uuid);
+          noteArrival(library, uuid);
+        }
       } else uuid = library.around.newUuid();
       const hlc = library.stampAt(Math.min(row.at, now));
       const { run } = library;
@@ -356,9 +436,10 @@ function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key
   );
 }
 
-function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array>): Set<string> {
+function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array | null>): Set<string> {
   const taken = new Set<string>();
   for (const uuid of uuids) {
+    if (uuid === null) continue;
     if (library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined) taken.add(hexOf(uuid));
   }
   return taken;
@@ -392,23 +473,58 @@ export function writeTombstone(
 }
 
 /**
- * The rows that refer to `key` refer to another row from now on, though no column of theirs has changed: they are marked, and
- * the next slice stamps them (and renames those whose identity holds the reference).
+ * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
+ * they are marked, and the next slice stamps them (and renames those whose identity holds the reference).
  */
 function touchReferrers(library: Library, model: Model, key: MarkKey): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
-      if (foreignKey.table !== model.table || !foreignKey.simple) continue;
-      const name = foreignKey.columns[0] ?? '';
-      const number = child.columns.find((column) => column.name === name)?.number ?? 0;
-      library.sql.run(
-        `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
-         SELECT ${child.n}, ${OP_UPDATE}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
-         FROM ${quoteName(child.table)} t WHERE t.${quoteName(name)} = ?`,
-        library.around.now(),
-        2 ** Math.min(number, LAST_MASK_BIT),
-        key,
-      );
+      if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key);
     }
   }
+}
+
+/** A row came from elsewhere, and rows here that stayed behind may be waiting for its values. Their ids are never given to it. */
+export function touchDangling(library: Library, model: Model, uuid: Uint8Array): void {
+  for (const child of library.registry.models) {
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.table !== model.table || foreignKey.simple || child === model) continue;
+      const key = library.sql.value(
+        `SELECT ${encodedKey(model, 't')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
+        Buffer.from(uuid),
+      );
+      if (key !== undefined) touch(library, child, foreignKey, model, key as MarkKey);
+    }
+  }
+}
+
+function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Model, key: MarkKey): void {
+  const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
+  const columns = foreignKey.columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
+  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce((bits, bit) => bits + 2 ** bit, 0);
+  const on = foreignKey.columns.map((name, i) => `t.${quoteName(name)} = p.${quoteName(foreignKey.targets[i] ?? '')}`);
+  const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
+     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}`,
+    library.around.now(),
+    mask,
+    ...(model.rowid === null ? decodeKey(String(key)) : [key]),
+  );
+}
+
+/**
+ * Marks the rows that this device gave birth to: while others had no identity yet, some of them referred to those and stayed
+ * behind.
+ */
+export function markOwnReborn(library: Library, model: Model): void {
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${model.n}, ${OP_REBORN}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, 0
+     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
+     WHERE m.birth_run IN (SELECT run FROM flotilla_runs WHERE device = ?)`,
+    library.around.now(),
+    library.around.device,
+  );
 }

@@ -165,7 +165,12 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     try {
       return await connection.newStream(protocol, { signal });
     } catch (cause) {
-      throw new FlotillaError('UNREACHABLE', `${peer} did not open a stream: ${messageOf(cause)}.`, { cause });
+      throw new FlotillaError(
+        'UNREACHABLE',
+        // libp2p rejects with a bare event when the connection has just ended.
+        `It opened no stream (${cause instanceof Error ? cause.message : 'the connection ended'}): it may not know this device as a member.`,
+        { cause },
+      );
     }
   }
 

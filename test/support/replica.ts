@@ -11,7 +11,7 @@ import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
 import { Library } from '../../src/db/library.ts';
-import { getState, tableNumbers } from '../../src/db/metadata.ts';
+import { getState, setState, tableNumbers } from '../../src/db/metadata.ts';
 import { readRegistry } from '../../src/db/schema.ts';
 import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
 import { stampAll, stampExisting } from '../../src/db/stamp.ts';
@@ -184,6 +184,7 @@ export class Pass {
     for (let tries = 0; tries < 10; tries += 1) {
       const page = this.#from.feeds.page(this.#feed, { rows, bytes });
       if ('unstamped' in page) {
+        if (page.dangling) setState(this.#from.db, 'dangling', 1);
         this.#from.stamp();
         continue;
       }
@@ -201,12 +202,13 @@ export class Pass {
 export function converge(replicas: readonly Replica[], rows = 1000): void {
   for (let round = 0; round < 30; round += 1) {
     let changed = 0;
+    const heads = replicas.map((replica) => replica.library.head).join();
     for (const to of replicas) {
       for (const from of replicas) {
         if (from !== to) changed += to.pull(from, rows).reduce((sum, applied) => sum + applied.changed, 0);
       }
     }
-    if (changed === 0) return;
+    if (changed === 0 && heads === replicas.map((replica) => replica.library.head).join()) return;
   }
   throw new Error('the copies do not come to rest');
 }

@@ -1,0 +1,142 @@
+/**
+ * The words of an arriving batch: its rows, where their references lead, and what in it names the same row twice. Nothing is
+ * written here.
+ */
+import { FlotillaError } from '../errors.ts';
+import type { Batch, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
+import type { WaitingRow } from './api.ts';
+import type { Library } from './library.ts';
+import type { Column, Model } from './model.ts';
+import { syncedColumns } from './model.ts';
+
+/** Why a version waits. */
+export interface Hold {
+  readonly reason: WaitingRow['reason'];
+  /** One sentence for people. */
+  readonly detail: string;
+}
+
+/** A version of the batch that is newer than what is here. */
+export interface Incoming {
+  readonly model: Model;
+  readonly table: TableData;
+  readonly position: number;
+  /** Dictionary index of the row. */
+  readonly index: number;
+  /** The row stands here in an older version. */
+  readonly isUpdate: boolean;
+  /** The row stands here without an identity, and takes this one. */
+  isPaired: boolean;
+  hold: Hold | null;
+}
+
+/** Owned rows are written by their owner alone: the device whose run gave birth to them. */
+export function mayWrite(library: Library, model: Model, birthRun: number, run: number): boolean {
+  if (model.ownership === 'shared') return true;
+  const owner = library.runDevice(birthRun);
+  return owner !== null && owner === library.runDevice(run);
+}
+
+const references = new WeakMap<TableData, (readonly number[])[]>();
+
+/** All lists of references of a table's rows: columns and dependencies. */
+export function referencesOf(table: TableData): (readonly number[])[] {
+  let lists = references.get(table);
+  if (lists === undefined) {
+    lists = table.columns.flatMap((column) => (column.kind === 'ref' ? [column.refs] : []));
+    for (const dependency of table.dependencies) lists.push(dependency.refs);
+    references.set(table, lists);
+  }
+  return lists;
+}
+
+const columnMaps = new WeakMap<TableData, Map<string, ColumnData>>();
+
+/** A column of the batch's table by its name; {@link checkTable} has seen to it that it is there. */
+export function columnData(table: TableData, name: string): ColumnData {
+  let map = columnMaps.get(table);
+  if (map === undefined) {
+    map = new Map(table.columns.map((column) => [column.name, column]));
+    columnMaps.set(table, map);
+  }
+  return map.get(name) as ColumnData;
+}
+
+export function columnNamed(model: Model, name: string): Column {
+  return model.columns.find((column) => column.name === name) as Column;
+}
+
+/** A batch must bring exactly the columns that sync here, in the roles that they have here, and refer to rows of the right tables. */
+export function checkTable(model: Model, batch: Batch, table: TableData): void {
+  const expected = syncedColumns(model);
+  let fits = table.columns.length === expected.length;
+  for (const column of expected) {
+    const data = columnData(table, column.name) as ColumnData | undefined;
+    if (column.role.kind === 'ref') fits &&= data?.kind === 'ref' && leadsTo(batch, data.refs, column.role.table);
+    else fits &&= data?.kind === 'value';
+  }
+  const joined = model.foreignKeys.filter((key) => !key.simple);
+  fits &&= table.dependencies.length === joined.length;
+  for (const key of joined) {
+    const dependency = table.dependencies.find((candidate) => candidate.foreignKey === key.number);
+    fits &&= dependency !== undefined && leadsTo(batch, dependency.refs, key.table);
+  }
+  if (!fits) throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
+}
+
+function leadsTo(batch: Batch, refs: readonly number[], table: string): boolean {
+  const name = batch.names.indexOf(table);
+  return refs.every((target) => target < 0 || batch.uuidTable[target] === name);
+}
+
+/** A value as better-sqlite3 must be given it, so that the same is stored. */
+export function bindable(data: ColumnData & { kind: 'value' }, position: number): SqlValue {
+  const value = data.values[position] ?? null;
+  if (typeof value === 'number' && data.ints !== undefined && data.ints[position] === 1) return BigInt(value);
+  if (value instanceof Uint8Array && !Buffer.isBuffer(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  return value;
+}
+
+/**
+ * A row and its newer version that waits at the sender may come in one batch. The row goes first, as if it had come in a page
+ * before: it stands until the other can. The second part is null when there is nothing of the kind.
+ */
+export function splitVersions(batch: Batch): [Batch, Batch | null] {
+  if (hasDistinctTables(batch)) return [batch, null];
+  const seen = new Set<string>();
+  const later = new Set<TableData>();
+  for (const table of batch.tables) {
+    const uuids = table.rows.map((index) => uuidText(batch, index));
+    if (uuids.some((uuid) => seen.has(uuid))) later.add(table);
+    for (const uuid of uuids) seen.add(uuid);
+  }
+  if (later.size === 0) return [batch, null];
+  return [
+    { ...batch, tables: batch.tables.filter((table) => !later.has(table)) },
+    { ...batch, tables: [...later], tombstones: [] },
+  ];
+}
+
+/**
+ * For each entry of the dictionary the first one of the same UUID; null when none stands there twice. That happens when the
+ * page has a tombstone and the row that was born again, or a version that waits beside others.
+ */
+export function firstOfEach(batch: Batch): number[] | null {
+  if (batch.tombstones.length === 0 && hasDistinctTables(batch)) return null;
+  const first = new Map<string, number>();
+  return batch.birthHlc.map((_, index) => {
+    const uuid = uuidText(batch, index);
+    const known = first.get(uuid);
+    if (known === undefined) first.set(uuid, index);
+    return known ?? index;
+  });
+}
+
+/** Only versions that wait travel in groups of their own. */
+function hasDistinctTables(batch: Batch): boolean {
+  return new Set(batch.tables.map((table) => table.table)).size === batch.tables.length;
+}
+
+function uuidText(batch: Batch, index: number): string {
+  return Buffer.from(batch.uuids.buffer, batch.uuids.byteOffset + index * 16, 16).toString('latin1');
+}

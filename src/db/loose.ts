@@ -1,0 +1,114 @@
+/**
+ * Foreign keys that name a row by values which may change while the row stays the same (a UNIQUE column that is not its
+ * identity). The reference travels as the row that it means; here it is seen to that the values fit as well, before SQLite
+ * finds at the commit that they do not. Whatever does not fit waits for the version that does.
+ */
+import type { Library } from './library.ts';
+import { referrersOf } from './deletes.ts';
+import type { ForeignKey, Model } from './model.ts';
+import { mapJoin, quoteName, rowsTable } from './model.ts';
+import type { Key } from './sql.ts';
+
+/** A row that a merge has written. */
+interface Written {
+  readonly model: Model;
+  /** Dictionary index. */
+  readonly index: number;
+  readonly uuid: Uint8Array;
+}
+
+/** A row that referred to one that was updated. */
+interface Watched {
+  readonly child: Model;
+  readonly foreignKey: ForeignKey;
+  readonly uuid: Uint8Array;
+  readonly values: string;
+  /** Dictionary index of the row that was updated. */
+  readonly parent: number;
+}
+
+/** The foreign keys of `model` of this kind. */
+function looseKeys(library: Library, model: Model): ForeignKey[] {
+  return model.foreignKeys.filter((key) => !key.simple && isLoose(library, key));
+}
+
+function isLoose(library: Library, key: ForeignKey): boolean {
+  const target = library.model(key.table);
+  const { identity } = target;
+  return !(identity.kind === 'derived' && key.targets.every((name) => identity.columns.includes(name)));
+}
+
+const named = new WeakMap<Model, boolean>();
+
+/** True when rows of `model` are named by values of theirs that are not their identity. */
+export function hasLooseReferrers(library: Library, model: Model): boolean {
+  let has = named.get(model);
+  if (has === undefined) {
+    has = library.registry.models.some((child) => looseKeys(library, child).some((key) => key.table === model.table));
+    named.set(model, has);
+  }
+  return has;
+}
+
+export class LooseKeys {
+  readonly #library: Library;
+  readonly #watched: Watched[] = [];
+  readonly #seen = new Set<number>();
+
+  constructor(library: Library) {
+    this.#library = library;
+  }
+
+  /** A row is about to be updated: who refers to it by values? */
+  before(model: Model, key: Key, index: number): void {
+    const library = this.#library;
+    if (!hasLooseReferrers(library, model) || this.#seen.has(index)) return;
+    this.#seen.add(index);
+    for (const referrer of referrersOf(library, model, [key])) {
+      const { foreignKey, model: child, uuid } = referrer;
+      if (foreignKey.simple || !isLoose(library, foreignKey)) continue;
+      this.#watched.push({ child, foreignKey, uuid, values: this.#values(child, foreignKey, uuid), parent: index });
+    }
+  }
+
+  /** Rows of the merge that cannot stand, by dictionary index, with a sentence that says why. */
+  broken(written: readonly Written[]): Map<number, string> {
+    const library = this.#library;
+    const broken = new Map<number, string>();
+    for (const { model, index, uuid } of written) {
+      for (const key of looseKeys(library, model)) {
+        if (!this.#isViolated(model, key, uuid)) continue;
+        broken.set(index, `It refers to a row of ${key.table} by (${key.columns.join(', ')}), which has other values now.`);
+      }
+    }
+    const own = new Set(this.#watched.length === 0 ? [] : written.map(({ uuid }) => Buffer.from(uuid).toString('latin1')));
+    for (const { child, foreignKey, uuid, values, parent } of this.#watched) {
+      if (own.has(Buffer.from(uuid).toString('latin1'))) continue;
+      // Changed by SQLite's own ON UPDATE, without a stamp; or left pointing nowhere.
+      if (values === this.#values(child, foreignKey, uuid) && !this.#isViolated(child, foreignKey, uuid)) continue;
+      broken.set(parent, `Rows of ${child.table} here still refer to its old (${foreignKey.targets.join(', ')}).`);
+    }
+    return broken;
+  }
+
+  #isViolated(model: Model, key: ForeignKey, uuid: Uint8Array): boolean {
+    const set = key.columns.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ');
+    const on = key.columns.map((column, i) => `p.${quoteName(key.targets[i] ?? '')} = t.${quoteName(column)}`).join(' AND ');
+    return (
+      this.#library.sql.value(
+        `SELECT 1 FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
+         WHERE m.uuid = ? AND ${set} AND NOT EXISTS (SELECT 1 FROM ${quoteName(key.table)} p WHERE ${on})`,
+        Buffer.from(uuid),
+      ) !== undefined
+    );
+  }
+
+  #values(model: Model, key: ForeignKey, uuid: Uint8Array): string {
+    const row = this.#library.sql.rows(
+      `SELECT ${key.columns.map((column) => `t.${quoteName(column)}`).join(', ')}
+       FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
+      Buffer.from(uuid),
+    )[0];
+    return (row ?? []).map((value) => `${typeof value}${String(value)}`).join('\n');
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Making room in unique indexes. SQLite checks them row by row, so that two rows cannot swap values, and no row can take the
+ * value of one that is about to go. Rows that will be written anew or removed in the same breath are parked meanwhile: their
+ * unique values give way to NULL or to a value that nobody has.
+ */
+import type { Library } from './library.ts';
+import type { Column, Model } from './model.ts';
+import { quoteName } from './model.ts';
+import { columnNamed } from './incoming.ts';
+import { requireConstraint, rowByKey } from './rows.ts';
+import type { Key } from './sql.ts';
+
+/** Far from all ids and counts that people use, and still exact. */
+const PARKED_NUMBER = -(2n ** 62n);
+
+/** True when a row of the table can be in another one's way. */
+export function canPark(model: Model): boolean {
+  return parkedColumns(model).length > 0;
+}
+
+/** Takes a row out of all its unique indexes. Answers false when the table does not allow it. */
+export function park(library: Library, model: Model, key: Key): boolean {
+  const columns = parkedColumns(model);
+  const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
+  try {
+    library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, ...columns.map((column) => parkedValue(column, key)), key);
+    return true;
+  } catch (error) {
+    requireConstraint(error);
+    return false;
+  }
+}
+
+/** One column of each unique index: best one that can be NULL, since NULLs are never equal. Keys of rows stay. */
+function parkedColumns(model: Model): Column[] {
+  const chosen = new Set<Column>();
+  for (const { columns } of model.uniques) {
+    const own = columns.flatMap((name) => (name === null || model.key.includes(name) ? [] : [columnNamed(model, name)]));
+    const column = own.find((candidate) => !candidate.notNull) ?? own[0];
+    if (column !== undefined) chosen.add(column);
+  }
+  return [...chosen];
+}
+
+function parkedValue(column: Column, key: Key): string | bigint | Buffer | null {
+  if (!column.notNull) return null;
+  if (column.affinity === 'TEXT') return `\u0000flotilla parked ${key}`;
+  if (column.affinity === 'BLOB') return Buffer.from(`\u0000flotilla parked ${key}`);
+  return PARKED_NUMBER - BigInt(key);
+}

@@ -1,0 +1,213 @@
+/**
+ * Writing arriving rows into the user's tables and their map tables, in bulk. What a constraint refuses is noted, so that the
+ * caller can begin again without it.
+ */
+import type { Batch } from '../protocol/types.ts';
+import { messageOf } from '../errors.ts';
+import type { Adopter } from './adopt.ts';
+import type { Hold, Incoming } from './incoming.ts';
+import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
+import type { Library } from './library.ts';
+import type { Found } from './lookup.ts';
+import type { Column, Model } from './model.ts';
+import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import type { Key } from './sql.ts';
+import { insertMany } from './sql.ts';
+
+export class RowWriter {
+  /** Rows that a constraint refused, by dictionary index. */
+  readonly failures = new Map<number, Hold>();
+  readonly #library: Library;
+  readonly #batch: Batch;
+  readonly #found: Found;
+  readonly #first: readonly number[] | null;
+  /** Local key of every row of the dictionary that stands here, or will at the end; holes where none does. */
+  readonly #keys: (Key | undefined)[];
+
+  /** @param first - see `firstOfEach` */
+  constructor(library: Library, batch: Batch, found: Found, first: readonly number[] | null) {
+    this.#library = library;
+    this.#batch = batch;
+    this.#found = found;
+    this.#first = first;
+    this.#keys = found.rows.map((row) => row?.key);
+  }
+
+  /** Local key of the row that a dictionary index means; undefined if it has none yet. */
+  keyOf(index: number): Key | undefined {
+    return this.#keys[this.#first === null ? index : (this.#first[index] ?? index)];
+  }
+
+  uuidOf(index: number): Buffer {
+    const { buffer, byteOffset } = this.#batch.uuids;
+    return Buffer.from(buffer, byteOffset + index * 16, 16);
+  }
+
+  /** Gives new rows their local ids at once, so that references resolve without order: trees, rings. */
+  giveKeys(incoming: readonly Incoming[], adopter: Adopter | null): void {
+    for (const model of this.#library.registry.models) {
+      const rows = incoming.filter((row) => row.model === model && !row.isUpdate && row.hold === null);
+      if (adopter === null) for (const row of rows) this.#setKey(row, this.#freshKey(row));
+      else this.#pairOrGiveKeys(adopter, rows);
+    }
+  }
+
+  /** Parents are paired before their children, whose content names them. */
+  #pairOrGiveKeys(adopter: Adopter, rows: readonly Incoming[]): void {
+    let left = rows;
+    while (left.length > 0) {
+      const ready = left.filter((row) => referencesOf(row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)));
+      const now = new Set(ready.length > 0 ? ready : left);
+      for (const row of now) {
+        const values: unknown[] = [];
+        this.#pushValues(row, syncedColumns(row.model), values);
+        const key = adopter.pair(this.#library, row.model, values);
+        row.isPaired = key !== null;
+        this.#setKey(row, key ?? this.#freshKey(row));
+      }
+      left = left.filter((row) => !now.has(row));
+    }
+  }
+
+  #isPlaced(target: number): boolean {
+    return target < 0 || this.keyOf(target) !== undefined;
+  }
+
+  #setKey(row: Incoming, key: Key | undefined): void {
+    this.#keys[this.#first === null ? row.index : (this.#first[row.index] ?? row.index)] = key;
+  }
+
+  #freshKey(row: Incoming): Key | undefined {
+    const { model } = row;
+    if (model.rowid === null) return 0;
+    return model.rowidIsRef ? this.#givenKey(row) : this.#library.nextKey(model);
+  }
+
+  /** The key of a row whose INTEGER PRIMARY KEY is itself a reference: the local id of its target. */
+  #givenKey(row: Incoming): Key | undefined {
+    const column = row.table.columns.find((candidate) => candidate.name === row.model.rowid);
+    return column?.kind === 'ref' ? (this.#refKey(column.refs[row.position] ?? -1) ?? undefined) : undefined;
+  }
+
+  /** Inserts rows of one table, with their mappings. */
+  insert(model: Model, rows: readonly Incoming[]): void {
+    this.#insertRows(
+      model,
+      rows.filter((row) => !row.isPaired),
+    );
+    if (this.failures.size === 0) this.#insertMappings(model, rows);
+  }
+
+  #insertRows(model: Model, rows: readonly Incoming[]): void {
+    const columns = syncedColumns(model);
+    const givesKey = model.rowid !== null && !model.rowidIsRef;
+    const names = [...(givesKey ? [model.rowid ?? ''] : []), ...columns.map((column) => column.name)];
+    const head = `INSERT INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
+    const fill = (at: number, into: unknown[]): void => {
+      const row = rows[at] as Incoming;
+      if (givesKey) into.push(this.keyOf(row.index));
+      this.#pushValues(row, columns, into);
+    };
+    insertMany(this.#library.sql, head, names.length, rows.length, fill, (first, size, error) => {
+      if (size === 1) return this.#refuse(rows[first] as Incoming, error);
+      requireConstraint(error);
+      for (let at = first; at < first + size; at += 1) {
+        insertMany(
+          this.#library.sql,
+          head,
+          names.length,
+          1,
+          (_, into) => fill(at, into),
+          (_first, _size, single) => this.#refuse(rows[at] as Incoming, single),
+        );
+      }
+    });
+  }
+
+  #insertMappings(model: Model, rows: readonly Incoming[]): void {
+    const natural = model.rowid === null;
+    const keyColumns = natural ? model.key.map((_, i) => `, k${i + 1}`).join('') : '';
+    const keys = natural ? model.key.map((name) => columnNamed(model, name)) : [];
+    insertMany(
+      this.#library.sql,
+      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
+      7 + keys.length,
+      rows.length,
+      (at, into) => {
+        const row = rows[at] as Incoming;
+        into.push(natural ? null : this.keyOf(row.index), this.uuidOf(row.index), ...this.#stamps(row), this.#library.nextLsn());
+        this.#pushValues(row, keys, into);
+      },
+    );
+  }
+
+  /** Writes a newer version over an older one, with its stamps. */
+  update(row: Incoming): void {
+    const library = this.#library;
+    const { model } = row;
+    const key = this.keyOf(row.index);
+    const columns = syncedColumns(model);
+    const values: unknown[] = [];
+    this.#pushValues(row, columns, values);
+    try {
+      if (columns.length > 0) {
+        const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
+        library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, ...values, key);
+      }
+    } catch (error) {
+      this.#refuse(row, error);
+      return;
+    }
+    const keys = model.rowid === null ? model.key.map((name) => columnNamed(model, name)) : [];
+    const keyValues: unknown[] = [];
+    this.#pushValues(row, keys, keyValues);
+    library.sql.run(
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?${keys.map((_, i) => `, k${i + 1} = ?`).join('')} WHERE key = ?`,
+      ...this.#stamps(row),
+      library.nextLsn(),
+      ...keyValues,
+      key,
+    );
+  }
+
+  /** Notes that a constraint refused a row; anything but a constraint ends the batch. */
+  #refuse(row: Incoming, error: unknown): void {
+    const code = requireConstraint(error);
+    const isUnique = code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY' || code === 'SQLITE_CONSTRAINT_ROWID';
+    this.failures.set(row.index, {
+      reason: isUnique ? 'unique' : 'constraint',
+      detail: isUnique ? `Another row here has its unique value: ${messageOf(error)}.` : `The table refuses it: ${messageOf(error)}.`,
+    });
+  }
+
+  /** Birth and change stamp, as the map table holds them. */
+  #stamps(row: Incoming): number[] {
+    const { index, position, table } = row;
+    const run = (at: number | undefined): number => this.#found.runs[at ?? 0] ?? 0;
+    return [this.#batch.birthHlc[index] ?? 0, run(this.#batch.birthRun[index]), table.hlc[position] ?? 0, run(table.run[position])];
+  }
+
+  #pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void {
+    for (const column of columns) {
+      const data = columnData(row.table, column.name);
+      into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));
+    }
+  }
+
+  #refKey(target: number): Key | null {
+    return target < 0 ? null : (this.keyOf(target) ?? null);
+  }
+}
+
+/** SQL condition that finds the row of a user's table by the key in its map table. */
+export function rowByKey(model: Model): string {
+  if (model.rowid !== null) return `${quoteName(model.rowid)} = ?`;
+  return `rowid IN (SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.key = ?)`;
+}
+
+/** The code of an error that a constraint raised; throws any other error on. */
+export function requireConstraint(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (!code.startsWith('SQLITE_CONSTRAINT')) throw error;
+  return code;
+}
