@@ -104,7 +104,7 @@ export function databaseState(snapshot: { readonly value: unknown }): DatabaseSt
 
 /** The store of a running node. */
 export interface NodeStore extends Store, SessionStore {
-  apply(peer: string, data: ArrayBuffer, priority?: Priority): Promise<Applied>;
+  apply(peer: string, data: Uint8Array, priority?: Priority): Promise<Applied>;
 }
 
 export interface DatabaseOptions extends Omit<WorkerSpec, 'role' | 'purpose'> {

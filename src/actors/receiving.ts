@@ -17,7 +17,7 @@ export type Priority = 'live' | 'backfill';
 
 export interface ReceiverOptions {
   readonly peer: string;
-  readonly store: { apply(peer: string, data: ArrayBuffer, priority: Priority): Promise<Applied> };
+  readonly store: { apply(peer: string, data: Uint8Array, priority: Priority): Promise<Applied> };
   readonly credit: number;
   readonly send: (frame: Frame) => Promise<void>;
   /** After each batch that was applied, before its ACK. */
@@ -50,7 +50,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       for (let data = waiting.shift(); data !== undefined && !stopped; data = waiting.shift()) {
         const bytes = data.byteLength;
         applying = true;
-        const applied = await store.apply(peer, ownBuffer(data), first ? 'backfill' : 'live');
+        const applied = await store.apply(peer, movable(data), first ? 'backfill' : 'live');
         applying = false;
         options.onDurable(applied);
         unacked -= bytes;
@@ -86,9 +86,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   };
 }
 
-/** The bytes alone in a buffer, which can then move to the worker; copied only where they are part of a larger one. */
-function ownBuffer(data: Uint8Array): ArrayBuffer {
+/** Bytes beside a batch in the buffer of its packet: the type of its frame. */
+const MAX_PACKET_HEAD_BYTES = 16;
+
+/** The bytes in a buffer that can move to the worker as a whole; copied where they are a small part of a larger one. */
+function movable(data: Uint8Array): Uint8Array {
   const { buffer } = data;
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === data.byteLength) return buffer;
-  return new Uint8Array(data).buffer;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength - data.byteLength <= MAX_PACKET_HEAD_BYTES) return data;
+  return new Uint8Array(data);
 }

@@ -30,7 +30,7 @@ export interface SessionStore extends Pick<
   Store,
   'sessionStart' | 'acked' | 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'inspect' | 'onHead'
 > {
-  apply(peer: string, data: ArrayBuffer, priority: Priority): Promise<Applied>;
+  apply(peer: string, data: Uint8Array, priority: Priority): Promise<Applied>;
 }
 
 export interface DriverOptions {

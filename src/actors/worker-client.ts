@@ -34,7 +34,7 @@ export interface WorkerSpec {
   readonly purpose: 'serve' | 'setup';
 }
 
-/** Main → worker. ArrayBuffers among `args` are transferred. `close` (no args) closes the file; the answer is the last. */
+/** Main → worker. Byte arrays among `args` are given away, with the buffers that they are views of. `close` (no args) closes the file; the answer is the last. */
 export interface WorkerCall {
   readonly id: number;
   readonly method: string;
@@ -124,7 +124,7 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
 
   function post(pending: Pending): void {
     inWorker.set(pending.call.id, pending);
-    const transfer = pending.call.args.filter((arg) => arg instanceof ArrayBuffer);
+    const transfer = pending.call.args.flatMap((arg) => (arg instanceof Uint8Array ? [arg.buffer as ArrayBuffer] : []));
     try {
       worker.postMessage(pending.call, transfer);
     } catch (error) {

@@ -84,7 +84,9 @@ function contentText(values: readonly unknown[]): string {
   return values.map((value) => cellText(value as SqlValue)).join('\u0000');
 }
 
+/** Texts say how long they are: they may hold the separator. */
 function cellText(value: SqlValue): string {
   if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;
+  if (typeof value === 'string') return `t${value.length}:${value}`;
   return `${typeof value}${String(value)}`;
 }

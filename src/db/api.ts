@@ -1,6 +1,6 @@
 /**
  * What the database workers offer to the rest, as one interface. `actors/` talks to it through the database actor; tests
- * may drive it in one thread. Everything that crosses it can be structured-cloned; batches are ArrayBuffers that move.
+ * may drive it in one thread. Everything that crosses it can be structured-cloned; batches are byte arrays that move.
  */
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
 
@@ -169,7 +169,7 @@ export interface WriteStore {
   stamp(): Promise<{ head: number; stamped: number }>;
   sessionStart(peer: string): Promise<SessionStart>;
   /** Applies one batch from `peer` in one transaction. Rejects, changing nothing, when it is damaged or not allowed. */
-  apply(peer: string, data: ArrayBuffer): Promise<Applied>;
+  apply(peer: string, data: Uint8Array): Promise<Applied>;
   /** `peer` says that it holds our feed durably up to `cursor`. */
   acked(peer: string, cursor: Cursor, complete: boolean): Promise<void>;
   members(): Promise<MemberRow[]>;

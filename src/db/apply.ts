@@ -14,8 +14,9 @@ import type { Library } from './library.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
+import { markOwnReborn } from './remark.ts';
 import { settle } from './settle.ts';
-import { markOwnReborn, stampAll, stampExisting } from './stamp.ts';
+import { stampAll, stampExisting } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
 export class Applier {

@@ -23,8 +23,8 @@ interface Watched {
   readonly foreignKey: ForeignKey;
   readonly uuid: Uint8Array;
   readonly values: string;
-  /** Dictionary index of the row that was updated. */
-  readonly parent: number;
+  /** Dictionary index of the row that was updated; null for one that is about to go. */
+  readonly parent: number | null;
 }
 
 /** The foreign keys of `model` of this kind. */
@@ -53,17 +53,17 @@ export function hasLooseReferrers(library: Library, model: Model): boolean {
 export class LooseKeys {
   readonly #library: Library;
   readonly #watched: Watched[] = [];
-  readonly #seen = new Set<number>();
+  readonly #seen = new Set<string>();
 
   constructor(library: Library) {
     this.#library = library;
   }
 
-  /** A row is about to be updated: who refers to it by values? */
-  before(model: Model, key: Key, index: number): void {
+  /** A row is about to be updated, or parked (`index` is null when it will go then): who refers to it by values? */
+  before(model: Model, key: Key, index: number | null): void {
     const library = this.#library;
-    if (!hasLooseReferrers(library, model) || this.#seen.has(index)) return;
-    this.#seen.add(index);
+    if (!hasLooseReferrers(library, model) || this.#seen.has(`${model.n}:${key}`)) return;
+    this.#seen.add(`${model.n}:${key}`);
     for (const referrer of referrersOf(library, model, [key])) {
       const { foreignKey, model: child, uuid } = referrer;
       if (foreignKey.simple || !isLoose(library, foreignKey)) continue;
@@ -71,10 +71,10 @@ export class LooseKeys {
     }
   }
 
-  /** Rows of the merge that cannot stand, by dictionary index, with a sentence that says why. */
-  broken(written: readonly Written[]): Map<number, string> {
+  /** Rows of the merge that cannot stand, by dictionary index (null: one that should go), with a sentence that says why. */
+  broken(written: readonly Written[]): Map<number | null, string> {
     const library = this.#library;
-    const broken = new Map<number, string>();
+    const broken = new Map<number | null, string>();
     for (const { model, index, uuid } of written) {
       for (const key of looseKeys(library, model)) {
         if (!this.#isViolated(model, key, uuid)) continue;

@@ -20,9 +20,9 @@ import { rowsTable } from './model.ts';
 import { runBytes } from './page.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
+import { hasDangling, touchDangling } from './remark.ts';
 import { RowWriter } from './rows.ts';
 import type { Key } from './sql.ts';
-import { hasDangling, touchDangling } from './stamp.ts';
 import { cutVersion } from './version.ts';
 
 /** What a merge did. */
@@ -145,8 +145,7 @@ class Merge {
     const doomed = this.#doomed(incoming);
     const loose = new LooseKeys(library);
     if (this.#parks && !this.#park(standing, doomed, loose)) return false;
-    this.#write(standing, loose);
-    if (this.failures.size > 0) return false;
+    if (!this.#write(standing, loose)) return false;
     for (const row of standing) if (this.#found.pending[row.index] !== undefined) forgetPending(library, this.#rows.uuidOf(row.index));
     for (const row of incoming) if (row.hold !== null) this.#setAside(row, row.hold);
     carryOutDeletes(library, doomed, undefined, this.#options.holdDeletes);
@@ -154,7 +153,7 @@ class Merge {
     return !this.#parks || doomed.every((row) => !canPark(row.model) || isGone(library, row));
   }
 
-  #write(standing: readonly Incoming[], loose: LooseKeys): void {
+  #write(standing: readonly Incoming[], loose: LooseKeys): boolean {
     const library = this.#library;
     const isDangling = hasDangling(library);
     for (const model of library.registry.models) {
@@ -170,9 +169,11 @@ class Merge {
         this.#rows.update(row);
       }
     }
-    if (this.failures.size > 0) return;
+    if (this.failures.size > 0) return false;
     const written = standing.map((row) => ({ model: row.model, index: row.index, uuid: this.#rows.uuidOf(row.index) }));
-    for (const [index, detail] of loose.broken(written)) this.failures.set(index, { reason: 'constraint', detail });
+    const broken = loose.broken(written);
+    for (const [index, detail] of broken) if (index !== null) this.failures.set(index, { reason: 'constraint', detail });
+    return broken.size === 0;
   }
 
   /** Takes the rows that will be written over or removed out of their unique indexes. */
@@ -183,7 +184,7 @@ class Merge {
     return (
       parked.length > 0 &&
       parked.every(({ model, key, index }) => {
-        if (index !== null) loose.before(model, key, index);
+        loose.before(model, key, index);
         return park(this.#library, model, key);
       })
     );

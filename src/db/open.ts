@@ -13,9 +13,9 @@ import type { ErrorCode } from '../errors.ts';
 /** How long a connection of ours waits for another program's write transaction, ms. */
 const BUSY_TIMEOUT_MS = 10_000;
 /** Page cache of the writing connection, KiB: the index pages that a backfill touches fit. */
-const WRITE_CACHE_KIB = 32 * 1024;
+const WRITE_CACHE_KIB = 24 * 1024;
 /** Page cache of a reading connection, KiB: it walks through, and what it reads again is in the system's cache. */
-const READ_CACHE_KIB = 8 * 1024;
+const READ_CACHE_KIB = 4 * 1024;
 /**
  * Pages in the WAL before a commit checkpoints it: 16 MiB. At SQLite's own 1,000 a backfill writes the same index pages to
  * the file, with an fsync, several times a second.

@@ -4,30 +4,20 @@
  * new row, even under the same id; a changed key only moves the mapping.
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { bear } from './births.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
 import type { Library } from './library.ts';
-import { getState } from './metadata.ts';
 import { hasLooseReferrers } from './loose.ts';
-import type { ForeignKey, Model } from './model.ts';
+import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
-import { forgetPending, hasPending, noteArrival } from './pending.ts';
+import { forgetPending, hasPending } from './pending.ts';
+import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
-import { insertMany, jsonKeys } from './sql.ts';
+import { jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
-
-/**
- * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
- * under its old birth it would be taken for one that was deleted.
- */
-const OP_REBORN = 5;
-
-/** Whether some writer without foreign keys has left references here that point nowhere. */
-export function hasDangling(library: Library): boolean {
-  return getState(library.db, 'dangling') === 1;
-}
 
 /** A row as the marks saw it. */
 interface Slot {
@@ -380,75 +370,6 @@ function exists(library: Library, model: Model, key: MarkKey): boolean {
   return library.sql.value(`SELECT 1 FROM ${quoteName(model.table)} t WHERE ${condition}`, ...params) !== undefined;
 }
 
-/** Writes the map rows of new rows: UUID, birth stamp, lsn. */
-function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>): void {
-  let left = rows;
-  while (left.length > 0) {
-    const derived = deriveUuids(
-      library,
-      model,
-      left.map((row) => row.key),
-    );
-    // Rows that are named by rows of the same table come after those; what has no name in the end gets a fresh UUID.
-    const named = isNamedByItself(model) ? left.filter((row) => derived.has(row.key)) : left;
-    const now = named.length > 0 ? named : left;
-    writeBirths(library, model, now, derived);
-    left = now === left ? [] : left.filter((row) => !derived.has(row.key));
-  }
-}
-
-function writeBirths(
-  library: Library,
-  model: Model,
-  rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>,
-  derived: ReadonlyMap<MarkKey, Uint8Array | null>,
-): void {
-  const taken = takenUuids(library, model, derived.values());
-  const natural = model.rowid === null;
-  const keyColumns = natural ? model.key.map((_, index) => `, k${index + 1}`).join('') : '';
-  const width = 7 + (natural ? model.key.length : 0);
-  const now = library.around.now();
-  const pending = hasPending(library);
-  insertMany(
-    library.sql,
-    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
-    width,
-    rows.length,
-    (index, into) => {
-      const row = rows[index];
-      if (row === undefined) return;
-      const name = derived.get(row.key) ?? null;
-      let uuid: Uint8Array;
-      // Two rows of one derived name can only be there when no unique index guards it: the second is a row of its own.
-      if (name !== null && !taken.has(hexOf(name))) {
-        uuid = name;
-        taken.add(hexOf(name));
-        if (pending) {
-          forgetPending(library, uuid);
-          noteArrival(library, uuid);
-        }
-      } else uuid = library.around.newUuid();
-      const hlc = library.stampAt(Math.min(row.at, now));
-      const { run } = library;
-      into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());
-      if (natural) into.push(...decodeKey(String(row.key)));
-    },
-  );
-}
-
-function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array | null>): Set<string> {
-  const taken = new Set<string>();
-  for (const uuid of uuids) {
-    if (uuid === null) continue;
-    if (library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined) taken.add(hexOf(uuid));
-  }
-  return taken;
-}
-
-function hexOf(uuid: Uint8Array): string {
-  return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
-}
-
 /** Stamps a death of our own. */
 export function writeTombstone(
   library: Library,
@@ -470,61 +391,4 @@ export function writeTombstone(
     library.nextLsn(),
   );
   if (hasPending(library)) forgetPending(library, uuid);
-}
-
-/**
- * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
- * they are marked, and the next slice stamps them (and renames those whose identity holds the reference).
- */
-function touchReferrers(library: Library, model: Model, key: MarkKey): void {
-  for (const child of library.registry.models) {
-    for (const foreignKey of child.foreignKeys) {
-      if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key);
-    }
-  }
-}
-
-/** A row came from elsewhere, and rows here that stayed behind may be waiting for its values. Their ids are never given to it. */
-export function touchDangling(library: Library, model: Model, uuid: Uint8Array): void {
-  for (const child of library.registry.models) {
-    for (const foreignKey of child.foreignKeys) {
-      if (foreignKey.table !== model.table || foreignKey.simple || child === model) continue;
-      const key = library.sql.value(
-        `SELECT ${encodedKey(model, 't')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
-        Buffer.from(uuid),
-      );
-      if (key !== undefined) touch(library, child, foreignKey, model, key as MarkKey);
-    }
-  }
-}
-
-function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Model, key: MarkKey): void {
-  const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
-  const columns = foreignKey.columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
-  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce((bits, bit) => bits + 2 ** bit, 0);
-  const on = foreignKey.columns.map((name, i) => `t.${quoteName(name)} = p.${quoteName(foreignKey.targets[i] ?? '')}`);
-  const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
-  library.sql.run(
-    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
-     SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
-     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}`,
-    library.around.now(),
-    mask,
-    ...(model.rowid === null ? decodeKey(String(key)) : [key]),
-  );
-}
-
-/**
- * Marks the rows that this device gave birth to: while others had no identity yet, some of them referred to those and stayed
- * behind.
- */
-export function markOwnReborn(library: Library, model: Model): void {
-  library.sql.run(
-    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
-     SELECT ${model.n}, ${OP_REBORN}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, 0
-     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
-     WHERE m.birth_run IN (SELECT run FROM flotilla_runs WHERE device = ?)`,
-    library.around.now(),
-    library.around.device,
-  );
 }

@@ -102,8 +102,8 @@ export class Writer {
     });
   }
 
-  apply(peer: string, data: ArrayBuffer): Applied {
-    return this.#do(() => this.#applier.apply(peer, new Uint8Array(data)));
+  apply(peer: string, data: Uint8Array): Applied {
+    return this.#do(() => this.#applier.apply(peer, data));
   }
 
   acked(peer: string, cursor: Cursor, complete: boolean): void {

@@ -92,6 +92,7 @@ describe('a peer that hangs', () => {
       await untilState(sender, receiver, 'live');
       const [seenByReceiver, seenBySender] = [receiver.node.events.length, sender.node.events.length];
       const pid = pidOf(sender);
+      // Also if the test fails: a stopped process cannot be asked to end.
       undoAtEnd(() => process.kill(pid, 'SIGCONT'));
       process.kill(pid, 'SIGSTOP');
       execute(receiver.library, "INSERT INTO tags (name) VALUES ('while the other hung')");

@@ -96,10 +96,7 @@ describe('a schema that cannot sync', () => {
 describe('a configuration', () => {
   it.each([
     ['is no JSON', '{"tables":', /config\.json is not valid JSON/],
-    ['has an unknown key', '{"table": {}}', /the key "table", which is not known/],
     ['has an unknown key in a table', '{"tables": {"notes": {"sycn": false}}}', /the key "tables\.notes\.sycn"/],
-    ['names a table that is not there', '{"tables": {"nodes": {}}}', /names the table "nodes"/],
-    ['names a column that is not there', '{"tables": {"notes": {"localColumns": ["sean"]}}}', /names "sean"/],
     [
       'keeps a column local that is NOT NULL and has no default',
       '{"tables": {"notes": {"localColumns": ["seen"]}}}',
@@ -126,7 +123,6 @@ describe('a command line', () => {
     ['names no command of ours', ['frobnicate'], /unknown command 'frobnicate'/],
     ['lacks the file', ['init'], /missing required argument 'file'/],
     ['has an option that is not known', ['init', 'plain.db', '--confg', 'x'], /'--confg' \(Did you mean --config\?\)/],
-    ['asks for batches of nothing', ['up', 'library.db', '--batch', '0'], /--batch: must be a whole number from 1/],
     ['names a port beyond all', ['up', 'library.db', '--listen-port', '99999'], /--listen-port: .* 0 to 65535/],
     ['names a peer without its id', ['up', 'library.db', '--peer', '/ip4/127.0.0.1/tcp/1'], /--peer: .*\/p2p\//],
     ['wants an invitation for no time', ['invite', 'library.db', '--minutes', '0'], /--minutes: must be a number above 0/],

@@ -132,7 +132,7 @@ export class FakeStore implements NodeStore {
     };
   }
 
-  async apply(peer: string, data: ArrayBuffer, priority = 'live'): Promise<Applied> {
+  async apply(peer: string, data: Uint8Array, priority = 'live'): Promise<Applied> {
     this.priorities.push(priority);
     this.applying += 1;
     try {

@@ -92,7 +92,7 @@ function send(from: string, to: Writer): void {
   for (;;) {
     const page = source.page(feed, { rows: 2, bytes: 1 << 20 });
     if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
-    if (to.apply('A', page.data).complete) return;
+    if (to.apply('A', new Uint8Array(page.data)).complete) return;
   }
 }
 

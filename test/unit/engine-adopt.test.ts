@@ -99,11 +99,17 @@ describe('adopting', () => {
 
   it('does not take unequal values for equal', async () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)';
-    const rows: [string, string][] = [['5', '5.0'], ["'5'", '5'], ["x'35'", "'5'"], ['NULL', "'null'"], ["char(0) || 'stringx'", "''"]];
+    const rows: [string, string][] = [
+      ["5, ''", "5.0, ''"],
+      ["'5', ''", "5, ''"],
+      ["x'35', ''", "'5', ''"],
+      ["NULL, ''", "'null', ''"],
+      ["'x' || char(0) || 'stringy', ''", "'x', 'y' || char(0) || 'string'"],
+    ];
     for (const [ours, theirs] of rows) {
-      const a = new Replica({ device: 'A', ddl, before: `INSERT INTO t VALUES (1, ${theirs}, '')` });
+      const a = new Replica({ device: 'A', ddl, before: `INSERT INTO t VALUES (1, ${theirs})` });
       const b = new Replica({ device: 'B', ddl });
-      b.write(`UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (1, ${ours}, ''); UPDATE flotilla_capture SET suspended = 0`);
+      b.write(`UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (1, ${ours}); UPDATE flotilla_capture SET suspended = 0`);
       setState(b.db, 'adopting', 1);
       b.restart();
       converge([a, b]);

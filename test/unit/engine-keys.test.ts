@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
-import { Replica, converge } from '../support/replica.ts';
+import { converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
 
 describe('foreign keys to natural keys', () => {
   const ddl = `CREATE TABLE countries (code TEXT COLLATE NOCASE PRIMARY KEY, name TEXT);

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { altered, expectEqual, fleetOf, pagesFor } from '../support/engine.ts';
-import { Replica, converge } from '../support/replica.ts';
+import { converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
 
 const DDL = `
 CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, pairOf } from '../support/engine.ts';
-import { Replica, converge } from '../support/replica.ts';
+import { converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
 
 /** Every cell with its type and, for what JavaScript would blur, its text. */
 function exactly(replica: Replica, table: string, columns: readonly string[]): unknown[][] {

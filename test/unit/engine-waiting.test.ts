@@ -375,6 +375,68 @@ describe('UNIQUE', () => {
     await expectEqual(a, b);
   });
 
+  it('lets two rows swap their values, in one page and in two', async () => {
+    for (const size of [1, 100]) {
+      const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, n INTEGER NOT NULL UNIQUE, note TEXT, UNIQUE (note, n))');
+      a.write("INSERT INTO t VALUES (1, 'x', 1, '1'), (2, 'y', 2, '2'), (3, 'z', 3, '3')");
+      converge([a, b]);
+      a.write("UPDATE t SET name = name || '-', n = -n; UPDATE t SET name = 'y', n = 2 WHERE id = 1; UPDATE t SET name = 'z', n = 3 WHERE id = 2; UPDATE t SET name = 'x', n = 1 WHERE id = 3");
+      b.pull(a, size);
+      expect(b.waiting()).toEqual([]);
+      expect(b.rows('SELECT name, n, note FROM t ORDER BY note')).toEqual([['y', 2, '1'], ['z', 3, '2'], ['x', 1, '3']]);
+      await expectEqual(a, b);
+    }
+  });
+
+  it('lets a child take the name of the parent that it leaves and that goes, in one page and in two', async () => {
+    const ddl = `CREATE TABLE e (id INTEGER PRIMARY KEY, up INTEGER REFERENCES e (id) ON DELETE CASCADE, name TEXT NOT NULL);
+      CREATE UNIQUE INDEX e_name ON e (ifnull(up, 0), name)`;
+    for (const schema of [ddl, ddl.replace('ifnull(up, 0), name', 'name')]) {
+      for (const size of [1, 100]) {
+        const [a, b] = pairOf(schema);
+        a.write("INSERT INTO e VALUES (1, NULL, 'dir'), (2, 1, 'inner'), (3, 2, 'file')");
+        converge([a, b]);
+        a.write("UPDATE e SET up = NULL, name = 'tmp' WHERE id = 2; DELETE FROM e WHERE id = 1; UPDATE e SET name = 'dir' WHERE id = 2");
+        b.pull(a, size);
+        expect(b.waiting()).toEqual([]);
+        expect(b.rows('SELECT c.name, p.name FROM e c LEFT JOIN e p ON p.id = c.up ORDER BY 1')).toEqual([['dir', null], ['file', 'dir']]);
+        await expectEqual(a, b);
+      }
+    }
+  });
+
+  it('parks no row that cannot go', async () => {
+    const ddl = `${NAMES}; CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER REFERENCES t (id))`;
+    const [a, b] = pairOf(ddl);
+    a.write("INSERT INTO t VALUES (1, 'x', 'old')");
+    converge([a, b]);
+    b.write('INSERT INTO u VALUES (1, 1)');
+    b.stamp();
+    a.write("DELETE FROM t; INSERT INTO t VALUES (2, 'x', 'new')");
+    b.pull(a);
+    expect(b.waiting().toSorted()).toEqual(['referrers', 'unique']);
+    expect(b.rows('SELECT name, note FROM t')).toEqual([['x', 'old']]);
+    b.write('DELETE FROM u');
+    converge([a, b]);
+    expect(b.rows('SELECT name, note FROM t')).toEqual([['x', 'new']]);
+    expect(b.waiting()).toEqual([]);
+    await expectEqual(a, b);
+  });
+
+  it('swaps those that can, though another collides for good', async () => {
+    const [a, b] = pairOf(NAMES);
+    a.write("INSERT INTO t VALUES (1, 'x', '1'), (2, 'y', '2')");
+    converge([a, b]);
+    b.write("INSERT INTO t VALUES (9, 'taken', 'b')");
+    b.stamp();
+    a.write("UPDATE t SET name = '-' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 1; INSERT INTO t VALUES (3, 'taken', 'a')");
+    b.pull(a);
+    expect(b.waiting()).toEqual(['unique']);
+    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([['y', '1'], ['x', '2'], ['taken', 'b']]);
+    converge([a, b]);
+    await expectEqual(a, b);
+  });
+
   it('takes nothing for a change when the same collision is met again', () => {
     const [a, b] = pairOf(NAMES);
     a.write("INSERT INTO t VALUES (1, 'x', 'a')");

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, pairOf, stampsOf } from '../support/engine.ts';
-import { Replica, converge } from '../support/replica.ts';
+import { converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
 
 const TREE = 'CREATE TABLE entries (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE, name TEXT)';
 const NAMES = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)';

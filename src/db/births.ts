@@ -1,0 +1,80 @@
+/**
+ * Births: the identities and first stamps of rows that have been written here, in bulk.
+ */
+import { decodeKey } from './capture.ts';
+import type { MarkKey } from './identity.ts';
+import { deriveUuids, isNamedByItself } from './identity.ts';
+import type { Library } from './library.ts';
+import type { Model } from './model.ts';
+import { rowsTable } from './model.ts';
+import { forgetPending, hasPending, noteArrival } from './pending.ts';
+import { insertMany } from './sql.ts';
+
+/** Writes the map rows of new rows: UUID, birth stamp, lsn. */
+export function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>): void {
+  let left = rows;
+  while (left.length > 0) {
+    const derived = deriveUuids(
+      library,
+      model,
+      left.map((row) => row.key),
+    );
+    // Rows that are named by rows of the same table come after those; what has no name in the end gets a fresh UUID.
+    const named = isNamedByItself(model) ? left.filter((row) => derived.has(row.key)) : left;
+    const now = named.length > 0 ? named : left;
+    writeBirths(library, model, now, derived);
+    left = now === left ? [] : left.filter((row) => !derived.has(row.key));
+  }
+}
+
+function writeBirths(
+  library: Library,
+  model: Model,
+  rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>,
+  derived: ReadonlyMap<MarkKey, Uint8Array | null>,
+): void {
+  const taken = takenUuids(library, model, derived.values());
+  const natural = model.rowid === null;
+  const keyColumns = natural ? model.key.map((_, index) => `, k${index + 1}`).join('') : '';
+  const width = 7 + (natural ? model.key.length : 0);
+  const now = library.around.now();
+  const pending = hasPending(library);
+  insertMany(
+    library.sql,
+    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
+    width,
+    rows.length,
+    (index, into) => {
+      const row = rows[index];
+      if (row === undefined) return;
+      const name = derived.get(row.key) ?? null;
+      let uuid: Uint8Array;
+      // Two rows of one derived name can only be there when no unique index guards it: the second is a row of its own.
+      if (name !== null && !taken.has(hexOf(name))) {
+        uuid = name;
+        taken.add(hexOf(name));
+        if (pending) {
+          forgetPending(library, uuid);
+          noteArrival(library, uuid);
+        }
+      } else uuid = library.around.newUuid();
+      const hlc = library.stampAt(Math.min(row.at, now));
+      const { run } = library;
+      into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());
+      if (natural) into.push(...decodeKey(String(row.key)));
+    },
+  );
+}
+
+function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array | null>): Set<string> {
+  const taken = new Set<string>();
+  for (const uuid of uuids) {
+    if (uuid === null) continue;
+    if (library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined) taken.add(hexOf(uuid));
+  }
+  return taken;
+}
+
+function hexOf(uuid: Uint8Array): string {
+  return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
+}

@@ -1,0 +1,79 @@
+/**
+ * Rows that others must hear of though no column of theirs has changed: what they refer to is another row now, or is there at
+ * last. They are marked, and the next slice of stamping does the rest.
+ */
+import { LAST_MASK_BIT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import type { MarkKey } from './identity.ts';
+import { keyCondition } from './identity.ts';
+import type { Library } from './library.ts';
+import { getState } from './metadata.ts';
+import type { ForeignKey, Model } from './model.ts';
+import { mapJoin, quoteName, rowsTable } from './model.ts';
+
+/**
+ * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
+ * under its old birth it would be taken for one that was deleted.
+ */
+export const OP_REBORN = 5;
+
+/** Whether some writer without foreign keys has left references here that point nowhere. */
+export function hasDangling(library: Library): boolean {
+  return getState(library.db, 'dangling') === 1;
+}
+
+/**
+ * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
+ * they are marked, and the next slice stamps them (and renames those whose identity holds the reference).
+ */
+export function touchReferrers(library: Library, model: Model, key: MarkKey): void {
+  for (const child of library.registry.models) {
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key);
+    }
+  }
+}
+
+/** A row came from elsewhere, and rows here that stayed behind may be waiting for its values. Their ids are never given to it. */
+export function touchDangling(library: Library, model: Model, uuid: Uint8Array): void {
+  for (const child of library.registry.models) {
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.table !== model.table || foreignKey.simple || child === model) continue;
+      const key = library.sql.value(
+        `SELECT ${encodedKey(model, 't')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
+        Buffer.from(uuid),
+      );
+      if (key !== undefined) touch(library, child, foreignKey, model, key as MarkKey);
+    }
+  }
+}
+
+function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Model, key: MarkKey): void {
+  const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
+  const columns = foreignKey.columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
+  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce((bits, bit) => bits + 2 ** bit, 0);
+  const on = foreignKey.columns.map((name, i) => `t.${quoteName(name)} = p.${quoteName(foreignKey.targets[i] ?? '')}`);
+  const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
+     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}`,
+    library.around.now(),
+    mask,
+    ...(model.rowid === null ? decodeKey(String(key)) : [key]),
+  );
+}
+
+/**
+ * Marks the rows that this device gave birth to: while others had no identity yet, some of them referred to those and stayed
+ * behind.
+ */
+export function markOwnReborn(library: Library, model: Model): void {
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${model.n}, ${OP_REBORN}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, 0
+     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
+     WHERE m.birth_run IN (SELECT run FROM flotilla_runs WHERE device = ?)`,
+    library.around.now(),
+    library.around.device,
+  );
+}
