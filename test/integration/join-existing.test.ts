@@ -120,19 +120,30 @@ describe('a copy of the library', () => {
     expect(column(same.library, 'SELECT id FROM books ORDER BY id')).toEqual(expect.arrayContaining(ids));
   });
 
-  it('is written from now on like the others, whatever triggers each file has', async () => {
+  it('is written from now on like the others', async () => {
+    execute(same.library, "INSERT INTO books (author_id, title) SELECT id, 'Ombra' FROM authors WHERE name = 'Calvino'");
+    execute(fresh.library, "UPDATE authors SET name = 'Jorge Luis Borges' WHERE name = 'Borges'");
+    execute(first.library, "DELETE FROM authors WHERE name = 'Austen'");
+    const expected = [
+      'Calvino: Le città invisibili',
+      'Calvino: Ombra',
+      'Calvino: Palomar',
+      'Dostoevsky: The Idiot',
+      'Jorge Luis Borges: El Aleph',
+      'Jorge Luis Borges: Ficciones',
+    ];
+    for (const device of all) await untilColumn(device.library, BOOKS, expected);
+    await expectEqual(all);
+  });
+});
+
+describe('a trigger of the user that writes to a synced table', () => {
+  it('runs where the row was written, and nowhere else when the row arrives', async () => {
+    // At `first`, `union` and `same`, whose files have the trigger; `fresh` has not.
     execute(same.library, "UPDATE books SET title = 'Fictions' WHERE title = 'Ficciones'");
     execute(fresh.library, "UPDATE books SET title = 'Invisible Cities' WHERE title GLOB 'Le citt*'");
-    execute(first.library, "DELETE FROM authors WHERE name = 'Austen'");
-    for (const device of all) {
-      await untilColumn(device.library, BOOKS, [
-        'Borges: El Aleph',
-        'Borges: Fictions',
-        'Calvino: Invisible Cities',
-        'Calvino: Palomar',
-        'Dostoevsky: The Idiot',
-      ]);
-    }
+    const edits = "SELECT edits FROM books WHERE title IN ('Fictions', 'Invisible Cities') ORDER BY title";
+    for (const device of all) await untilColumn(device.library, edits, [1, 0]);
     await expectEqual(all);
   });
 });

@@ -29,8 +29,8 @@ export function untilMidway(device: Device, from = 0): Promise<Progress> {
 }
 
 /** Waits until all copies hold the same, with every foreign key pointing somewhere. */
-export async function expectEqual(devices: readonly Device[]): Promise<void> {
-  const { comparison } = await waitUntilEqual(devices, ARRIVAL_MS);
+export async function expectEqual(devices: readonly Device[], ms = ARRIVAL_MS): Promise<void> {
+  const { comparison } = await waitUntilEqual(devices, ms);
   expect(comparison).toMatchObject({ identical: true, foreignKeyViolations: 0, missingRows: 0, extraRows: 0, differentRows: 0 });
 }
 

@@ -147,7 +147,6 @@ describe('database workers', () => {
   it('sends writes to the write worker, reads to the read worker, buffers by transfer', async () => {
     const store = await open();
     const data = new Uint8Array(5);
-    const data = new Uint8Array(5).buffer;
     expect((await store.apply('peer', data)).rows).toBe(5);
     expect(data.byteLength).toBe(0);
     expect((await store.joinGrant()) as unknown).toBeInstanceOf(ArrayBuffer);
