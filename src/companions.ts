@@ -3,8 +3,7 @@
  * running node if there is one, and otherwise opens a database worker for as long as it takes.
  */
 import { createServer } from 'node:net';
-import { stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
 import type { WorkerSpec } from './actors/worker-client.ts';
@@ -106,14 +105,7 @@ function freePort(): Promise<number> {
  */
 export async function joinLibrary(text: string, file: string, options: JoinOptions = {}): Promise<JoinReport> {
   const invitation = decodeInvitation(text);
-  const path = resolve(file);
-  if ((await stat(dirname(path)).catch(() => null)) === null) {
-    throw new FlotillaError(
-      'NO_SUCH_FILE',
-      `There is no folder ${dirname(path)}: make it first, or name another file.`,
-    );
-  }
-  await requirePlace(path);
+  const path = await requirePlace(file);
   await using made = await makeHome(homeOf(path, options.home));
   const { home } = made;
   const name = options.name || (await home.settings()).name || defaultName();

@@ -2,9 +2,9 @@
  * Where a library's things are, and what every entry of the API checks of a path before anything is opened or made.
  */
 import { randomUUID } from 'node:crypto';
-import { rm, stat, writeFile } from 'node:fs/promises';
+import { realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { WorkerSpec } from './actors/worker-client.ts';
 import { FlotillaError, messageOf } from './errors.ts';
 import { makeFolder } from './net/files.ts';
@@ -21,9 +21,12 @@ export function defaultName(): string {
   return hostname() || 'unnamed device';
 }
 
-/** @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE */
+/**
+ * The library's own path, links followed: by whatever name it is opened, lock and home are the same.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE
+ */
 export async function requireFile(file: string): Promise<string> {
-  const path = resolve(file);
+  const path = await realpath(file).catch(() => resolve(file));
   const found = await stat(path).catch(() => null);
   if (found === null) throw new FlotillaError('NO_SUCH_FILE', `There is no file ${path}: check the path.`);
   if (!found.isFile())
@@ -32,13 +35,15 @@ export async function requireFile(file: string): Promise<string> {
 }
 
 /**
- * Throws unless a library can be made at `path`, or is a file there already.
- * @throws FlotillaError NOT_A_DATABASE, READ_ONLY
+ * The path of a file that is there, or of one that can be made.
+ * @throws FlotillaError NO_SUCH_FILE when there is no folder for it; NOT_A_DATABASE, READ_ONLY
  */
-export async function requirePlace(path: string): Promise<void> {
-  if ((await stat(path).catch(() => null)) !== null) {
-    await requireFile(path);
-    return;
+export async function requirePlace(file: string): Promise<string> {
+  if ((await stat(file).catch(() => null)) !== null) return requireFile(file);
+  const folder = dirname(resolve(file));
+  const path = join(await realpath(folder).catch(() => folder), basename(file));
+  if ((await stat(folder).catch(() => null)) === null) {
+    throw new FlotillaError('NO_SUCH_FILE', `There is no folder ${folder}: make it first, or name another file.`);
   }
   // By trying it: permissions say nothing of a read-only disk.
   const trial = `${path}.${randomUUID()}.tmp`;
@@ -53,6 +58,7 @@ export async function requirePlace(path: string): Promise<void> {
   } finally {
     await rm(trial, { force: true });
   }
+  return path;
 }
 
 /** The home folder, or null when this device has none for the library yet. */

@@ -38,6 +38,7 @@ export class Library {
   readonly registry: Registry;
   readonly around: Surroundings;
   readonly libraryId: string;
+  readonly #byNumber: ReadonlyMap<number, Model>;
 
   /** Greatest hlc stamped or merged here. */
   #hlc = 0;
@@ -59,6 +60,7 @@ export class Library {
     this.db = db;
     this.sql = new Statements(db);
     this.registry = registry;
+    this.#byNumber = new Map(registry.models.map((model) => [model.n, model]));
     this.around = around;
     this.libraryId = String(getState(db, 'library'));
     this.#load();
@@ -81,7 +83,7 @@ export class Library {
   }
 
   modelByNumber(n: number): Model {
-    const model = this.registry.models.find((candidate) => candidate.n === n);
+    const model = this.#byNumber.get(n);
     if (model === undefined) throw new FlotillaError('DATABASE', `The metadata names a table number ${n} that does not exist.`);
     return model;
   }

@@ -54,7 +54,10 @@ describe('a program that holds a write transaction', () => {
     execute(first.library, "INSERT INTO tags (name) VALUES ('meanwhile')");
     expect(await holder.ended).toBe(0);
     for (const { library } of [first, second]) {
-      await untilColumn(library, "SELECT name FROM tags WHERE name IN ('held', 'meanwhile') ORDER BY name", ['held', 'meanwhile']);
+      await untilColumn(library, "SELECT name FROM tags WHERE name IN ('held', 'meanwhile') ORDER BY name", [
+        'held',
+        'meanwhile',
+      ]);
     }
     await expectEqual([first, second]);
     // Waiting is no fault: the session stood all the time.

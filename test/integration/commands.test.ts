@@ -9,7 +9,15 @@ import { Device, waitUntilQuiet } from '../../examples/fleet.ts';
 import { openLibrary } from '../../examples/file-library/library.ts';
 import type { StatusReport } from '../../examples/support.ts';
 import type { NodeEvent } from '../../src/index.ts';
-import { endEverything, execute, flotillaCommand, flotillaJson, type Program, startFlotilla, testFolder } from '../support/command.ts';
+import {
+  endEverything,
+  execute,
+  flotillaCommand,
+  flotillaJson,
+  type Program,
+  startFlotilla,
+  testFolder,
+} from '../support/command.ts';
 import { ARRIVAL_MS, untilState } from '../support/devices.ts';
 
 const folder = testFolder();

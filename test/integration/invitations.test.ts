@@ -2,7 +2,7 @@
  * Joining by invitation, and everything for which it is refused: each time the file, its folder and the list of members
  * stay as they were, and the invitation stays open. And the library that is in use by another node.
  */
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunningNode, type StatusReport } from '../../examples/support.ts';
@@ -49,6 +49,12 @@ describe('a library that another node has open', () => {
 
   it('is not opened a second time', () => expectRefusal(['up', library, '--local-only'], home, inUse, atWork));
 
+  it('nor by another name', async () => {
+    symlinkSync(library, join(folder, 'link.db'));
+    await expectRefusal(['up', 'link.db', '--local-only'], folder, inUse);
+    unlinkSync(join(folder, 'link.db'));
+  });
+
   it('nor from another home folder, which is not made either', () =>
     expectRefusal(['up', library, '--local-only', '--home', join(home, 'second')], home, inUse, atWork));
 });
@@ -59,13 +65,19 @@ describe('an invitation', () => {
     ['with a letter changed', (text: string) => `${text.slice(0, 30)}${text[30] === 'a' ? 'b' : 'a'}${text.slice(31)}`],
     ['that is none', () => 'please'],
   ])('%s is refused', (_, damage) =>
-    expectRefusal(joinWith(damage(open.text), 'new.db'), folder, { code: 'INVITE_INVALID', says: /damaged or incomplete/ }),
+    expectRefusal(joinWith(damage(open.text), 'new.db'), folder, {
+      code: 'INVITE_INVALID',
+      says: /damaged or incomplete/,
+    }),
   );
 
   it('that has expired is refused', async () => {
     // A thousandth of a second: over before it is printed.
     const { text } = await invite('--minutes', '0.00002');
-    await expectRefusal(joinWith(text, 'new.db'), folder, { code: 'INVITE_EXPIRED', says: /expired: ask for a new one/ });
+    await expectRefusal(joinWith(text, 'new.db'), folder, {
+      code: 'INVITE_EXPIRED',
+      says: /expired: ask for a new one/,
+    });
   });
 });
 

@@ -78,7 +78,9 @@ describe('a new file', () => {
   it('gets the schema but for the trigger that writes what arrives by itself, and says so', async () => {
     const report = await joinFirst(fresh);
     expect(report.created).toBe(true);
-    expect(report.omitted).toEqual([{ name: 'books_counted', reason: expect.stringContaining('writes to the synced table books') }]);
+    expect(report.omitted).toEqual([
+      { name: 'books_counted', reason: expect.stringContaining('writes to the synced table books') },
+    ]);
     expect(objects(fresh)).toEqual(objects(first).filter((name) => name !== 'trigger books_counted'));
     await fresh.start([]);
     await expectEqual([first, fresh]);
@@ -106,22 +108,23 @@ describe('a copy of the library', () => {
     await same.start([]);
     await untilColumn(first.library, "SELECT count(*) FROM books WHERE title = 'Palomar'", [1]);
     await expectEqual(all);
-    expect(column(same.library, BOOKS)).toEqual(
-      [
-        'Austen: Emma',
-        'Austen: Persuasion',
-        'Borges: El Aleph',
-        'Borges: Ficciones',
-        'Calvino: Le città invisibili',
-        'Calvino: Palomar',
-        'Dostoevsky: The Idiot',
-      ],
-    );
+    expect(column(same.library, BOOKS)).toEqual([
+      'Austen: Emma',
+      'Austen: Persuasion',
+      'Borges: El Aleph',
+      'Borges: Ficciones',
+      'Calvino: Le città invisibili',
+      'Calvino: Palomar',
+      'Dostoevsky: The Idiot',
+    ]);
     expect(column(same.library, 'SELECT id FROM books ORDER BY id')).toEqual(expect.arrayContaining(ids));
   });
 
   it('is written from now on like the others', async () => {
-    execute(same.library, "INSERT INTO books (author_id, title) SELECT id, 'Ombra' FROM authors WHERE name = 'Calvino'");
+    execute(
+      same.library,
+      "INSERT INTO books (author_id, title) SELECT id, 'Ombra' FROM authors WHERE name = 'Calvino'",
+    );
     execute(fresh.library, "UPDATE authors SET name = 'Jorge Luis Borges' WHERE name = 'Borges'");
     execute(first.library, "DELETE FROM authors WHERE name = 'Austen'");
     const expected = [

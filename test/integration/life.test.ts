@@ -7,7 +7,15 @@ import { Device } from '../../examples/fleet.ts';
 import { openLibrary } from '../../examples/file-library/library.ts';
 import { fillSynthetic } from '../../examples/file-library/synthetic.ts';
 import type { VerifyReport } from '../../src/index.ts';
-import { column, endEverything, execute, flotillaCommand, testFolder, untilColumn, withDatabase } from '../support/command.ts';
+import {
+  column,
+  endEverything,
+  execute,
+  flotillaCommand,
+  testFolder,
+  untilColumn,
+  withDatabase,
+} from '../support/command.ts';
 import { expectEqual, untilState } from '../support/devices.ts';
 import { OUTSIDE_WRITERS } from '../support/writers.ts';
 
@@ -43,12 +51,14 @@ describe('three devices', () => {
     await equal();
   });
 
-  it.each(OUTSIDE_WRITERS)('take over what $name writes, on any of them, rows of each other included', async ({ name, write }) => {
-    for (const device of all) {
-      const from = `${name} at ${device.name}`;
-      write(
-        device.library,
-        `BEGIN IMMEDIATE;
+  it.each(OUTSIDE_WRITERS)(
+    'take over what $name writes, on any of them, rows of each other included',
+    async ({ name, write }) => {
+      for (const device of all) {
+        const from = `${name} at ${device.name}`;
+        write(
+          device.library,
+          `BEGIN IMMEDIATE;
         INSERT INTO volumes (name, added_at) VALUES ('${from}', 1);
         INSERT INTO locations (volume_id, path) SELECT id, '/${from}' FROM volumes WHERE name = '${from}';
         INSERT INTO entries (location_id, name, kind, modified_at)
@@ -63,14 +73,14 @@ describe('three devices', () => {
           AND location_id = (SELECT id FROM locations WHERE path = '/${from}');
         INSERT INTO tags (name) VALUES ('${from}');
         COMMIT;`,
-      );
-    }
-    await equal();
-    for (const device of all) {
-      const from = `${name} at ${device.name}`;
-      write(
-        device.library,
-        `BEGIN IMMEDIATE;
+        );
+      }
+      await equal();
+      for (const device of all) {
+        const from = `${name} at ${device.name}`;
+        write(
+          device.library,
+          `BEGIN IMMEDIATE;
         -- A tag of our own on what others own, and a shared row for everybody's tags.
         INSERT INTO entry_tags (entry_id, tag_id, tagged_at)
           SELECT e.id, t.id, 3 FROM entries e, tags t WHERE e.name = 'kept' AND t.name = '${from}';
@@ -80,15 +90,16 @@ describe('three devices', () => {
         UPDATE entries SET name = 'renamed file' WHERE name = 'file in it'
           AND location_id = (SELECT id FROM locations WHERE path = '/${from}');
         COMMIT;`,
-      );
-    }
-    await equal();
-    const paths = `(SELECT id FROM locations WHERE path GLOB '/${name} at *')`;
-    const names = `SELECT name FROM entries WHERE location_id IN ${paths} ORDER BY name`;
-    expect(column(cleo.library, names)).toEqual([...Array(3).fill('kept'), ...Array(3).fill('renamed file')]);
-    const tagged = `SELECT count(*) FROM entry_tags WHERE tag_id IN (SELECT id FROM tags WHERE name GLOB '${name} at *')`;
-    expect(Number(column(ada.library, tagged)[0])).toBeGreaterThanOrEqual(9);
-  });
+        );
+      }
+      await equal();
+      const paths = `(SELECT id FROM locations WHERE path GLOB '/${name} at *')`;
+      const names = `SELECT name FROM entries WHERE location_id IN ${paths} ORDER BY name`;
+      expect(column(cleo.library, names)).toEqual([...Array(3).fill('kept'), ...Array(3).fill('renamed file')]);
+      const tagged = `SELECT count(*) FROM entry_tags WHERE tag_id IN (SELECT id FROM tags WHERE name GLOB '${name} at *')`;
+      expect(Number(column(ada.library, tagged)[0])).toBeGreaterThanOrEqual(9);
+    },
+  );
 
   it('leave no trace of a transaction that was rolled back', async () => {
     const file = ben.library;
@@ -148,7 +159,10 @@ describe('verify', () => {
         UPDATE tags SET color = 'forged' WHERE id = ${Number(id)};
         UPDATE flotilla_capture SET suspended = 0;
         COMMIT;`);
-      return db.prepare(`SELECT lower(hex(uuid)) FROM flotilla_rows_${Number(n)} WHERE key = ?`).pluck().get(id);
+      return db
+        .prepare(`SELECT lower(hex(uuid)) FROM flotilla_rows_${Number(n)} WHERE key = ?`)
+        .pluck()
+        .get(id);
     });
     const dashed = String(uuid).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
     const { code, report, stderr } = await verify(ada);

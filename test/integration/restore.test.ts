@@ -37,7 +37,10 @@ describe('a library file that was put back', () => {
     const db = new Database(second.library);
     await db.backup(backup);
     db.close();
-    execute(second.library, "INSERT INTO tags (name) VALUES ('after the backup'); UPDATE tags SET color = 'green' WHERE name = 'kept'");
+    execute(
+      second.library,
+      "INSERT INTO tags (name) VALUES ('after the backup'); UPDATE tags SET color = 'green' WHERE name = 'kept'",
+    );
     execute(second.library, "DELETE FROM tags WHERE name = 'deleted later'");
     execute(first.library, "INSERT INTO tags (name) VALUES ('from the other')");
     const expected = ['after the backup grey', 'from the other grey', 'kept green'];

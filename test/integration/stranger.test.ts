@@ -38,7 +38,8 @@ describe('a node on a copied file', () => {
 
   it('gets nothing and gives nothing, however often it tries', async () => {
     execute(member.library, "INSERT INTO tags (name) VALUES ('among members')");
-    for (let tries = 0; tries < 3; tries += 1) await untilState(stranger, member, 'backoff', stranger.node.events.length);
+    for (let tries = 0; tries < 3; tries += 1)
+      await untilState(stranger, member, 'backoff', stranger.node.events.length);
     expect(column(stranger.library, TAGS)).toEqual(['before', 'of a stranger']);
     expect(column(member.library, TAGS)).toEqual(['among members', 'before']);
     expect(stranger.node.events.filter((event) => event.event === 'peer' && event.state === 'handshake')).toEqual([]);

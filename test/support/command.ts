@@ -54,7 +54,11 @@ export interface Program {
 }
 
 /** Starts any program. */
-export function start(file: string, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Program {
+export function start(
+  file: string,
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Program {
   const child = spawn(file, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: options.cwd,
@@ -110,7 +114,10 @@ export function start(file: string, args: readonly string[], options: { cwd?: st
 }
 
 /** `flotilla <args>`, left running. */
-export function startFlotilla(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Program {
+export function startFlotilla(
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Program {
   return start(process.execPath, [CLI, ...args], options);
 }
 
@@ -129,7 +136,10 @@ export async function run(program: Program): Promise<Outcome> {
 }
 
 /** `flotilla <args>`, to its end. */
-export function flotillaCommand(args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): Promise<Outcome> {
+export function flotillaCommand(
+  args: readonly string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+): Promise<Outcome> {
   return run(startFlotilla(args, options));
 }
 
@@ -159,7 +169,12 @@ export interface Refusal {
  * Runs `flotilla <args> --json`, which must be refused as said, and must change nothing below `folder`.
  * @param changing - files that change by themselves, since a node runs
  */
-export async function expectRefusal(args: readonly string[], folder: string, refusal: Refusal, changing?: RegExp): Promise<void> {
+export async function expectRefusal(
+  args: readonly string[],
+  folder: string,
+  refusal: Refusal,
+  changing?: RegExp,
+): Promise<void> {
   const before = fingerprint(folder, changing);
   const { code, stdout, stderr } = await flotillaCommand([...args, '--json'], { cwd: folder });
   const what = `flotilla ${args.join(' ')}`;
