@@ -27,6 +27,9 @@ export const PROGRESS_INTERVAL_MS = 100;
 /** Bytes a batch aims at, at most: a quarter of the credit, so that several are always on their way. */
 export const BATCH_BYTES = 1024 * 1024;
 
+/** A peer that was not heard for this long, and is heard again, has come back, ms: three announcements that stayed away. */
+const SILENT_MS = 30_000;
+
 export interface NodeRuntimeOptions {
   /** Own peer id. */
   readonly device: string;
@@ -258,8 +261,14 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
         sendBack({ type: 'PEER_SEEN', peer });
       }),
     );
+    const heard = new Map<string, { readonly addresses: string; readonly at: number }>();
     const found = discovery.on('SEEN', ({ peer, addresses }) => {
       if (!allowed.has(peer)) return;
+      const last = heard.get(peer);
+      const now = clock.now();
+      heard.set(peer, { addresses: addresses.join(), at: now });
+      // Who says the same again and again is no news: a peer that refuses us would be dialled with every packet.
+      if (last !== undefined && last.addresses === addresses.join() && now - last.at < SILENT_MS) return;
       seen(peer, 'mdns');
       options.remember(peer, addresses);
       sendBack({ type: 'PEER_SEEN', peer });

@@ -55,7 +55,7 @@ export interface SessionInput {
   readonly random: () => number;
 }
 
-interface SessionContext extends SessionInput {
+export interface SessionContext extends SessionInput {
   /** Faults in a row since the last healthy session. */
   readonly attempt: number;
   readonly channel: Channel | null;

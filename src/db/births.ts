@@ -1,5 +1,5 @@
 /**
- * Births: the identities and first stamps of rows that have been written here, in bulk.
+ * Births and deaths of our own: the identities and first stamps of rows that were written here, in bulk, and tombstones.
  */
 import { decodeKey } from './capture.ts';
 import type { MarkKey } from './identity.ts';
@@ -77,4 +77,27 @@ function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array |
 
 function hexOf(uuid: Uint8Array): string {
   return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
+}
+
+/** Stamps a death of our own. */
+export function writeTombstone(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  birthHlc: number,
+  birthRun: number,
+  at: number,
+): void {
+  const hlc = library.stampAt(at);
+  library.sql.run(
+    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    Buffer.from(uuid),
+    model.n,
+    birthHlc,
+    birthRun,
+    hlc,
+    library.run,
+    library.nextLsn(),
+  );
+  if (hasPending(library)) forgetPending(library, uuid);
 }

@@ -1,6 +1,7 @@
 /**
- * What a newcomer needs to build the same library: the DDL of the tables, and of indexes, views and triggers where they
- * are safe to take over; the configuration; the member rows. And the check of all that on the other side.
+ * What a newcomer needs to build the same library: the DDL of the tables, indexes, views and triggers (those that write to
+ * synced tables with their guard, `guard.ts`), without what needs an extension; the configuration; the member rows. And the
+ * check of all that on the other side.
  */
 import type { Database } from 'better-sqlite3';
 
@@ -36,7 +37,7 @@ export function readGrant(db: Database, sql: Statements, registry: Registry, run
     .all() as { type: string; name: string; tableName: string; sql: string }[];
   for (const object of objects) {
     if (isInternal(object.name) || isInternal(object.tableName) || object.name.startsWith('sqlite_') || shadows.has(object.name)) continue;
-    const reason = reasonToOmit(object, registry);
+    const reason = reasonToOmit(object);
     if (reason === null) ddl.push(object.sql);
     else omitted.push({ name: object.name, reason });
   }
@@ -51,25 +52,10 @@ export function readGrant(db: Database, sql: Statements, registry: Registry, run
   };
 }
 
-function reasonToOmit(object: { type: string; sql: string }, registry: Registry): string | null {
-  if (object.type === 'table') {
-    const module = /^CREATE\s+VIRTUAL\s+TABLE\s+.*?\bUSING\s+(\w+)/is.exec(object.sql)?.[1]?.toLowerCase();
-    return module === undefined || KNOWN_MODULES.includes(module) ? null : `it needs the extension ${module}`;
-  }
-  if (object.type !== 'trigger') return null;
-  const written = registry.models.find(({ table }) => writesTo(object.sql, table));
-  return written === undefined ? null : `it writes to the synced table ${written.table}, whose rows arrive by themselves`;
-}
-
-/** True when a trigger's body changes rows of `table`. */
-function writesTo(trigger: string, table: string): boolean {
-  const body = trigger.slice(Math.max(0, trigger.search(/\bBEGIN\b/i)));
-  const escaped = table.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  const name = `(?:"${escaped.replaceAll('"', '""')}"|\`${escaped}\`|\\[${escaped}\\]|${escaped}(?![\\w$]))`;
-  return new RegExp(`\\b(?:INTO|UPDATE(?:\\s+OR\\s+\\w+)?|FROM)\\s+${name}`, 'is').test(
-    // SELECT … FROM reads; only DELETE FROM writes.
-    body.replaceAll(/\bFROM\b/gi, (word, at: number) => (/\bDELETE\s+$/i.test(body.slice(0, at)) ? word : 'READS')),
-  );
+function reasonToOmit(object: { type: string; sql: string }): string | null {
+  if (object.type !== 'table') return null;
+  const module = /^CREATE\s+VIRTUAL\s+TABLE\s+.*?\bUSING\s+(\w+)/is.exec(object.sql)?.[1]?.toLowerCase();
+  return module === undefined || KNOWN_MODULES.includes(module) ? null : `it needs the extension ${module}`;
 }
 
 function readMembership(sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo): Uint8Array {

@@ -7,6 +7,7 @@ import { encodeBatch } from '../protocol/batch.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch, TableData } from '../protocol/types.ts';
 import type { Adopter } from './adopt.ts';
+import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming } from './incoming.ts';
@@ -345,7 +346,7 @@ class Merge {
     const targets = (isBound ? referencesOf(row.table) : [])
       .map((refs) => refs[row.position] ?? -1)
       .filter((target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined);
-    putPending(this.#library, {
+    const pending = {
       model: row.model,
       uuid: this.#rows.uuidOf(row.index),
       birthHlc,
@@ -355,7 +356,9 @@ class Merge {
       ...hold,
       version: encodeBatch(cutVersion(this.#batch, row.table, row.position)),
       targets: targets.map((target) => this.#rows.uuidOf(target)),
-    });
+    };
+    putPending(this.#library, pending);
+    if (hold.reason === 'unique') noteBlocker(this.#library, row, this.#rows, pending);
     if (targets.length > 0) this.result.held.push(this.#rows.uuidOf(row.index));
   }
 

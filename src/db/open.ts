@@ -2,7 +2,7 @@
  * Opening library files: SQLite's answers turned into errors that say what to do, the settings of our connections, and the
  * lock that keeps two nodes from one file.
  */
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 
 import Sqlite from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
@@ -21,12 +21,10 @@ const READ_CACHE_KIB = 4 * 1024;
  * the file, with an fsync, several times a second.
  */
 const CHECKPOINT_PAGES = 4000;
-/** First bytes of every SQLite database. */
-const MAGIC = 'SQLite format 3\u0000';
 
 /** Codes of SQLite errors that people can do something about. */
 const KNOWN_FAULTS: ReadonlyArray<readonly [prefix: string, code: ErrorCode, advice: string]> = [
-  ['SQLITE_NOTADB', 'NOT_A_DATABASE', 'the file is not an SQLite database'],
+  ['SQLITE_NOTADB', 'NOT_A_DATABASE', 'the file is not an SQLite database: give the path of your library file'],
   ['SQLITE_FULL', 'DISK_FULL', 'the disk is full: make room, then it goes on'],
   ['SQLITE_READONLY', 'READ_ONLY', 'the file or its folder cannot be written: check the permissions'],
   ['SQLITE_PERM', 'READ_ONLY', 'the file or its folder cannot be used: check the permissions'],
@@ -49,21 +47,15 @@ export function requireDatabase(file: string): void {
   if (!existsSync(file)) {
     throw new FlotillaError('NO_SUCH_FILE', `There is no file ${file}: check the path, or get it with "flotilla join".`);
   }
-  let head: Buffer;
+  // By SQLite alone: closing any descriptor of ours would take away the locks that its connections in this process hold on
+  // the file (POSIX), and another program would then throw the WAL away under a running node.
+  const db = new Sqlite(file, { readonly: true, timeout: BUSY_TIMEOUT_MS });
   try {
-    head = Buffer.alloc(MAGIC.length);
-    const descriptor = openSync(file, 'r');
-    try {
-      const read = readSync(descriptor, head, 0, head.length, 0);
-      if (read > 0 && head.toString('latin1') !== MAGIC) {
-        throw new FlotillaError('NOT_A_DATABASE', `${file} is not an SQLite database: give the path of your library file.`);
-      }
-    } finally {
-      closeSync(descriptor);
-    }
+    db.pragma('schema_version');
   } catch (error) {
-    if (error instanceof FlotillaError) throw error;
-    throw new FlotillaError('READ_ONLY', `${file} cannot be read: ${messageOf(error)}.`, { cause: error });
+    throw explainSqlite(error, file);
+  } finally {
+    db.close();
   }
 }
 

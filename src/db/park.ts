@@ -5,8 +5,7 @@
  */
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName } from './model.ts';
-import { columnNamed } from './incoming.ts';
+import { quoteName, syncedColumns } from './model.ts';
 import { requireConstraint, rowByKey } from './rows.ts';
 import type { Key } from './sql.ts';
 
@@ -31,11 +30,15 @@ export function park(library: Library, model: Model, key: Key): boolean {
   }
 }
 
-/** One column of each unique index: best one that can be NULL, since NULLs are never equal. Keys of rows stay. */
+/**
+ * One column of each unique index, best one that can be NULL, since NULLs are never equal. Only columns that sync are written
+ * anew afterwards, and keys must stay what the map table says.
+ */
 function parkedColumns(model: Model): Column[] {
+  const candidates = syncedColumns(model).filter((column) => !model.key.includes(column.name));
   const chosen = new Set<Column>();
   for (const { columns } of model.uniques) {
-    const own = columns.flatMap((name) => (name === null || model.key.includes(name) ? [] : [columnNamed(model, name)]));
+    const own = candidates.filter((column) => columns.includes(column.name));
     const column = own.find((candidate) => !candidate.notNull) ?? own[0];
     if (column !== undefined) chosen.add(column);
   }

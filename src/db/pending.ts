@@ -4,17 +4,24 @@
  */
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Library } from './library.ts';
-import type { Model } from './model.ts';
 import type { WaitingRow } from './api.ts';
+import type { Model } from './model.ts';
+import { rowsTable } from './model.ts';
+import type { Key } from './sql.ts';
+import { jsonKeys } from './sql.ts';
 
-/** A version or a delete that waits. */
-export interface Pending {
-  readonly model: Model;
+/** Which version of which row waits. */
+export interface PendingKey {
   readonly uuid: Uint8Array;
-  readonly birthHlc: number;
-  readonly birthRun: number;
   readonly hlc: number;
   readonly run: number;
+}
+
+/** A version or a delete that waits. */
+export interface Pending extends PendingKey {
+  readonly model: Model;
+  readonly birthHlc: number;
+  readonly birthRun: number;
   readonly reason: WaitingRow['reason'];
   /** One sentence for people. */
   readonly detail: string;
@@ -98,13 +105,18 @@ export function waitersOf(library: Library, targets: Iterable<Uint8Array>): Uint
 }
 
 /** Versions that wait for no row: what holds them is a constraint, or has been done away with by a local write. */
-export function unboundVersions(library: Library): Uint8Array[] {
+export function unboundVersions(library: Library): PendingKey[] {
   return library.sql
     .rows(
-      `SELECT p.version FROM flotilla_pending p
+      `SELECT p.uuid, p.hlc, p.run FROM flotilla_pending p
        WHERE p.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.uuid = p.uuid) ORDER BY p.lsn`,
     )
-    .map(([version]) => version as Uint8Array);
+    .map(([uuid, hlc, run]) => ({ uuid: uuid as Uint8Array, hlc: Number(hlc), run: Number(run) }));
+}
+
+/** The versions themselves, each as a batch. */
+export function readVersionsOf(library: Library, waiting: readonly PendingKey[]): Uint8Array[] {
+  return waiting.map(({ uuid }) => library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', Buffer.from(uuid)) as Uint8Array);
 }
 
 /**
@@ -164,13 +176,37 @@ function targetsOf(library: Library, uuid: Uint8Array): Uint8Array[] {
     .map(([target]) => target as Uint8Array);
 }
 
-/** All that waits, oldest first; `deletes` picks between deletes and versions. */
-export function allPending(library: Library, deletes: boolean): Omit<Pending, 'targets'>[] {
+/** A row whose delete waits, with its key in the map table; null when the row has gone meanwhile. */
+export type PendingDelete = Omit<Pending, 'targets' | 'version' | 'reason' | 'detail'> & { readonly key: Key | null };
+
+export function pendingDeletes(library: Library): PendingDelete[] {
+  return library.registry.models.flatMap((model) =>
+    library.sql
+      .rows(
+        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key FROM flotilla_pending p LEFT JOIN ${rowsTable(model)} m ON m.uuid = p.uuid
+         WHERE p.version IS NULL AND p.tbl = ?`,
+        model.n,
+      )
+      .map(([uuid, birthHlc, birthRun, hlc, run, key]) => ({
+        model,
+        uuid: uuid as Uint8Array,
+        birthHlc: Number(birthHlc),
+        birthRun: Number(birthRun),
+        hlc: Number(hlc),
+        run: Number(run),
+        key: key as Key | null,
+      })),
+  );
+}
+
+/** Versions of some tables that wait for a row of which there is a tombstone, oldest first. */
+export function versionsOfDeadTargets(library: Library, models: readonly Model[]): Omit<Pending, 'targets'>[] {
   return library.sql
     .rows(
-      `SELECT uuid, tbl, birth_hlc, birth_run, hlc, run, reason, detail, version FROM flotilla_pending
-       WHERE (version IS NULL) = ? ORDER BY lsn`,
-      deletes ? 1 : 0,
+      `SELECT p.uuid, p.tbl, p.birth_hlc, p.birth_run, p.hlc, p.run, p.reason, p.detail, p.version FROM flotilla_pending p
+       WHERE p.version IS NOT NULL AND p.tbl IN (SELECT value FROM json_each(?)) AND p.uuid IN (
+         SELECT w.uuid FROM flotilla_waits w CROSS JOIN flotilla_tombstones t ON t.uuid = w.target) ORDER BY p.lsn`,
+      jsonKeys(models.map((model) => model.n)),
     )
     .map(([uuid, tbl, birthHlc, birthRun, hlc, run, reason, detail, version]) => ({
       model: library.modelByNumber(Number(tbl)),

@@ -59,9 +59,7 @@ export class RowWriter {
       const ready = left.filter((row) => referencesOf(row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)));
       const now = new Set(ready.length > 0 ? ready : left);
       for (const row of now) {
-        const values: unknown[] = [];
-        this.#pushValues(row, syncedColumns(row.model), values);
-        const key = adopter.pair(this.#library, row.model, values);
+        const key = adopter.pair(this.#library, row.model, this.valuesOf(row, syncedColumns(row.model).map((column) => column.name)));
         row.isPaired = key !== null;
         this.#setKey(row, key ?? this.#freshKey(row));
       }
@@ -168,6 +166,17 @@ export class RowWriter {
       ...keyValues,
       key,
     );
+  }
+
+  /** What some columns of an arriving row would hold here. */
+  valuesOf(row: Incoming, columns: readonly string[]): unknown[] {
+    const values: unknown[] = [];
+    this.#pushValues(
+      row,
+      columns.map((name) => columnNamed(row.model, name)),
+      values,
+    );
+    return values;
   }
 
   /** Notes that a constraint refused a row; anything but a constraint ends the batch. */

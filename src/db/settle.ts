@@ -9,6 +9,8 @@
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
+import { writeTombstone } from './births.ts';
+import { withoutStandingBlockers } from './blockers.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Library } from './library.ts';
@@ -17,9 +19,7 @@ import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
-import { allPending, forgetPending, hasPending, putPending, unboundVersions } from './pending.ts';
-import type { Key } from './sql.ts';
-import { writeTombstone } from './stamp.ts';
+import { forgetPending, hasPending, pendingDeletes, putPending, readVersionsOf, unboundVersions, versionsOfDeadTargets } from './pending.ts';
 import { joinVersions, withoutReferences } from './version.ts';
 
 /** Merges versions that wait here, in the running transaction. `doomed` are the rows whose delete waits. */
@@ -30,7 +30,7 @@ export function settle(library: Library, merge: MergeWaiting, holdDeletes: boole
   // Each round carries out what the last one made possible; it ends, since each ends some row's waiting.
   for (let moved = true; moved && hasPending(library); ) {
     moved = !holdDeletes && settleDeletes(library) > 0;
-    moved = retryVersions(library, merge, holdDeletes ? [] : waitingDeletes(library)) || moved;
+    moved = retryVersions(library, merge, holdDeletes) || moved;
     moved = settleVersions(library, merge) || moved;
   }
 }
@@ -51,23 +51,22 @@ function settleDeletes(library: Library): number {
 /** Rows whose delete waits; deletes of rows that have gone meanwhile wait no more. */
 function waitingDeletes(library: Library): Doomed[] {
   const doomed: Doomed[] = [];
-  for (const waiting of allPending(library, true)) {
-    const key = library.sql.value(`SELECT key FROM ${rowsTable(waiting.model)} WHERE uuid = ?`, Buffer.from(waiting.uuid));
-    if (key === undefined) forgetPending(library, waiting.uuid);
-    else doomed.push({ ...waiting, key: key as Key, isWaiting: true });
+  for (const waiting of pendingDeletes(library)) {
+    if (waiting.key === null) forgetPending(library, waiting.uuid);
+    else doomed.push({ ...waiting, key: waiting.key, isWaiting: true });
   }
   return doomed;
 }
 
 function settleReferrer(library: Library, referrer: Referrer): Verdict {
   const { model, foreignKey, uuid, key, birthHlc, birthRun } = referrer;
+  if (!isCarriedOut(model, foreignKey)) return 'stays';
   // A newer version waits, which may refer to something else: this one decides nothing.
   if (!isSettled(library, referrer) || !mayWriteHere(library, referrer) || hasWaitingVersion(library, uuid)) return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
     writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now());
     return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run };
   }
-  if (foreignKey.onDelete !== 'SET NULL' || !canBeNull(model, foreignKey.columns)) return 'stays';
   const table = quoteName(model.table);
   const set = foreignKey.columns.map((column) => `${quoteName(column)} = NULL`).join(', ');
   try {
@@ -94,21 +93,27 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
 // -- versions that wait
 
 /** Tries those again that wait for no row: a collision may have ended. All together, since they may exchange values. */
-function retryVersions(library: Library, merge: MergeWaiting, doomed: readonly Doomed[]): boolean {
-  const versions = unboundVersions(library);
+function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boolean): boolean {
+  const before = unboundVersions(library);
+  const versions = withoutStandingBlockers(library, before);
   if (versions.length === 0) return false;
-  merge(joinVersions(library, versions), doomed);
-  return unboundVersions(library).length < versions.length;
+  merge(joinVersions(library, readVersionsOf(library, versions)), holdDeletes ? [] : waitingDeletes(library));
+  return unboundVersions(library).length < before.length;
 }
 
 /** Those that refer to a row that was deleted get what the ON DELETE of their foreign key says. */
 function settleVersions(library: Library, merge: MergeWaiting): boolean {
+  const models = library.registry.models.filter((model) => model.foreignKeys.some((foreignKey) => isCarriedOut(model, foreignKey)));
   let moved = false;
-  for (const waiting of allPending(library, false)) {
-    if (waiting.reason !== 'missing-target' && waiting.reason !== 'dead-target') continue;
+  for (const waiting of versionsOfDeadTargets(library, models)) {
     if (hasWaitingVersion(library, waiting.uuid) && settleVersion(library, waiting, merge)) moved = true;
   }
   return moved;
+}
+
+/** Whether this release does what the foreign key says of a deleted target. */
+function isCarriedOut(model: Model, { onDelete, columns }: ForeignKey): boolean {
+  return onDelete === 'CASCADE' || (onDelete === 'SET NULL' && canBeNull(model, columns));
 }
 
 function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merge: MergeWaiting): boolean {
@@ -122,7 +127,7 @@ function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merg
     holdOlderVersion(library, waiting);
     return true;
   }
-  if (dead.some((foreignKey) => foreignKey.onDelete !== 'SET NULL' || !canBeNull(model, foreignKey.columns))) return false;
+  if (!dead.every((foreignKey) => isCarriedOut(model, foreignKey))) return false;
   const cleared = new Set(dead.flatMap((foreignKey) => foreignKey.columns));
   if (cleared.size === 0) return false;
   const stamp = {

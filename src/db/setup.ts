@@ -12,6 +12,7 @@ import { installCapture } from './capture.ts';
 import { loadConfig, parseConfig } from './config.ts';
 import type { LoadedConfig } from './config.ts';
 import { checkGrant, runDdl } from './grant.ts';
+import { guardTriggers } from './guard.ts';
 import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { createMap, createMetadata, getState, hasMetadata, setState, tableNumbers } from './metadata.ts';
@@ -176,6 +177,8 @@ export function createLibrary(db: Database, around: Surroundings, libraryId: str
   const registry = readRegistry(db, config.config, new Map());
   setState(db, 'schema', registry.schemaHash);
   for (const model of registry.models) createMap(db, model);
+  guardTriggers(db, registry);
+  // Last: ours must be the youngest triggers of their tables (`capture.ts`).
   installCapture(db, registry);
   return new Library(db, registry, around);
 }

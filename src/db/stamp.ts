@@ -4,7 +4,7 @@
  * new row, even under the same id; a changed key only moves the mapping.
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
-import { bear } from './births.ts';
+import { bear, writeTombstone } from './births.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
 import type { Library } from './library.ts';
@@ -223,7 +223,7 @@ class Replay {
   #rename(): void {
     for (const model of this.#library.registry.models) {
       if (model.identity.kind !== 'derived') continue;
-      const candidates = this.#slots.filter((slot) => slot.model === model && slot.alive && slot.mapped !== null && slot.renamed);
+      const candidates = this.#slots.filter((slot) => slot.model === model && slot.alive && slot.mapped !== null && slot.renamed && !this.#isForeign(slot));
       if (candidates.length === 0) continue;
       const derived = deriveUuids(
         this.#library,
@@ -252,7 +252,7 @@ class Replay {
     for (const slot of dead) this.#bury(slot);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
-      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed) continue;
+      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot)) continue;
       sql.run(`UPDATE ${rowsTable(slot.model)} SET k1 = NULL WHERE key = ?`, slot.mapped.key);
     }
     const saved = moved.map((slot) => sql.rows(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`, slot.mapped?.key)[0]);
@@ -273,7 +273,7 @@ class Replay {
     if (slot.mapped === null) return;
     const { sql } = this.#library;
     sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
-    writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
+    if (!this.#isForeign(slot)) writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -289,9 +289,22 @@ class Replay {
     }
   }
 
+  /**
+   * The row belongs to another device. The guards refuse such a write, but not a REPLACE that evicts the row. Nobody would
+   * take a stamp of ours for it, so there is none.
+   */
+  #isForeign({ model, mapped }: Slot): boolean {
+    return model.ownership === 'device' && mapped !== null && this.#library.runDevice(mapped.birthRun) !== this.#library.around.device;
+  }
+
   #restamp(slot: Slot): void {
     const library = this.#library;
     if (slot.mapped === null) return;
+    if (this.#isForeign(slot)) {
+      // Whatever comes of its owner is newer.
+      library.sql.run(`UPDATE ${rowsTable(slot.model)} SET hlc = 0 WHERE key = ?`, slot.mapped.key);
+      return;
+    }
     const hlc = library.stampAt(slot.at);
     const { run } = library;
     const natural = slot.model.rowid === null;
@@ -368,27 +381,4 @@ function exists(library: Library, model: Model, key: MarkKey): boolean {
   const condition = model.rowid === null ? keyCondition(model, 't') : `t.${quoteName(model.rowid)} = ?`;
   const params = model.rowid === null ? decodeKey(String(key)) : [key];
   return library.sql.value(`SELECT 1 FROM ${quoteName(model.table)} t WHERE ${condition}`, ...params) !== undefined;
-}
-
-/** Stamps a death of our own. */
-export function writeTombstone(
-  library: Library,
-  model: Model,
-  uuid: Uint8Array,
-  birthHlc: number,
-  birthRun: number,
-  at: number,
-): void {
-  const hlc = library.stampAt(at);
-  library.sql.run(
-    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-    Buffer.from(uuid),
-    model.n,
-    birthHlc,
-    birthRun,
-    hlc,
-    library.run,
-    library.nextLsn(),
-  );
-  if (hasPending(library)) forgetPending(library, uuid);
 }

@@ -11,6 +11,7 @@ import type { Applied, LibraryInfo, MemberRow, SessionStart } from './api.ts';
 import { Applier } from './apply.ts';
 import { installCapture } from './capture.ts';
 import { wireOf } from './feed.ts';
+import { guardTriggers } from './guard.ts';
 import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { setState } from './metadata.ts';
@@ -66,6 +67,8 @@ export class Writer {
       db = openForWriting(file, durability);
       const registry = readServedRegistry(db, file);
       useWal(db, file);
+      // A program may have made its triggers anew since.
+      db.transaction(guardTriggers).immediate(db, registry);
       installCapture(db, registry);
       db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(around.device, around.device);
       db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();

@@ -154,16 +154,18 @@ describe('init', () => {
 });
 
 describe('a newcomer', () => {
-  it('builds the same schema, without triggers that write to synced tables', () => {
+  it('builds the same schema, triggers that write to synced tables with their guard', () => {
     const a = make('a.db', SCHEMA, ROWS);
     init(a);
     const grant = grantOf(a);
-    expect(grant.omitted).toEqual([{ name: 'notes_folder_default', reason: expect.stringContaining('notes') }]);
+    expect(grant.omitted).toEqual([]);
     const report = newcomer(path('b.db'), grant);
     expect(report).toMatchObject({ libraryId: grant.libraryId, created: true, stampedRows: 0 });
     const names = "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'flotilla%' AND name NOT LIKE 'sqlite%' ORDER BY name";
-    const missing = all(a, names).flat().filter((name) => !all(path('b.db'), names).flat().includes(name));
-    expect(missing).toEqual(['notes_folder_default']);
+    expect(all(path('b.db'), names)).toEqual(all(a, names));
+    const guarded = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name NOT LIKE 'flotilla%' AND sql LIKE '%flotilla_capture%'";
+    expect(all(a, guarded)).toEqual([['notes_folder_default']]);
+    expect(all(path('b.db'), guarded)).toEqual([['notes_folder_default']]);
     expect(all(path('b.db'), 'PRAGMA user_version')).toEqual([[7]]);
     expect(reader(path('b.db')).status().members).toMatchObject([{ device: 'A' }]);
   });

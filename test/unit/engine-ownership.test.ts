@@ -119,7 +119,24 @@ describe('owned rows', () => {
     expect(b.rows('SELECT name FROM files')).toEqual([]);
   });
 
-  it('stay with the first that made them when two devices derive the same row: the later birth, whoever it is, wins', async () => {
+  it('lose nothing elsewhere by a REPLACE, which no guard sees, and are set right by their owner\'s next change', async () => {
+    const [a, b, c] = three();
+    a.write("INSERT INTO files (id, name) VALUES (1, 'x'), (2, 'y'); INSERT INTO codes VALUES ('k', 'of a')");
+    converge([a, b, c]);
+    b.write("REPLACE INTO files (id, name) VALUES (1, 'replaced'); REPLACE INTO codes VALUES ('k', 'replaced')");
+    converge([a, b, c]);
+    for (const replica of [a, c]) {
+      expect(replica.rows('SELECT name FROM files ORDER BY name')).toEqual([['x'], ['y']]);
+      expect(replica.rows('SELECT what FROM codes')).toEqual([['of a']]);
+    }
+    a.write("UPDATE files SET name = name || '!'; UPDATE codes SET what = 'still of a'");
+    converge([a, b, c]);
+    expect(b.rows('SELECT name FROM files ORDER BY name')).toEqual([['x!'], ['y!']]);
+    expect(b.rows('SELECT what FROM codes')).toEqual([['still of a']]);
+    await expectEqual(a, b, c);
+  });
+
+  it('belong to the later birth when two devices derive the same row', async () => {
     const [a, b, c] = three();
     a.write("INSERT INTO codes VALUES ('k', 'a')");
     a.stamp();

@@ -405,6 +405,24 @@ describe('UNIQUE', () => {
     }
   });
 
+  it('swaps values beside unique columns that are local or generated', async () => {
+    const ddl = `CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT, place INTEGER UNIQUE, upper TEXT AS (upper(name)) STORED UNIQUE)`;
+    const [a, b] = pairOf(ddl, { config: { tables: { t: { localColumns: ['place'] } } } });
+    a.write("INSERT INTO t (id, name, note, place) VALUES (1, 'x', '1', 1), (2, 'y', '2', 2)");
+    converge([a, b]);
+    b.write('UPDATE t SET place = id + 10');
+    a.write("UPDATE t SET name = '-' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 1");
+    converge([a, b]);
+    expect(b.rows('SELECT name, note, upper, place FROM t ORDER BY note')).toEqual([['y', '1', 'Y', 11], ['x', '2', 'X', 12]]);
+    expect(b.waiting()).toEqual([]);
+    // And a collision on such a column alone is met with patience.
+    a.write("INSERT INTO t (name, note) VALUES ('Z', 'a')");
+    b.write("INSERT INTO t (name, note) VALUES ('z', 'b')");
+    converge([a, b]);
+    expect([a.waiting(), b.waiting()]).toEqual([['unique'], ['unique']]);
+    await expectEqual(a, b);
+  });
+
   it('parks no row that cannot go', async () => {
     const ddl = `${NAMES}; CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER REFERENCES t (id))`;
     const [a, b] = pairOf(ddl);
