@@ -49,12 +49,29 @@ export interface NodeStatus {
 
 /** What happens in a node, as `up --json` prints it: one object a line. */
 export type NodeEvent =
-  | { readonly event: 'ready'; readonly device: string; readonly library: string; readonly addresses: readonly string[] }
+  | {
+      readonly event: 'ready';
+      readonly device: string;
+      readonly library: string;
+      readonly addresses: readonly string[];
+    }
   | { readonly event: 'notice'; readonly message: string }
   | { readonly event: 'discovered'; readonly device: string; readonly via: 'mdns' | 'address' }
-  | { readonly event: 'peer'; readonly device: string; readonly name: string; readonly state: PeerState; readonly reason: string }
+  | {
+      readonly event: 'peer';
+      readonly device: string;
+      readonly name: string;
+      readonly state: PeerState;
+      readonly reason: string;
+    }
   | { readonly event: 'progress'; readonly device: string; readonly name: string; readonly progress: Progress }
-  | { readonly event: 'applied'; readonly device: string; readonly rows: number; readonly changed: number; readonly complete: boolean }
+  | {
+      readonly event: 'applied';
+      readonly device: string;
+      readonly rows: number;
+      readonly changed: number;
+      readonly complete: boolean;
+    }
   | { readonly event: 'joined'; readonly device: string; readonly name: string }
   | { readonly event: 'stopped' };
 

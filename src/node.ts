@@ -200,7 +200,8 @@ async function start(
     serve,
   }).then(async (running) => {
     const members = await running.store.members();
-    if (!members.some((member) => member.device === device)) setImmediate(() => emit({ event: 'notice', message: notAMember(home.path) }));
+    if (!members.some((member) => member.device === device))
+      setImmediate(() => emit({ event: 'notice', message: notAMember(home.path) }));
     return facade(running, { file, device, name, delays, listeners });
   });
   // Awaited below; a request that comes early must not make a second, unhandled rejection of it.

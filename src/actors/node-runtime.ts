@@ -158,7 +158,10 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
 
   /** Rejects as soon as the connection ends; whoever waits for the other side to open the stream waits in vain then. */
   function whenDisconnected(peer: string, signal: AbortSignal): Promise<never> {
-    const over = new FlotillaError('UNREACHABLE', 'It ended the connection before a session began: it may not know this device as a member.');
+    const over = new FlotillaError(
+      'UNREACHABLE',
+      'It ended the connection before a session began: it may not know this device as a member.',
+    );
     if (!connected.has(peer)) return Promise.reject(over);
     return new Promise((_, reject) => {
       const stop = opened().host.onConnection((other, open) => {

@@ -104,7 +104,11 @@ export function workerUrl(): URL {
 }
 
 export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: WorkerListener = {}): WorkerClient {
-  const worker = new Worker(url, { resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB }, workerData: spec, name: `flotilla-${spec.role}` });
+  const worker = new Worker(url, {
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    workerData: spec,
+    name: `flotilla-${spec.role}`,
+  });
   const serial = spec.role === 'write';
   const inWorker = new Map<number, Pending>();
   const waiting: Record<Priority, Pending[]> = { live: [], backfill: [] };

@@ -61,7 +61,9 @@ export class Adopter {
        WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)})`,
     );
     for (const [rowid, ...cells] of readBig(statement, [])) {
-      const values = cells.map((value, i) => (columns[i]?.affinity === 'BLOB' && columns[i]?.role.kind === 'value' ? value : narrow(value)));
+      const values = cells.map((value, i) =>
+        columns[i]?.affinity === 'BLOB' && columns[i]?.role.kind === 'value' ? value : narrow(value),
+      );
       const text = pairingText(model, values);
       const list = candidates.get(text) ?? [];
       list.push({ key: narrow(rowid ?? null) as Key, content: contentText(values) });
@@ -77,7 +79,9 @@ function pairingText(model: Model, values: readonly unknown[]): string {
   const { identity } = model;
   if (identity.kind === 'random') return contentText(values);
   const columns = syncedColumns(model);
-  return contentText(identity.columns.map((name) => values[columns.findIndex((column) => column.name === name)] ?? null));
+  return contentText(
+    identity.columns.map((name) => values[columns.findIndex((column) => column.name === name)] ?? null),
+  );
 }
 
 function contentText(values: readonly unknown[]): string {

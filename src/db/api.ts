@@ -72,7 +72,11 @@ export interface WaitingRow {
 /** What `status` shows of the library. */
 export interface LibraryStatus {
   readonly libraryId: string;
-  readonly tables: ReadonlyArray<{ readonly table: string; readonly ownership: 'shared' | 'device'; readonly rows: number }>;
+  readonly tables: ReadonlyArray<{
+    readonly table: string;
+    readonly ownership: 'shared' | 'device';
+    readonly rows: number;
+  }>;
   readonly rows: number;
   readonly tombstones: number;
   readonly waiting: readonly WaitingRow[];
@@ -86,7 +90,9 @@ export interface LibraryStatus {
   readonly coordinationBytes: number;
   readonly members: readonly MemberRow[];
   /** By peer id: how far it has ACKed our feed. */
-  readonly acks: Readonly<Record<string, { readonly position: number; readonly complete: boolean; readonly at: number }>>;
+  readonly acks: Readonly<
+    Record<string, { readonly position: number; readonly complete: boolean; readonly at: number }>
+  >;
 }
 
 /** First words of a session, from this side. */

@@ -54,7 +54,15 @@ export class Applier {
       library.saveCursor(peer, batch.end.cursor);
       const { cursor, complete, remaining } = batch.end;
       const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
-      return { cursor, complete, rows, changed, remaining, waitingCount, knowledge: complete ? batch.end.knowledge : null };
+      return {
+        cursor,
+        complete,
+        rows,
+        changed,
+        remaining,
+        waitingCount,
+        knowledge: complete ? batch.end.knowledge : null,
+      };
     });
     if (applied.complete && this.#adopter !== null) this.#finishAdopting();
     return applied;
@@ -81,7 +89,11 @@ export class Applier {
       for (const uuid of untried) tried.add(bytesToHex(uuid));
       const awake = [...waitersOf(library, arrivals), ...closedRing(library, untried)];
       if (awake.length === 0) break;
-      ({ arrivals, held } = mergeBatch(library, joinVersions(library, awake), { holdDeletes, retake: true, adopter: this.#adopter }));
+      ({ arrivals, held } = mergeBatch(library, joinVersions(library, awake), {
+        holdDeletes,
+        retake: true,
+        adopter: this.#adopter,
+      }));
     }
     return merged.changed;
   }

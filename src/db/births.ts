@@ -11,7 +11,11 @@ import { forgetPending, hasPending, noteArrival } from './pending.ts';
 import { insertMany } from './sql.ts';
 
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
-export function bear(library: Library, model: Model, rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>): void {
+export function bear(
+  library: Library,
+  model: Model,
+  rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>,
+): void {
   let left = rows;
   while (left.length > 0) {
     const derived = deriveUuids(
@@ -70,7 +74,8 @@ function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array |
   const taken = new Set<string>();
   for (const uuid of uuids) {
     if (uuid === null) continue;
-    if (library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined) taken.add(hexOf(uuid));
+    if (library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined)
+      taken.add(hexOf(uuid));
   }
   return taken;
 }

@@ -39,7 +39,9 @@ export function noteBlocker(library: Library, row: Incoming, rows: RowWriter, pe
     const columns = unique.columns.filter((name) => name !== null && synced.has(name)) as string[];
     if (unique.partial || columns.length !== unique.columns.length) continue;
     const values = rows.valuesOf(row, columns);
-    const where = columns.map((name, i) => `t.${quoteName(name)} = ? COLLATE ${quoteName(unique.collations[i] ?? 'BINARY')}`).join(' AND ');
+    const where = columns
+      .map((name, i) => `t.${quoteName(name)} = ? COLLATE ${quoteName(unique.collations[i] ?? 'BINARY')}`)
+      .join(' AND ');
     const found = library.sql.rows(
       `SELECT m.key, m.lsn FROM ${quoteName(model.table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE ${where} AND m.uuid <> ?`,
       ...values,

@@ -62,7 +62,7 @@ export function carryOutDeletes(
   const referrers = new Map<string, string[]>();
   const references = new Map<string, Set<string>>();
   const stays = new Set<string>(holdAll ? nodes.keys() : []);
-  for (let frontier = [...nodes.values()]; frontier.length > 0; ) {
+  for (let frontier = [...nodes.values()]; frontier.length > 0;) {
     const next: Doomed[] = [];
     for (const [model, rows] of byModel(frontier)) {
       const keys = rows.map((row) => row.key);
@@ -96,7 +96,11 @@ export function carryOutDeletes(
     }
   }
   let gone = 0;
-  for (const generation of generations([...nodes.keys()].filter((node) => !stays.has(node)), referrers, references)) {
+  for (const generation of generations(
+    [...nodes.keys()].filter((node) => !stays.has(node)),
+    referrers,
+    references,
+  )) {
     const rows = generation.map((node) => nodes.get(node) as Doomed);
     for (const [model, own] of byModel(rows)) removeRows(library, model, own);
     gone += rows.length;
@@ -116,7 +120,8 @@ function generations(
 ): string[][] {
   const going = new Set(nodes);
   const holders = new Map<string, number>();
-  for (const node of nodes) holders.set(node, new Set((referrers.get(node) ?? []).filter((child) => going.has(child))).size);
+  for (const node of nodes)
+    holders.set(node, new Set((referrers.get(node) ?? []).filter((child) => going.has(child))).size);
   const result: string[][] = [];
   let generation = nodes.filter((node) => holders.get(node) === 0);
   while (generation.length > 0) {
@@ -196,7 +201,9 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     return `${select} FROM (SELECT value AS key FROM json_each(?)) p
       CROSS JOIN ${childTable} ON t.${quoteName(foreignKey.columns[0] ?? '')} = p.key CROSS JOIN ${childMap}`;
   }
-  const on = foreignKey.columns.map((column, i) => `t.${quoteName(column)} = pt.${quoteName(foreignKey.targets[i] ?? '')}`);
+  const on = foreignKey.columns.map(
+    (column, i) => `t.${quoteName(column)} = pt.${quoteName(foreignKey.targets[i] ?? '')}`,
+  );
   return `${select} FROM (SELECT value AS key FROM json_each(?)) j
     CROSS JOIN ${rowsTable(parent)} p ON p.key = j.key
     CROSS JOIN ${quoteName(parent.table)} pt ON ${mapJoin(parent, 'pt', 'p')}

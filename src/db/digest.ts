@@ -41,7 +41,8 @@ export async function inspect(
   db.exec('BEGIN');
   try {
     // A fresh write would wear the stamp of the version before it, and seem to differ from that.
-    if (db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined) return { unstamped: true, dangling: false };
+    if (db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined)
+      return { unstamped: true, dangling: false };
     if (query.kind === 'tables') {
       const tables: Record<string, { rows: number; digest: string }> = {};
       for (const model of registry.models) {
@@ -97,7 +98,8 @@ class Digester {
   async rows(model: Model, bucket: number, breathe: Breathe): Promise<[string, string][]> {
     const rows: [string, string][] = [];
     await this.#each(model, breathe, (uuid, rowHash) => {
-      if (uuid[15] === bucket && rows.length < MAX_ANSWER_ROWS) rows.push([formatUuid(uuid), rowHash.toString('hex').slice(0, 32)]);
+      if (uuid[15] === bucket && rows.length < MAX_ANSWER_ROWS)
+        rows.push([formatUuid(uuid), rowHash.toString('hex').slice(0, 32)]);
     });
     return rows;
   }
@@ -117,7 +119,10 @@ class Digester {
       after = versions.at(-1)?.[1] ?? null;
       await breathe();
     }
-    const waiting = this.#sql.rows('SELECT version FROM flotilla_pending WHERE version IS NOT NULL AND tbl = ?', model.n);
+    const waiting = this.#sql.rows(
+      'SELECT version FROM flotilla_pending WHERE version IS NOT NULL AND tbl = ?',
+      model.n,
+    );
     for (const [version] of waiting) seeRows(decodeBatch(version as Uint8Array), see);
   }
 
@@ -125,7 +130,10 @@ class Digester {
     return new PageBuilder(this.#sql, this.#registry, (ordinal) => {
       let run = this.#runs.get(ordinal);
       if (run === undefined) {
-        run = { hex: bytesToHex(this.#sql.value('SELECT id FROM flotilla_runs WHERE run = ?', ordinal) as Uint8Array), device: '' };
+        run = {
+          hex: bytesToHex(this.#sql.value('SELECT id FROM flotilla_runs WHERE run = ?', ordinal) as Uint8Array),
+          device: '',
+        };
         this.#runs.set(ordinal, run);
       }
       return run;

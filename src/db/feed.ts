@@ -82,7 +82,15 @@ export class Feeds {
       const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
       const remaining = this.#countBeyond(position);
       this.#lastId += 1;
-      this.#passes.set(this.#lastId, { position, known, sent: new Map(), ahead: new Map(), remaining, completed: false, isOpen: false });
+      this.#passes.set(this.#lastId, {
+        position,
+        known,
+        sent: new Map(),
+        ahead: new Map(),
+        remaining,
+        completed: false,
+        isOpen: false,
+      });
       return { feed: this.#lastId, resumed, total: remaining };
     });
   }
@@ -103,7 +111,8 @@ export class Feeds {
     const pass = this.#passes.get(id);
     if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
     return this.#snapshot(() => {
-      if (this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined) return { unstamped: true, dangling: false };
+      if (this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined)
+        return { unstamped: true, dangling: false };
       const start = pass.position;
       const page = this.#read(pass, limits);
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
@@ -151,7 +160,8 @@ export class Feeds {
     let upTo = this.#stretch(pass.position, limits.rows) ?? head;
     if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
-    for (const model of this.#registry.models) upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
+    for (const model of this.#registry.models)
+      upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
     this.#readTombstones(pass.position, upTo, entries);
     this.#readWaiting(pass.position, upTo, entries);
     const within = entries.filter((entry) => entry.lsn <= upTo).sort((a, b) => a.lsn - b.lsn);
@@ -183,9 +193,16 @@ export class Feeds {
   /** lsn of the last of the next `rows` entries; null when there are fewer. */
   #stretch(position: number, rows: number): number | null {
     const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
-    const parts = sources.map((table) => `SELECT * FROM (SELECT lsn FROM ${table} WHERE lsn > :position ORDER BY lsn LIMIT :rows)`);
-    parts.push('SELECT * FROM (SELECT lsn FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position ORDER BY lsn LIMIT :rows)');
-    const found = this.#sql.value(`${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT 1 OFFSET :rows - 1`, { position, rows });
+    const parts = sources.map(
+      (table) => `SELECT * FROM (SELECT lsn FROM ${table} WHERE lsn > :position ORDER BY lsn LIMIT :rows)`,
+    );
+    parts.push(
+      'SELECT * FROM (SELECT lsn FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position ORDER BY lsn LIMIT :rows)',
+    );
+    const found = this.#sql.value(`${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT 1 OFFSET :rows - 1`, {
+      position,
+      rows,
+    });
     return found === undefined ? null : Number(found);
   }
 
@@ -244,7 +261,12 @@ export class Feeds {
       const stamps = stampOnly(Number(hlc), Number(run));
       stamps[BIRTH_HLC] = birthHlc ?? null;
       stamps[BIRTH_RUN] = birthRun ?? null;
-      entries.push({ lsn: Number(lsn), size: bytes.length, version: stamps, add: (builder) => builder.addWaiting(decodeBatch(bytes)) });
+      entries.push({
+        lsn: Number(lsn),
+        size: bytes.length,
+        version: stamps,
+        add: (builder) => builder.addWaiting(decodeBatch(bytes)),
+      });
     }
   }
 
@@ -291,7 +313,9 @@ export class Feeds {
 
   /** What we know and the peer may not: goes out with a page that reaches the head. */
   #news(pass: Pass): [string, number][] {
-    return [...this.#knowledge()].filter(([run, hlc]) => hlc > (pass.sent.get(run) ?? -1) && hlc > (pass.known.get(run) ?? -1));
+    return [...this.#knowledge()].filter(
+      ([run, hlc]) => hlc > (pass.sent.get(run) ?? -1) && hlc > (pass.known.get(run) ?? -1),
+    );
   }
 
   #knowledge(): Map<string, number> {
@@ -381,6 +405,7 @@ export function wireOf(unordered: ReadonlyArray<readonly [string, number]>): Kno
 
 /** The bytes in an ArrayBuffer of their own, which can move to another thread. */
 export function ownBuffer(bytes: Uint8Array): ArrayBuffer {
-  if (bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer) return bytes.buffer;
+  if (bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer)
+    return bytes.buffer;
   return bytes.slice().buffer as ArrayBuffer;
 }

@@ -18,16 +18,25 @@ import type { Statements } from './sql.ts';
 /** Virtual table modules that every SQLite of ours has, and that a newcomer can build empty. */
 const KNOWN_MODULES = ['fts3', 'fts4', 'fts5', 'rtree', 'rtree_i32'];
 /** What a grant may hold: anything else is not executed. */
-const ALLOWED = /^(?:CREATE\s+(?:TABLE|VIRTUAL\s+TABLE|INDEX|UNIQUE\s+INDEX|VIEW|TRIGGER)\b|PRAGMA\s+user_version\s*=\s*-?\d+\s*$)/i;
+const ALLOWED =
+  /^(?:CREATE\s+(?:TABLE|VIRTUAL\s+TABLE|INDEX|UNIQUE\s+INDEX|VIEW|TRIGGER)\b|PRAGMA\s+user_version\s*=\s*-?\d+\s*$)/i;
 /** Statements of one grant: far beyond any schema written by people. */
 const MAX_STATEMENTS = 10_000;
 
 /** Reads what to give to a newcomer. */
-export function readGrant(db: Database, sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo): JoinGrant {
+export function readGrant(
+  db: Database,
+  sql: Statements,
+  registry: Registry,
+  runOf: (ordinal: number) => RunInfo,
+): JoinGrant {
   const ddl: string[] = [];
   const omitted: { name: string; reason: string }[] = [];
   const shadows = new Set(
-    (db.prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'").pluck().all() as string[]) ?? [],
+    (db
+      .prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'")
+      .pluck()
+      .all() as string[]) ?? [],
   );
   const objects = db
     .prepare(
@@ -36,7 +45,13 @@ export function readGrant(db: Database, sql: Statements, registry: Registry, run
     )
     .all() as { type: string; name: string; tableName: string; sql: string }[];
   for (const object of objects) {
-    if (isInternal(object.name) || isInternal(object.tableName) || object.name.startsWith('sqlite_') || shadows.has(object.name)) continue;
+    if (
+      isInternal(object.name) ||
+      isInternal(object.tableName) ||
+      object.name.startsWith('sqlite_') ||
+      shadows.has(object.name)
+    )
+      continue;
     const reason = reasonToOmit(object);
     if (reason === null) ddl.push(object.sql);
     else omitted.push({ name: object.name, reason });
@@ -68,9 +83,13 @@ function readMembership(sql: Statements, registry: Registry, runOf: (ordinal: nu
 
 /** Throws unless every statement of a grant is one that builds a schema. */
 export function checkGrant(grant: JoinGrant): void {
-  const bad = grant.ddl.length > MAX_STATEMENTS ? '…' : grant.ddl.find((statement) => !ALLOWED.test(statement.trimStart()));
+  const bad =
+    grant.ddl.length > MAX_STATEMENTS ? '…' : grant.ddl.find((statement) => !ALLOWED.test(statement.trimStart()));
   if (bad !== undefined) {
-    throw new FlotillaError('PROTOCOL', `The inviting device sent a statement that builds no schema: ${bad.slice(0, 60)}. Nothing was done.`);
+    throw new FlotillaError(
+      'PROTOCOL',
+      `The inviting device sent a statement that builds no schema: ${bad.slice(0, 60)}. Nothing was done.`,
+    );
   }
 }
 

@@ -49,7 +49,9 @@ export function writesTo(trigger: string, table: string): boolean {
     if (i <= begin) return false;
     const before = words[i - 1]?.text;
     const writes =
-      word.text === 'INTO' || (word.text === 'FROM' && before === 'DELETE') || (word.text === 'UPDATE' && before !== 'DO');
+      word.text === 'INTO' ||
+      (word.text === 'FROM' && before === 'DELETE') ||
+      (word.text === 'UPDATE' && before !== 'DO');
     return writes && targetOf(trigger.slice(word.at + word.text.length)).toLowerCase() === table.toLowerCase();
   });
 }
@@ -64,7 +66,8 @@ function targetOf(text: string): string {
 
 /** Words of SQL outside of strings, quoted names and comments, in upper case, with their places. */
 function keywords(sql: string): { text: string; at: number }[] {
-  const token = /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|[\p{L}_$][\p{L}\p{N}_$]*/gu;
+  const token =
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|[\p{L}_$][\p{L}\p{N}_$]*/gu;
   return [...sql.matchAll(token)]
     .filter(([text]) => /^[\p{L}_$]/u.test(text))
     .map((match) => ({ text: match[0].toUpperCase(), at: match.index }));

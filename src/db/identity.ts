@@ -72,10 +72,13 @@ function readIdentities(
     const statement = library.sql.get(
       `SELECT t.${rowid}, ${list} FROM json_each(?) j CROSS JOIN ${quoteName(model.table)} t ON t.${rowid} = j.value`,
     );
-    for (const [key, ...values] of readBig(statement, [jsonKeys(keys as Key[])])) found.set(narrow(key ?? null) as Key, values);
+    for (const [key, ...values] of readBig(statement, [jsonKeys(keys as Key[])]))
+      found.set(narrow(key ?? null) as Key, values);
     return found;
   }
-  const statement = library.sql.get(`SELECT ${list} FROM ${quoteName(model.table)} t WHERE ${keyCondition(model, 't')}`);
+  const statement = library.sql.get(
+    `SELECT ${list} FROM ${quoteName(model.table)} t WHERE ${keyCondition(model, 't')}`,
+  );
   for (const key of keys) {
     const row = readBig(statement, decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);
@@ -123,7 +126,8 @@ function keyPart(
     return uuid === undefined ? null : { type: 'uuid', value: uuid };
   }
   if (typeof value === 'bigint') return { type: 'integer', value };
-  if (typeof value === 'number') return isWhole(value) ? { type: 'integer', value: BigInt(value) } : { type: 'real', value };
+  if (typeof value === 'number')
+    return isWhole(value) ? { type: 'integer', value: BigInt(value) } : { type: 'real', value };
   if (typeof value === 'string') return { type: 'text', value: fold(value, collationOf(model, column)) };
   return { type: 'blob', value };
 }
@@ -176,5 +180,7 @@ export function foldedKey(model: Model, key: MarkKey): MarkKey {
 
 /** Keys of the table are equal only if their bytes are. */
 function hasExactKey(model: Model): boolean {
-  return model.key.every((name, position) => model.keyCollations[position] === 'BINARY' && columnOf(model, name).affinity !== 'BLOB');
+  return model.key.every(
+    (name, position) => model.keyCollations[position] === 'BINARY' && columnOf(model, name).affinity !== 'BLOB',
+  );
 }

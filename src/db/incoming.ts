@@ -81,7 +81,8 @@ export function checkTable(model: Model, batch: Batch, table: TableData): void {
     const dependency = table.dependencies.find((candidate) => candidate.foreignKey === key.number);
     fits &&= dependency !== undefined && leadsTo(batch, dependency.refs, key.table);
   }
-  if (!fits) throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
+  if (!fits)
+    throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
 }
 
 function leadsTo(batch: Batch, refs: readonly number[], table: string): boolean {
@@ -93,7 +94,8 @@ function leadsTo(batch: Batch, refs: readonly number[], table: string): boolean 
 export function bindable(data: ColumnData & { kind: 'value' }, position: number): SqlValue {
   const value = data.values[position] ?? null;
   if (typeof value === 'number' && data.ints !== undefined && data.ints[position] === 1) return BigInt(value);
-  if (value instanceof Uint8Array && !Buffer.isBuffer(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  if (value instanceof Uint8Array && !Buffer.isBuffer(value))
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   return value;
 }
 

@@ -77,14 +77,18 @@ export class Library {
   model(name: string): Model {
     const model = this.registry.byName.get(name);
     if (model === undefined) {
-      throw new FlotillaError('PROTOCOL', `The peer sent rows of a table ${JSON.stringify(name)} that does not sync here.`);
+      throw new FlotillaError(
+        'PROTOCOL',
+        `The peer sent rows of a table ${JSON.stringify(name)} that does not sync here.`,
+      );
     }
     return model;
   }
 
   modelByNumber(n: number): Model {
     const model = this.#byNumber.get(n);
-    if (model === undefined) throw new FlotillaError('DATABASE', `The metadata names a table number ${n} that does not exist.`);
+    if (model === undefined)
+      throw new FlotillaError('DATABASE', `The metadata names a table number ${n} that does not exist.`);
     return model;
   }
 
@@ -205,11 +209,18 @@ export class Library {
         this.sql.run('UPDATE flotilla_runs SET device = ? WHERE run = ?', device, known);
         this.#runDevices.set(known, device);
       } else if (device !== null && knownDevice !== device) {
-        throw new FlotillaError('PROTOCOL', 'The peer says that a run belongs to another device than the one known here.');
+        throw new FlotillaError(
+          'PROTOCOL',
+          'The peer says that a run belongs to another device than the one known here.',
+        );
       }
       return known;
     }
-    const row = this.sql.rows('INSERT INTO flotilla_runs (id, device) VALUES (?, ?) RETURNING run', Buffer.from(hexToBytes(hex)), device);
+    const row = this.sql.rows(
+      'INSERT INTO flotilla_runs (id, device) VALUES (?, ?) RETURNING run',
+      Buffer.from(hexToBytes(hex)),
+      device,
+    );
     const ordinal = Number(row[0]?.[0]);
     this.#remember(ordinal, hex, device);
     return ordinal;
@@ -217,7 +228,8 @@ export class Library {
 
   runHex(ordinal: number): string {
     const hex = this.#runIds.get(ordinal);
-    if (hex === undefined) throw new FlotillaError('DATABASE', `The metadata names a run ${ordinal} that does not exist.`);
+    if (hex === undefined)
+      throw new FlotillaError('DATABASE', `The metadata names a run ${ordinal} that does not exist.`);
     return hex;
   }
 
@@ -315,7 +327,12 @@ export class Library {
       for (const { simple, table, columns } of child.foreignKeys) {
         if (!simple || table !== model.table) continue;
         const column = quoteName(columns[0] ?? '');
-        last = Math.max(last, this.sql.number(`SELECT ifnull(max(${column}), 0) FROM ${quoteName(child.table)} WHERE ${column} < ${KEY_CEILING}`));
+        last = Math.max(
+          last,
+          this.sql.number(
+            `SELECT ifnull(max(${column}), 0) FROM ${quoteName(child.table)} WHERE ${column} < ${KEY_CEILING}`,
+          ),
+        );
       }
     }
     return last;
@@ -348,7 +365,8 @@ export class Library {
     }
     if (!this.#runIds.has(this.#run)) this.#run = 0;
     this.#knowledge.clear();
-    for (const [run, hlc] of this.sql.rows('SELECT run, hlc FROM flotilla_knowledge')) this.#knowledge.set(Number(run), Number(hlc));
+    for (const [run, hlc] of this.sql.rows('SELECT run, hlc FROM flotilla_knowledge'))
+      this.#knowledge.set(Number(run), Number(hlc));
     this.#savedKnowledge = new Map(this.#knowledge);
     this.#counters.clear();
   }

@@ -61,7 +61,10 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
     params.push(jsonCount(count), all);
   }
   library.count('lookupsIn', 1);
-  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run] of library.sql.rows(parts.join(' UNION ALL '), ...params)) {
+  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run] of library.sql.rows(
+    parts.join(' UNION ALL '),
+    ...params,
+  )) {
     const version = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: Number(hlc), run: Number(run) };
     if (kind === ROW) {
       const index = groups[Number(group)]?.indexes[Number(position)] ?? -1;

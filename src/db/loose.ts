@@ -78,10 +78,15 @@ export class LooseKeys {
     for (const { model, index, uuid } of written) {
       for (const key of looseKeys(library, model)) {
         if (!this.#isViolated(model, key, uuid)) continue;
-        broken.set(index, `It refers to a row of ${key.table} by (${key.columns.join(', ')}), which has other values now.`);
+        broken.set(
+          index,
+          `It refers to a row of ${key.table} by (${key.columns.join(', ')}), which has other values now.`,
+        );
       }
     }
-    const own = new Set(this.#watched.length === 0 ? [] : written.map(({ uuid }) => Buffer.from(uuid).toString('latin1')));
+    const own = new Set(
+      this.#watched.length === 0 ? [] : written.map(({ uuid }) => Buffer.from(uuid).toString('latin1')),
+    );
     for (const { child, foreignKey, uuid, values, parent } of this.#watched) {
       if (own.has(Buffer.from(uuid).toString('latin1'))) continue;
       // Changed by SQLite's own ON UPDATE, without a stamp; or left pointing nowhere.
@@ -93,7 +98,9 @@ export class LooseKeys {
 
   #isViolated(model: Model, key: ForeignKey, uuid: Uint8Array): boolean {
     const set = key.columns.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ');
-    const on = key.columns.map((column, i) => `p.${quoteName(key.targets[i] ?? '')} = t.${quoteName(column)}`).join(' AND ');
+    const on = key.columns
+      .map((column, i) => `p.${quoteName(key.targets[i] ?? '')} = t.${quoteName(column)}`)
+      .join(' AND ');
     return (
       this.#library.sql.value(
         `SELECT 1 FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}

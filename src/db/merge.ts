@@ -55,7 +55,9 @@ interface Buried extends KnownVersion {
 
 /** Runs of a batch as local numbers. New ones are stored, so it must not happen inside a savepoint that may be undone. */
 export function translateRuns(library: Library, batch: Batch): number[] {
-  return batch.runDevices.map((device, i) => library.runOrdinal(bytesToHex(runBytes(batch, i)), device === '' ? null : device));
+  return batch.runDevices.map((device, i) =>
+    library.runOrdinal(bytesToHex(runBytes(batch, i)), device === '' ? null : device),
+  );
 }
 
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
@@ -90,7 +92,13 @@ function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merge
 }
 
 /** Tries again with the rows out of each other's way in unique indexes. Null when that is of no help. */
-function exchange(library: Library, batch: Batch, found: Found, options: MergeOptions, given: ReadonlyMap<number, Hold>): Merged | null {
+function exchange(
+  library: Library,
+  batch: Batch,
+  found: Found,
+  options: MergeOptions,
+  given: ReadonlyMap<number, Hold>,
+): Merged | null {
   const holds = new Map(given);
   for (;;) {
     const merge = new Merge(library, batch, found, options, holds, true);
@@ -119,7 +127,14 @@ class Merge {
   /** The version that waited here has died in this batch. */
   readonly #dropped: boolean[] = [];
 
-  constructor(library: Library, batch: Batch, found: Found, options: MergeOptions, holds: ReadonlyMap<number, Hold>, parks = false) {
+  constructor(
+    library: Library,
+    batch: Batch,
+    found: Found,
+    options: MergeOptions,
+    holds: ReadonlyMap<number, Hold>,
+    parks = false,
+  ) {
     this.#library = library;
     this.#batch = batch;
     this.#found = found;
@@ -147,7 +162,8 @@ class Merge {
     const loose = new LooseKeys(library);
     if (this.#parks && !this.#park(standing, doomed, loose)) return false;
     if (!this.#write(standing, loose)) return false;
-    for (const row of standing) if (this.#found.pending[row.index] !== undefined) forgetPending(library, this.#rows.uuidOf(row.index));
+    for (const row of standing)
+      if (this.#found.pending[row.index] !== undefined) forgetPending(library, this.#rows.uuidOf(row.index));
     for (const row of incoming) if (row.hold !== null) this.#setAside(row, row.hold);
     carryOutDeletes(library, doomed, undefined, this.#options.holdDeletes);
     this.result.changed += incoming.length;
@@ -163,7 +179,8 @@ class Merge {
       const born = rows.filter((row) => !row.isUpdate);
       this.#rows.insert(model, born);
       for (const row of born) this.result.arrivals.push(this.#rows.uuidOf(row.index));
-      if (isDangling && this.failures.size === 0) for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
+      if (isDangling && this.failures.size === 0)
+        for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
       for (const row of rows) {
         if (!row.isUpdate) continue;
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
@@ -173,13 +190,16 @@ class Merge {
     if (this.failures.size > 0) return false;
     const written = standing.map((row) => ({ model: row.model, index: row.index, uuid: this.#rows.uuidOf(row.index) }));
     const broken = loose.broken(written);
-    for (const [index, detail] of broken) if (index !== null) this.failures.set(index, { reason: 'constraint', detail });
+    for (const [index, detail] of broken)
+      if (index !== null) this.failures.set(index, { reason: 'constraint', detail });
     return broken.size === 0;
   }
 
   /** Takes the rows that will be written over or removed out of their unique indexes. */
   #park(standing: readonly Incoming[], doomed: readonly Doomed[], loose: LooseKeys): boolean {
-    const updates = standing.filter((row) => row.isUpdate).map((row) => ({ model: row.model, key: this.#rows.keyOf(row.index) as Key, index: row.index }));
+    const updates = standing
+      .filter((row) => row.isUpdate)
+      .map((row) => ({ model: row.model, key: this.#rows.keyOf(row.index) as Key, index: row.index }));
     const going = doomed.map(({ model, key }) => ({ model, key, index: null }));
     const parked = [...updates, ...going].filter((row) => canPark(row.model));
     return (
@@ -210,7 +230,13 @@ class Merge {
         const known = this.#found.tombstones[index];
         if (known !== undefined && library.compare(hlc, run, known.hlc, known.run) <= 0) return;
         const waiting = this.#found.pending[index];
-        if (known === undefined && this.#found.rows[index] === undefined && waiting === undefined && library.knows(run, hlc)) return;
+        if (
+          known === undefined &&
+          this.#found.rows[index] === undefined &&
+          waiting === undefined &&
+          library.knows(run, hlc)
+        )
+          return;
         library.sql.run(
           'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)',
           this.#rows.uuidOf(index),
@@ -232,7 +258,10 @@ class Merge {
     }
   }
 
-  #outlives(tombstone: Pick<KnownVersion, 'hlc' | 'run'>, version: Pick<KnownVersion, 'birthHlc' | 'birthRun'>): boolean {
+  #outlives(
+    tombstone: Pick<KnownVersion, 'hlc' | 'run'>,
+    version: Pick<KnownVersion, 'birthHlc' | 'birthRun'>,
+  ): boolean {
     return this.#library.compare(version.birthHlc, version.birthRun, tombstone.hlc, tombstone.run) < 0;
   }
 
@@ -249,7 +278,15 @@ class Merge {
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
-      doomed.push({ model: tombstone.model, key, uuid: this.#rows.uuidOf(tombstone.index), birthHlc, birthRun, hlc: tombstone.hlc, run: tombstone.run });
+      doomed.push({
+        model: tombstone.model,
+        key,
+        uuid: this.#rows.uuidOf(tombstone.index),
+        birthHlc,
+        birthRun,
+        hlc: tombstone.hlc,
+        run: tombstone.run,
+      });
     });
     return doomed;
   }
@@ -294,7 +331,9 @@ class Merge {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned.
       if (library.knows(birthRun, birthHlc)) return null;
     } else {
-      const order = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun) || library.compare(hlc, run, known.hlc, known.run);
+      const order =
+        library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun) ||
+        library.compare(hlc, run, known.hlc, known.run);
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
     const hold = this.#holds.get(index) ?? null;
@@ -327,7 +366,8 @@ class Merge {
     }
     for (let row = queue.pop(); row !== undefined; row = queue.pop()) {
       if (row.isUpdate) continue;
-      for (const referrer of referrers.get(this.#at(row.index)) ?? []) if (referrer.hold === null) hold(referrer, row.index);
+      for (const referrer of referrers.get(this.#at(row.index)) ?? [])
+        if (referrer.hold === null) hold(referrer, row.index);
     }
   }
 
@@ -335,7 +375,9 @@ class Merge {
     const name = this.#batch.names[this.#batch.uuidTable[target] ?? 0] ?? '';
     const { birthHlc, birthRun } = this.#birth(target);
     const tombstone = this.#tombstone(target);
-    return tombstone !== undefined && this.#outlives(tombstone, { birthHlc, birthRun }) && this.#waiting(target) === undefined
+    return tombstone !== undefined &&
+      this.#outlives(tombstone, { birthHlc, birthRun }) &&
+      this.#waiting(target) === undefined
       ? { reason: 'dead-target', detail: `It refers to a row of ${name} that was deleted.` }
       : { reason: 'missing-target', detail: `It refers to a row of ${name} that has not arrived.` };
   }
@@ -345,7 +387,9 @@ class Merge {
     const isBound = hold.reason === 'missing-target' || hold.reason === 'dead-target';
     const targets = (isBound ? referencesOf(row.table) : [])
       .map((refs) => refs[row.position] ?? -1)
-      .filter((target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined);
+      .filter(
+        (target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined,
+      );
     const pending = {
       model: row.model,
       uuid: this.#rows.uuidOf(row.index),
@@ -363,7 +407,10 @@ class Merge {
   }
 
   #birth(index: number): { birthHlc: number; birthRun: number } {
-    return { birthHlc: this.#batch.birthHlc[index] ?? 0, birthRun: this.#found.runs[this.#batch.birthRun[index] ?? 0] ?? 0 };
+    return {
+      birthHlc: this.#batch.birthHlc[index] ?? 0,
+      birthRun: this.#found.runs[this.#batch.birthRun[index] ?? 0] ?? 0,
+    };
   }
 }
 

@@ -96,8 +96,7 @@ export function getState(db: Database, key: string): unknown {
 }
 
 export function setState(db: Database, key: string, value: string | number): void {
-  db.prepare('INSERT INTO flotilla_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(
-    key,
-    value,
-  );
+  db.prepare(
+    'INSERT INTO flotilla_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+  ).run(key, value);
 }

@@ -74,7 +74,11 @@ export interface Model {
   readonly rowidIsRef: boolean;
   readonly foreignKeys: readonly ForeignKey[];
   /** Unique indexes other than the primary key: the columns of each (null for an expression), and whether it is partial. */
-  readonly uniques: ReadonlyArray<{ readonly name: string; readonly columns: ReadonlyArray<string | null>; readonly partial: boolean }>;
+  readonly uniques: ReadonlyArray<{
+    readonly name: string;
+    readonly columns: ReadonlyArray<string | null>;
+    readonly partial: boolean;
+  }>;
 }
 
 /** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */

@@ -38,14 +38,18 @@ export function explainSqlite(error: unknown, file: string): FlotillaError {
   if (error instanceof FlotillaError) return error;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   const known = KNOWN_FAULTS.find(([prefix]) => code.startsWith(prefix));
-  if (known !== undefined) return new FlotillaError(known[1], `${file}: ${known[2]} (${messageOf(error)}).`, { cause: error });
+  if (known !== undefined)
+    return new FlotillaError(known[1], `${file}: ${known[2]} (${messageOf(error)}).`, { cause: error });
   return new FlotillaError('DATABASE', `${file}: ${messageOf(error)}.`, { cause: error });
 }
 
 /** Throws unless `file` is there and begins like an SQLite database (or is empty, which SQLite takes for a new one). */
 export function requireDatabase(file: string): void {
   if (!existsSync(file)) {
-    throw new FlotillaError('NO_SUCH_FILE', `There is no file ${file}: check the path, or get it with "flotilla join".`);
+    throw new FlotillaError(
+      'NO_SUCH_FILE',
+      `There is no file ${file}: check the path, or get it with "flotilla join".`,
+    );
   }
   // By SQLite alone: closing any descriptor of ours would take away the locks that its connections in this process hold on
   // the file (POSIX), and another program would then throw the WAL away under a running node.
@@ -92,7 +96,10 @@ export function openForReading(file: string): Database {
 export function useWal(db: Database, file: string): void {
   const mode = db.pragma('journal_mode = WAL', { simple: true });
   if (mode !== 'wal' && mode !== 'memory') {
-    throw new FlotillaError('DATABASE', `${file}: the file system does not allow write-ahead logging (${String(mode)}): use a local disk.`);
+    throw new FlotillaError(
+      'DATABASE',
+      `${file}: the file system does not allow write-ahead logging (${String(mode)}): use a local disk.`,
+    );
   }
 }
 
@@ -108,7 +115,9 @@ export function lockLibrary(file: string): () => void {
   } catch (error) {
     lock.close();
     if (error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_BUSY')) {
-      throw new FlotillaError('LIBRARY_IN_USE', `${file} is in use by another Flotilla node: stop that one first.`, { cause: error });
+      throw new FlotillaError('LIBRARY_IN_USE', `${file} is in use by another Flotilla node: stop that one first.`, {
+        cause: error,
+      });
     }
     throw error;
   }

@@ -51,14 +51,20 @@ function readOutsideKeys(library: Library): Map<Model, OutsideKey[]> {
      WHERE l.schema = 'main' AND l.type = 'table' ORDER BY l.name, k.id, k.seq`,
   );
   const groups = new Map<string, typeof rows>();
-  for (const row of rows) groups.set(`${String(row[1])} ${String(row[0])}`, [...(groups.get(`${String(row[1])} ${String(row[0])}`) ?? []), row]);
+  for (const row of rows)
+    groups.set(`${String(row[1])} ${String(row[0])}`, [
+      ...(groups.get(`${String(row[1])} ${String(row[0])}`) ?? []),
+      row,
+    ]);
   for (const group of groups.values()) {
     const [table, , named, , , action] = (group[0] ?? []).map(String);
     const parent = models.find((model) => foldName(model.table) === foldName(named ?? ''));
     if (table === undefined || parent === undefined) continue;
     const child = models.find((model) => model.table === table);
     const columns = group.map((row) => String(row[3]));
-    const isLocal = columns.some((name) => child?.columns.find((column) => column.name === name)?.role.kind === 'local');
+    const isLocal = columns.some(
+      (name) => child?.columns.find((column) => column.name === name)?.role.kind === 'local',
+    );
     if (child !== undefined && !isLocal) continue;
     // SQLite carries these out by itself. Only a cascade that reaches a synced row must not happen unseen.
     if (action === 'SET NULL' || (action === 'CASCADE' && child === undefined)) continue;

@@ -52,7 +52,8 @@ export function versionSelect(model: Model, registry: Registry, condition: strin
   const columns = syncedColumns(model).map((column) => `t.${quoteName(column.name)}`);
   const targets: string[] = [];
   const joins: string[] = [];
-  const joinTarget = (map: string): void => void targets.push(`${map}.uuid, ${map}.birth_hlc, ${map}.birth_run, ${map}.lsn`);
+  const joinTarget = (map: string): void =>
+    void targets.push(`${map}.uuid, ${map}.birth_hlc, ${map}.birth_run, ${map}.lsn`);
   for (const { name, role } of syncedColumns(model)) {
     const target = role.kind === 'ref' && withTargets ? registry.byName.get(role.table) : undefined;
     if (target === undefined) continue;
@@ -65,7 +66,9 @@ export function versionSelect(model: Model, registry: Registry, condition: strin
     const target = registry.byName.get(foreignKey.table);
     if (target === undefined) continue;
     const [table, map] = [`t${foreignKey.number}`, `m${foreignKey.number}`];
-    const on = foreignKey.columns.map((column, i) => `${table}.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`);
+    const on = foreignKey.columns.map(
+      (column, i) => `${table}.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`,
+    );
     joins.push(`LEFT JOIN ${quoteName(target.table)} ${table} ON ${on.join(' AND ')}`);
     joins.push(`LEFT JOIN ${rowsTable(target)} ${map} ON ${mapJoin(target, table, map)}`);
     columns.push(`${map}.key`);
@@ -80,7 +83,9 @@ export function readVersions(sql: Statements, model: Model, text: string, params
   const statement = sql.get(text);
   if (!hasUntyped(model)) return readExact(statement, params);
   const untyped = syncedColumns(model).map((column) => isUntyped(column));
-  return readBig(statement, params).map((row) => row.map((value, i) => (untyped[i - FIRST_COLUMN] === true ? value : narrow(value))));
+  return readBig(statement, params).map((row) =>
+    row.map((value, i) => (untyped[i - FIRST_COLUMN] === true ? value : narrow(value))),
+  );
 }
 
 function isUntyped(column: Column): boolean {
@@ -156,7 +161,13 @@ export class PageBuilder {
       const key = version[KEY] as Key;
       const known = section.byKey.get(key);
       const index =
-        known ?? this.#entry(model, version[UUID] as Uint8Array, version[BIRTH_HLC] as number, this.#run(version[BIRTH_RUN] as number));
+        known ??
+        this.#entry(
+          model,
+          version[UUID] as Uint8Array,
+          version[BIRTH_HLC] as number,
+          this.#run(version[BIRTH_RUN] as number),
+        );
       section.byKey.set(key, index);
       section.versions.push(version);
       section.indexes.push(index);
@@ -208,13 +219,18 @@ export class PageBuilder {
    * row in an older version, or a reference to what it was before.
    */
   addWaiting(batch: Batch): void {
-    this.#dictionary ??= new Map(this.#uuids.map((uuid, i) => [this.#placeName(uuid, this.#birthHlc[i] ?? 0, this.#birthRun[i] ?? 0), i]));
+    this.#dictionary ??= new Map(
+      this.#uuids.map((uuid, i) => [this.#placeName(uuid, this.#birthHlc[i] ?? 0, this.#birthRun[i] ?? 0), i]),
+    );
     const dictionary = this.#dictionary;
     const entries = batch.birthHlc.map((birthHlc, i) => {
       const uuid = batch.uuids.subarray(i * 16, i * 16 + 16);
       const model = this.#registry.byName.get(batch.names[batch.uuidTable[i] ?? 0] ?? '');
       if (model === undefined) return -1;
-      const run = this.#runByHex(bytesToHex(runBytes(batch, batch.birthRun[i] ?? 0)), batch.runDevices[batch.birthRun[i] ?? 0] ?? '');
+      const run = this.#runByHex(
+        bytesToHex(runBytes(batch, batch.birthRun[i] ?? 0)),
+        batch.runDevices[batch.birthRun[i] ?? 0] ?? '',
+      );
       const name = this.#placeName(uuid, birthHlc, run);
       const index = dictionary.get(name) ?? this.#entry(model, uuid, birthHlc, run);
       dictionary.set(name, index);
@@ -226,7 +242,9 @@ export class PageBuilder {
         ...table,
         rows: table.rows.map(at),
         run: table.run.map((run) => this.#runByHex(bytesToHex(runBytes(batch, run)), batch.runDevices[run] ?? '')),
-        columns: table.columns.map((column) => (column.kind === 'ref' ? { ...column, refs: column.refs.map(at) } : column)),
+        columns: table.columns.map((column) =>
+          column.kind === 'ref' ? { ...column, refs: column.refs.map(at) } : column,
+        ),
         dependencies: table.dependencies.map((dependency) => ({ ...dependency, refs: dependency.refs.map(at) })),
       });
       this.rows += table.rows.length;
@@ -292,7 +310,9 @@ export class PageBuilder {
   /** The page. Versions whose references point nowhere are left out. */
   build(end: PageEnd): Batch {
     this.leaveOutDangling();
-    const tables = [...this.#sections.values()].filter((section) => section.versions.length > 0).map((section) => this.#table(section));
+    const tables = [...this.#sections.values()]
+      .filter((section) => section.versions.length > 0)
+      .map((section) => this.#table(section));
     return {
       tables: [...tables, ...this.#extra],
       tombstones: this.#tombstoneTables(),

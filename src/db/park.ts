@@ -22,7 +22,11 @@ export function park(library: Library, model: Model, key: Key): boolean {
   const columns = parkedColumns(model);
   const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
   try {
-    library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, ...columns.map((column) => parkedValue(column, key)), key);
+    library.sql.run(
+      `UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
+      ...columns.map((column) => parkedValue(column, key)),
+      key,
+    );
     return true;
   } catch (error) {
     requireConstraint(error);

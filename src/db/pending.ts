@@ -70,7 +70,12 @@ export function putPending(library: Library, pending: Pending): void {
   } else {
     library.sql.run('DELETE FROM flotilla_waits WHERE uuid = ?', uuid);
     if (known[1] !== pending.reason || known[2] !== pending.detail) {
-      library.sql.run('UPDATE flotilla_pending SET reason = ?, detail = ? WHERE uuid = ?', pending.reason, pending.detail, uuid);
+      library.sql.run(
+        'UPDATE flotilla_pending SET reason = ?, detail = ? WHERE uuid = ?',
+        pending.reason,
+        pending.detail,
+        uuid,
+      );
     }
   }
   for (const target of pending.targets) {
@@ -116,7 +121,10 @@ export function unboundVersions(library: Library): PendingKey[] {
 
 /** The versions themselves, each as a batch. */
 export function readVersionsOf(library: Library, waiting: readonly PendingKey[]): Uint8Array[] {
-  return waiting.map(({ uuid }) => library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', Buffer.from(uuid)) as Uint8Array);
+  return waiting.map(
+    ({ uuid }) =>
+      library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', Buffer.from(uuid)) as Uint8Array,
+  );
 }
 
 /**
@@ -131,7 +139,10 @@ export function closedRing(library: Library, uuids: Iterable<Uint8Array>): Uint8
     const reached = reach(library, Buffer.from(uuid), hopeless);
     if (reached === null) continue;
     for (const member of reached) {
-      const version = library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', Buffer.from(member, 'hex'));
+      const version = library.sql.value(
+        'SELECT version FROM flotilla_pending WHERE uuid = ?',
+        Buffer.from(member, 'hex'),
+      );
       ring.set(member, version as Uint8Array);
     }
   }

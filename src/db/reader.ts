@@ -158,7 +158,9 @@ export class Reader {
 
   /** What the library keeps of the write side, and what this worker has sent since it started. */
   #counters(): Counters {
-    const kept = new Map(this.#sql.rows('SELECT name, value FROM flotilla_counters').map(([name, value]) => [String(name), Number(value)]));
+    const kept = new Map(
+      this.#sql.rows('SELECT name, value FROM flotilla_counters').map(([name, value]) => [String(name), Number(value)]),
+    );
     return {
       batchesIn: kept.get('batchesIn') ?? 0,
       lookupsIn: kept.get('lookupsIn') ?? 0,
@@ -168,7 +170,9 @@ export class Reader {
   }
 
   #coordinationBytes(): number {
-    const objects = this.#sql.rows("SELECT name, tbl_name FROM sqlite_schema WHERE tbl_name LIKE 'flotilla\\_%' ESCAPE '\\' AND type <> 'trigger'");
+    const objects = this.#sql.rows(
+      "SELECT name, tbl_name FROM sqlite_schema WHERE tbl_name LIKE 'flotilla\\_%' ESCAPE '\\' AND type <> 'trigger'",
+    );
     let bytes = 0;
     for (const [name, table] of objects) {
       if (ROW_METADATA.test(String(table))) continue;

@@ -50,7 +50,10 @@ export function touchDangling(library: Library, model: Model, uuid: Uint8Array):
 function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Model, key: MarkKey): void {
   const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
   const columns = foreignKey.columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
-  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce((bits, bit) => bits + 2 ** bit, 0);
+  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce(
+    (bits, bit) => bits + 2 ** bit,
+    0,
+  );
   const on = foreignKey.columns.map((name, i) => `t.${quoteName(name)} = p.${quoteName(foreignKey.targets[i] ?? '')}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(

@@ -56,10 +56,19 @@ export class RowWriter {
   #pairOrGiveKeys(adopter: Adopter, rows: readonly Incoming[]): void {
     let left = rows;
     while (left.length > 0) {
-      const ready = left.filter((row) => referencesOf(row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)));
+      const ready = left.filter((row) =>
+        referencesOf(row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)),
+      );
       const now = new Set(ready.length > 0 ? ready : left);
       for (const row of now) {
-        const key = adopter.pair(this.#library, row.model, this.valuesOf(row, syncedColumns(row.model).map((column) => column.name)));
+        const key = adopter.pair(
+          this.#library,
+          row.model,
+          this.valuesOf(
+            row,
+            syncedColumns(row.model).map((column) => column.name),
+          ),
+        );
         row.isPaired = key !== null;
         this.#setKey(row, key ?? this.#freshKey(row));
       }
@@ -133,7 +142,12 @@ export class RowWriter {
       rows.length,
       (at, into) => {
         const row = rows[at] as Incoming;
-        into.push(natural ? null : this.keyOf(row.index), this.uuidOf(row.index), ...this.#stamps(row), this.#library.nextLsn());
+        into.push(
+          natural ? null : this.keyOf(row.index),
+          this.uuidOf(row.index),
+          ...this.#stamps(row),
+          this.#library.nextLsn(),
+        );
         this.#pushValues(row, keys, into);
       },
     );
@@ -182,10 +196,15 @@ export class RowWriter {
   /** Notes that a constraint refused a row; anything but a constraint ends the batch. */
   #refuse(row: Incoming, error: unknown): void {
     const code = requireConstraint(error);
-    const isUnique = code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY' || code === 'SQLITE_CONSTRAINT_ROWID';
+    const isUnique =
+      code === 'SQLITE_CONSTRAINT_UNIQUE' ||
+      code === 'SQLITE_CONSTRAINT_PRIMARYKEY' ||
+      code === 'SQLITE_CONSTRAINT_ROWID';
     this.failures.set(row.index, {
       reason: isUnique ? 'unique' : 'constraint',
-      detail: isUnique ? `Another row here has its unique value: ${messageOf(error)}.` : `The table refuses it: ${messageOf(error)}.`,
+      detail: isUnique
+        ? `Another row here has its unique value: ${messageOf(error)}.`
+        : `The table refuses it: ${messageOf(error)}.`,
     });
   }
 
@@ -193,7 +212,12 @@ export class RowWriter {
   #stamps(row: Incoming): number[] {
     const { index, position, table } = row;
     const run = (at: number | undefined): number => this.#found.runs[at ?? 0] ?? 0;
-    return [this.#batch.birthHlc[index] ?? 0, run(this.#batch.birthRun[index]), table.hlc[position] ?? 0, run(table.run[position])];
+    return [
+      this.#batch.birthHlc[index] ?? 0,
+      run(this.#batch.birthRun[index]),
+      table.hlc[position] ?? 0,
+      run(table.run[position]),
+    ];
   }
 
   #pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void {

@@ -12,7 +12,10 @@ import { readRegistry } from './schema.ts';
 /** The registry of an initialised library. @throws FlotillaError NOT_INITIALISED, SCHEMA_MISMATCH, FORMAT_TOO_NEW */
 export function readServedRegistry(db: Database, file: string): Registry {
   if (!hasMetadata(db)) {
-    throw new FlotillaError('NOT_INITIALISED', `${file} is no Flotilla library yet: run "flotilla init ${file}" first.`);
+    throw new FlotillaError(
+      'NOT_INITIALISED',
+      `${file} is no Flotilla library yet: run "flotilla init ${file}" first.`,
+    );
   }
   const { config } = parseConfig(String(getState(db, 'config')), file);
   const registry = readRegistry(db, config, tableNumbers(db));

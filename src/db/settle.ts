@@ -19,7 +19,15 @@ import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
-import { forgetPending, hasPending, pendingDeletes, putPending, readVersionsOf, unboundVersions, versionsOfDeadTargets } from './pending.ts';
+import {
+  forgetPending,
+  hasPending,
+  pendingDeletes,
+  putPending,
+  readVersionsOf,
+  unboundVersions,
+  versionsOfDeadTargets,
+} from './pending.ts';
 import { joinVersions, withoutReferences } from './version.ts';
 
 /** Merges versions that wait here, in the running transaction. `doomed` are the rows whose delete waits. */
@@ -28,7 +36,7 @@ export type MergeWaiting = (versions: Batch, doomed: readonly Doomed[]) => void;
 /** Settles what can be settled now; called at the end of a complete pass, in its transaction. */
 export function settle(library: Library, merge: MergeWaiting, holdDeletes: boolean): void {
   // Each round carries out what the last one made possible; it ends, since each ends some row's waiting.
-  for (let moved = true; moved && hasPending(library); ) {
+  for (let moved = true; moved && hasPending(library);) {
     moved = !holdDeletes && settleDeletes(library) > 0;
     moved = retryVersions(library, merge, holdDeletes) || moved;
     moved = settleVersions(library, merge) || moved;
@@ -62,7 +70,8 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
   const { model, foreignKey, uuid, key, birthHlc, birthRun } = referrer;
   if (!isCarriedOut(model, foreignKey)) return 'stays';
   // A newer version waits, which may refer to something else: this one decides nothing.
-  if (!isSettled(library, referrer) || !mayWriteHere(library, referrer) || hasWaitingVersion(library, uuid)) return 'stays';
+  if (!isSettled(library, referrer) || !mayWriteHere(library, referrer) || hasWaitingVersion(library, uuid))
+    return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
     writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now());
     return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run };
@@ -103,7 +112,9 @@ function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boole
 
 /** Those that refer to a row that was deleted get what the ON DELETE of their foreign key says. */
 function settleVersions(library: Library, merge: MergeWaiting): boolean {
-  const models = library.registry.models.filter((model) => model.foreignKeys.some((foreignKey) => isCarriedOut(model, foreignKey)));
+  const models = library.registry.models.filter((model) =>
+    model.foreignKeys.some((foreignKey) => isCarriedOut(model, foreignKey)),
+  );
   let moved = false;
   for (const waiting of versionsOfDeadTargets(library, models)) {
     if (hasWaitingVersion(library, waiting.uuid) && settleVersion(library, waiting, merge)) moved = true;
@@ -144,7 +155,13 @@ function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merg
 function holdOlderVersion(library: Library, waiting: Omit<Pending, 'targets'>): void {
   const row = library.sql.value(`SELECT 1 FROM ${rowsTable(waiting.model)} WHERE uuid = ?`, Buffer.from(waiting.uuid));
   if (row === undefined) return;
-  putPending(library, { ...waiting, reason: 'referrers', detail: 'The row that it refers to was deleted.', version: null, targets: [] });
+  putPending(library, {
+    ...waiting,
+    reason: 'referrers',
+    detail: 'The row that it refers to was deleted.',
+    version: null,
+    targets: [],
+  });
 }
 
 /** How the target of a waiting version's foreign key stands. */
@@ -156,7 +173,10 @@ function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 
   const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
   if (target < 0 || target === table.rows[0]) return 'alive';
   const uuid = Buffer.from(version.uuids.subarray(target * 16, target * 16 + 16));
-  if (library.sql.value(`SELECT 1 FROM ${rowsTable(library.model(foreignKey.table))} WHERE uuid = ?`, uuid) !== undefined) return 'alive';
+  if (
+    library.sql.value(`SELECT 1 FROM ${rowsTable(library.model(foreignKey.table))} WHERE uuid = ?`, uuid) !== undefined
+  )
+    return 'alive';
   if (hasWaitingVersion(library, uuid)) return 'unsettled';
   const tombstone = library.sql.rows('SELECT hlc, run FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
   // Without a tombstone nothing is decided, even if its birth is in our knowledge: it may have stayed behind at its writer, for
@@ -170,7 +190,10 @@ function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 
 }
 
 function hasWaitingVersion(library: Library, uuid: Uint8Array): boolean {
-  return library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL', Buffer.from(uuid)) !== undefined;
+  return (
+    library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL', Buffer.from(uuid)) !==
+    undefined
+  );
 }
 
 /** Nothing about it can still be on its way from where we have heard of it. */

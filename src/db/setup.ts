@@ -38,7 +38,11 @@ export interface SetupOptions {
  * Initialises a library in place: metadata, triggers, identities for the rows that are there.
  * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE, NO_PRIMARY_KEY, UNSUPPORTED_SCHEMA, CONFIG, ALREADY_INITIALISED
  */
-export function initLibraryFile(options: SetupOptions, configPath: string | null, configJson: string | null): InitReport {
+export function initLibraryFile(
+  options: SetupOptions,
+  configPath: string | null,
+  configJson: string | null,
+): InitReport {
   const { file, around } = options;
   requireDatabase(file);
   return withFile(file, (db) => {
@@ -139,7 +143,10 @@ function buildFromGrant(db: Database, options: SetupOptions, use: GrantUse): Ini
 /** Joining again with a library of the same id changes nothing. */
 function rejoin(db: Database, file: string, grant: JoinGrant): InitReport {
   if (getState(db, 'library') !== grant.libraryId) {
-    throw new FlotillaError('ALREADY_INITIALISED', `${file} belongs to another library already: join with another file.`);
+    throw new FlotillaError(
+      'ALREADY_INITIALISED',
+      `${file} belongs to another library already: join with another file.`,
+    );
   }
   return reportExisting(db, file, parseConfig(grant.config, file));
 }
@@ -163,12 +170,19 @@ function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: Gr
   }
   library.transact(() => {
     db.pragma('defer_foreign_keys = ON');
-    library.withoutCapture(() => mergeBatch(library, decodeBatch(grant.membership), { holdDeletes: false, retake: false, adopter: null }));
+    library.withoutCapture(() =>
+      mergeBatch(library, decodeBatch(grant.membership), { holdDeletes: false, retake: false, adopter: null }),
+    );
     library.count('batchesIn', 1);
   });
   if (existing === 'same' && rows > 0) setState(db, 'adopting', 1);
   const stampedRows = existing === 'union' ? stampEverything(library) : 0;
-  return { libraryId: grant.libraryId, tables: tableReports(registry, countRows(db, registry)), stampedRows, created: true };
+  return {
+    libraryId: grant.libraryId,
+    tables: tableReports(registry, countRows(db, registry)),
+    stampedRows,
+    created: true,
+  };
 }
 
 /** Writes metadata, map tables and triggers of a new library, and opens it. The caller's transaction decides whether it stays. */
@@ -211,7 +225,13 @@ function countRows(db: Database, registry: Registry): Map<string, number> {
   const counts = new Map<string, number>();
   for (const { table } of registry.models) {
     if (table.startsWith('flotilla_')) continue;
-    counts.set(table, db.prepare(`SELECT count(*) FROM ${quoteName(table)}`).pluck().get() as number);
+    counts.set(
+      table,
+      db
+        .prepare(`SELECT count(*) FROM ${quoteName(table)}`)
+        .pluck()
+        .get() as number,
+    );
   }
   return counts;
 }

@@ -25,7 +25,12 @@ interface Slot {
   /** Where it is now. */
   key: MarkKey;
   /** Where its mapping stands in the file; null for a row that is born in these marks. */
-  readonly mapped: { readonly key: Key; readonly uuid: Uint8Array; readonly birthHlc: number; readonly birthRun: number } | null;
+  readonly mapped: {
+    readonly key: Key;
+    readonly uuid: Uint8Array;
+    readonly birthHlc: number;
+    readonly birthRun: number;
+  } | null;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;
@@ -52,7 +57,8 @@ export function stampMarks(library: Library, limit: number): number {
 /** Stamps all marks in the running transaction. */
 export function stampAll(library: Library): number {
   let taken = 0;
-  for (let slice = stampMarks(library, STAMP_SLICE); slice > 0; slice = stampMarks(library, STAMP_SLICE)) taken += slice;
+  for (let slice = stampMarks(library, STAMP_SLICE); slice > 0; slice = stampMarks(library, STAMP_SLICE))
+    taken += slice;
   return taken;
 }
 
@@ -124,7 +130,8 @@ class Replay {
     for (const [, table, , before, after] of marks) {
       const model = this.#library.modelByNumber(Number(table));
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
-      for (const key of [before as MarkKey | null, after as MarkKey | null]) if (key !== null) own.set(foldedKey(model, key), key);
+      for (const key of [before as MarkKey | null, after as MarkKey | null])
+        if (key !== null) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
     for (const [table, own] of keys) {
@@ -132,7 +139,12 @@ class Replay {
       const live = new Map<MarkKey, Slot>();
       this.#live.set(table, live);
       for (const [key, row] of loadMap(this.#library, model, new Set(own.values()))) {
-        const mapped = { key: row[0] as Key, uuid: row[1] as Uint8Array, birthHlc: Number(row[2]), birthRun: Number(row[3]) };
+        const mapped = {
+          key: row[0] as Key,
+          uuid: row[1] as Uint8Array,
+          birthHlc: Number(row[2]),
+          birthRun: Number(row[3]),
+        };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
         live.set(foldedKey(model, key), slot);
@@ -223,7 +235,9 @@ class Replay {
   #rename(): void {
     for (const model of this.#library.registry.models) {
       if (model.identity.kind !== 'derived') continue;
-      const candidates = this.#slots.filter((slot) => slot.model === model && slot.alive && slot.mapped !== null && slot.renamed && !this.#isForeign(slot));
+      const candidates = this.#slots.filter(
+        (slot) => slot.model === model && slot.alive && slot.mapped !== null && slot.renamed && !this.#isForeign(slot),
+      );
       if (candidates.length === 0) continue;
       const derived = deriveUuids(
         this.#library,
@@ -247,15 +261,24 @@ class Replay {
   #write(): void {
     const { sql } = this.#library;
     const slots = this.#slots.sort((a, b) => a.order - b.order);
-    const moved = slots.filter((slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null);
+    const moved = slots.filter(
+      (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
+    );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
     for (const slot of dead) this.#bury(slot);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
-      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot)) continue;
+      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot))
+        continue;
       sql.run(`UPDATE ${rowsTable(slot.model)} SET k1 = NULL WHERE key = ?`, slot.mapped.key);
     }
-    const saved = moved.map((slot) => sql.rows(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`, slot.mapped?.key)[0]);
+    const saved = moved.map(
+      (slot) =>
+        sql.rows(
+          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`,
+          slot.mapped?.key,
+        )[0],
+    );
     moved.forEach((slot, index) => {
       sql.run(
         `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -273,7 +296,8 @@ class Replay {
     if (slot.mapped === null) return;
     const { sql } = this.#library;
     sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
-    if (!this.#isForeign(slot)) writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
+    if (!this.#isForeign(slot))
+      writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -281,10 +305,13 @@ class Replay {
       const own = born.filter((slot) => slot.model === model);
       if (own.length === 0) continue;
       bear(this.#library, model, own);
-      const dead = new Set(this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key));
+      const dead = new Set(
+        this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
+      );
       for (const slot of own) {
         const isReused = model.rowid !== null && dead.has(slot.key as Key);
-        if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model)) this.#reused.push({ model, key: slot.key });
+        if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model))
+          this.#reused.push({ model, key: slot.key });
       }
     }
   }
@@ -294,7 +321,11 @@ class Replay {
    * take a stamp of ours for it, so there is none.
    */
   #isForeign({ model, mapped }: Slot): boolean {
-    return model.ownership === 'device' && mapped !== null && this.#library.runDevice(mapped.birthRun) !== this.#library.around.device;
+    return (
+      model.ownership === 'device' &&
+      mapped !== null &&
+      this.#library.runDevice(mapped.birthRun) !== this.#library.around.device
+    );
   }
 
   #restamp(slot: Slot): void {
@@ -346,7 +377,18 @@ function isDerived(uuid: Uint8Array): boolean {
 }
 
 function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
-  return { model, key, mapped, order: 0, at: 0, alive: true, changed: false, renamed: false, suspect: false, reborn: false };
+  return {
+    model,
+    key,
+    mapped,
+    order: 0,
+    at: 0,
+    alive: true,
+    changed: false,
+    renamed: false,
+    suspect: false,
+    reborn: false,
+  };
 }
 
 function identityMayChange(model: Model, mask: bigint): boolean {

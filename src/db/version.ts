@@ -31,7 +31,10 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
       ? { kind: column.kind, name: column.name, values }
       : { ...column, values, ints: column.ints.slice(position, position + 1) };
   });
-  const dependencies: DependencyData[] = table.dependencies.map((dependency) => ({ ...dependency, refs: [place(at(dependency.refs))] }));
+  const dependencies: DependencyData[] = table.dependencies.map((dependency) => ({
+    ...dependency,
+    refs: [place(at(dependency.refs))],
+  }));
   const uuids = new Uint8Array(dictionary.length * 16);
   dictionary.forEach((index, i) => uuids.set(batch.uuids.subarray(index * 16, index * 16 + 16), i * 16));
   const pick = (values: readonly number[]): number[] => dictionary.map((index) => values[index] ?? 0);
@@ -88,7 +91,9 @@ export function withoutReferences(
       }),
       // A key of several columns refers to nothing as soon as one of them is NULL.
       dependencies: table.dependencies.map((dependency) =>
-        model.foreignKeys[dependency.foreignKey]?.columns.some((name) => columns.has(name)) === true ? { ...dependency, refs: [-1] } : dependency,
+        model.foreignKeys[dependency.foreignKey]?.columns.some((name) => columns.has(name)) === true
+          ? { ...dependency, refs: [-1] }
+          : dependency,
       ),
     })),
   };

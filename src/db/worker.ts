@@ -68,9 +68,17 @@ class Setup {
     try {
       const open = openForReading(file);
       db = open;
-      const tables = open.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'");
+      const tables = open.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+      );
       const names = (tables.pluck().all() as string[]).filter((name) => !isInternal(name));
-      const count = (name: string): number => Number(open.prepare(`SELECT count(*) FROM ${quoteName(name)}`).pluck().get());
+      const count = (name: string): number =>
+        Number(
+          open
+            .prepare(`SELECT count(*) FROM ${quoteName(name)}`)
+            .pluck()
+            .get(),
+        );
       return { exists: true, initialised: hasMetadata(open), rows: names.reduce((sum, name) => sum + count(name), 0) };
     } catch (error) {
       throw explainSqlite(error, file);

@@ -70,7 +70,10 @@ export class Writer {
       // A program may have made its triggers anew since.
       db.transaction(guardTriggers).immediate(db, registry);
       installCapture(db, registry);
-      db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(around.device, around.device);
+      db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(
+        around.device,
+        around.device,
+      );
       db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();
       this.#db = db;
       this.#unlock = unlock;
@@ -101,7 +104,11 @@ export class Writer {
       const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
       const digest = createHash('sha256');
       for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
-      return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32), cursor: this.#library.cursor(peer) };
+      return {
+        knowledge: wireOf(entries),
+        knowledgeHash: digest.digest('hex').slice(0, 32),
+        cursor: this.#library.cursor(peer),
+      };
     });
   }
 
@@ -195,7 +202,8 @@ export class Writer {
     try {
       const version = Number(this.#db.pragma('data_version', { simple: true }));
       if (version === this.#seenVersion) return;
-      const taken = this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
+      const taken =
+        this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
       if (taken < STAMP_SLICE) this.#seenVersion = version;
       else setImmediate(() => this.#look());
     } catch (error) {

@@ -85,9 +85,13 @@ function explain(error: unknown, path: string): unknown {
   if (error instanceof FlotillaError) return error;
   const code = codeOf(error);
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new FlotillaError('DISK_FULL', `${path} cannot be written, since the disk is full: make room, then try again.`, {
-      cause: error,
-    });
+    return new FlotillaError(
+      'DISK_FULL',
+      `${path} cannot be written, since the disk is full: make room, then try again.`,
+      {
+        cause: error,
+      },
+    );
   }
   if (!CANNOT_WRITE.includes(code)) return error;
   return new FlotillaError(

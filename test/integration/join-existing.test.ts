@@ -82,7 +82,10 @@ describe('a new file', () => {
     expect(objects(fresh)).toEqual(objects(first));
     for (const device of [first, fresh]) {
       expect(
-        column(device.library, "SELECT name FROM sqlite_schema WHERE name GLOB 'books_*' AND sql GLOB '*flotilla_capture*'"),
+        column(
+          device.library,
+          "SELECT name FROM sqlite_schema WHERE name GLOB 'books_*' AND sql GLOB '*flotilla_capture*'",
+        ),
       ).toEqual(['books_counted']);
     }
     await fresh.start([]);

@@ -68,7 +68,10 @@ describe('on a network', () => {
   it('devices find each other by multicast on the interface that they are told, and become equal', async (context) => {
     if (missing !== '') context.skip(missing);
     const [a, b] = [join(folder, 'a.db'), join(folder, 'b.db')];
-    execute(a, "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO things (name) VALUES ('one'), ('two')");
+    execute(
+      a,
+      "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO things (name) VALUES ('one'), ('two')",
+    );
     expect((await run(inHost(0, 'init', a, '--name', 'first'))).code).toBe(0);
     const first = inHost(0, 'up', a, '--interface', LINKS[0]);
     await says(first, (event) => event.event === 'ready');

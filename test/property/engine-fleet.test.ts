@@ -27,7 +27,8 @@ describe('a random fleet', () => {
   it('does so after a long story', { timeout: TIMEOUT }, () => play(0.1, 200_000, { steps: 200 }));
 
   it('comes to rest equal where values collide and deletes are forbidden', { timeout: TIMEOUT }, () =>
-    play(0.2, 300_000, { hard: true, steps: 100 }));
+    play(0.2, 300_000, { hard: true, steps: 100 }),
+  );
 });
 
 describe('seeds that found a fault once', () => {

@@ -8,7 +8,10 @@ import type { ReplicaOptions } from './replica.ts';
 
 /** Copies of one library on devices A, B, C, …. */
 export function fleetOf(count: number, ddl: string, options: Partial<ReplicaOptions> = {}): Replica[] {
-  return Array.from({ length: count }, (_, i) => new Replica({ ...options, device: String.fromCodePoint(65 + i), ddl }));
+  return Array.from(
+    { length: count },
+    (_, i) => new Replica({ ...options, device: String.fromCodePoint(65 + i), ddl }),
+  );
 }
 
 /** Two copies. */
@@ -59,7 +62,11 @@ export async function expectEqual(...replicas: Replica[]): Promise<void> {
 }
 
 /** UUID (hex), birth stamp and change stamp of a row that has this integer key. */
-export function stampsOf(replica: Replica, table: string, key: number | bigint): { uuid: string; birth: number; hlc: number; lsn: number } {
+export function stampsOf(
+  replica: Replica,
+  table: string,
+  key: number | bigint,
+): { uuid: string; birth: number; hlc: number; lsn: number } {
   replica.stamp();
   const { n } = replica.library.model(table);
   const [row] = replica.rows(`SELECT hex(uuid), birth_hlc, hlc, lsn FROM flotilla_rows_${n} WHERE key = ?`, key);

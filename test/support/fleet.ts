@@ -161,7 +161,9 @@ class Fleet {
       const randomBytes = seededBytes(seed * 16 + i);
       const now = (): number => (this.#time += 1) + (this.#skews[i] ?? 0);
       const ddl = this.#hard ? HARD_DDL : FLEET_DDL;
-      this.#replicas.push(new Replica({ device: `device-${i}`, ddl, config: FLEET_CONFIG, now, randomBytes }, emptyLibrary(ddl, i)));
+      this.#replicas.push(
+        new Replica({ device: `device-${i}`, ddl, config: FLEET_CONFIG, now, randomBytes }, emptyLibrary(ddl, i)),
+      );
     }
   }
 
@@ -222,7 +224,8 @@ class Fleet {
         for (const [name, row] of rowsOf(replica)) rows.set(name, row);
         continue;
       }
-      if (replica.waiting().length > 0) throw new Error(`${replica.device} has rows waiting: ${replica.waiting().join(', ')}`);
+      if (replica.waiting().length > 0)
+        throw new Error(`${replica.device} has rows waiting: ${replica.waiting().join(', ')}`);
       const other = rowsOf(replica);
       for (const name of new Set([...rows.keys(), ...other.keys()])) {
         const [a, b] = [rows.get(name)?.content, other.get(name)?.content];
@@ -235,7 +238,7 @@ class Fleet {
   /** No row that nobody removed is lost; no content that somebody replaced is back. */
   #judge(rows: Rows): void {
     const mayBeGone = new Set(this.#hasRestored ? [...this.#removed, ...this.#replaced] : this.#removed);
-    for (let again = true; again; ) {
+    for (let again = true; again;) {
       again = false;
       for (const [name, owners] of this.#owners) {
         if (mayBeGone.has(name) || ![...owners].some((owner) => mayBeGone.has(owner))) continue;
@@ -250,7 +253,8 @@ class Fleet {
     for (const [name, row] of rows) {
       if (this.#mayBeCleared.has(name)) continue;
       const said = `${name}=${row.payload}`;
-      if (this.#superseded.has(said) && !this.#saidAgain.has(said)) throw new Error(`${name} went back to ${row.payload}`);
+      if (this.#superseded.has(said) && !this.#saidAgain.has(said))
+        throw new Error(`${name} went back to ${row.payload}`);
     }
   }
 
@@ -277,7 +281,9 @@ class Fleet {
       const before = rowsOf(receiver);
       if (this.#chance(0.04)) this.#failOnce(receiver, sender.device, page);
       const applied = receiver.applier.apply(sender.device, page);
-      this.trace.push(`${link.to} <- ${link.from}: ${applied.rows} rows${applied.complete ? ', complete' : ''}${this.#difference(before, rowsOf(receiver))}`);
+      this.trace.push(
+        `${link.to} <- ${link.from}: ${applied.rows} rows${applied.complete ? ', complete' : ''}${this.#difference(before, rowsOf(receiver))}`,
+      );
       this.#applied.push({ to: link.to, from: sender.device, page });
       this.#check(receiver);
     }
@@ -286,7 +292,9 @@ class Fleet {
   /** The disk is full, or the power goes, at the end of a transaction: nothing of it stays. */
   #failOnce(receiver: Replica, from: string, page: Uint8Array): void {
     const { library } = receiver;
-    const before = receiver.rows('SELECT (SELECT count(*) FROM flotilla_runs), (SELECT count(*) FROM flotilla_pending), hlc, head FROM flotilla_clock');
+    const before = receiver.rows(
+      'SELECT (SELECT count(*) FROM flotilla_runs), (SELECT count(*) FROM flotilla_pending), hlc, head FROM flotilla_clock',
+    );
     library.saveCursor = () => {
       throw new Error('the disk is full');
     };
@@ -297,8 +305,11 @@ class Fleet {
     } finally {
       Reflect.deleteProperty(library, 'saveCursor');
     }
-    const after = receiver.rows('SELECT (SELECT count(*) FROM flotilla_runs), (SELECT count(*) FROM flotilla_pending), hlc, head FROM flotilla_clock');
-    if (JSON.stringify(before) !== JSON.stringify(after)) throw new Error('a transaction that failed has left something');
+    const after = receiver.rows(
+      'SELECT (SELECT count(*) FROM flotilla_runs), (SELECT count(*) FROM flotilla_pending), hlc, head FROM flotilla_clock',
+    );
+    if (JSON.stringify(before) !== JSON.stringify(after))
+      throw new Error('a transaction that failed has left something');
   }
 
   /** A batch that was applied here comes once more. */
@@ -321,7 +332,11 @@ class Fleet {
     this.trace.push(`${index}: is backed up`);
     // A row that is in the backup without an identity gets another one from each copy: nothing is lost, but it is there twice.
     this.#replicas[index]?.stamp();
-    this.#backups[index]?.push({ at: this.#time, file: (this.#replicas[index] as Replica).backup(), counter: this.#counter });
+    this.#backups[index]?.push({
+      at: this.#time,
+      file: (this.#replicas[index] as Replica).backup(),
+      counter: this.#counter,
+    });
   }
 
   #restore(index: number): void {
@@ -338,7 +353,8 @@ class Fleet {
     for (const replica of this.#replicas) for (const name of knownNames(replica)) left.add(name);
     for (const name of this.#written) if (!left.has(name)) this.#removed.add(name);
     // Batches applied after the backup were not: they may not come out of their order.
-    for (let i = this.#applied.length - 1; i >= 0; i -= 1) if (this.#applied[i]?.to === index) this.#applied.splice(i, 1);
+    for (let i = this.#applied.length - 1; i >= 0; i -= 1)
+      if (this.#applied[i]?.to === index) this.#applied.splice(i, 1);
   }
 
   #shiftClock(index: number): void {
@@ -357,7 +373,9 @@ class Fleet {
   #write(index: number): void {
     const replica = this.#replicas[index] as Replica;
     const before = rowsOf(replica);
-    const statements = Array.from({ length: 1 + this.#below(this.#chance(0.3) ? 5 : 2) }, () => this.#statement(replica));
+    const statements = Array.from({ length: 1 + this.#below(this.#chance(0.3) ? 5 : 2) }, () =>
+      this.#statement(replica),
+    );
     if (this.#chance(0.5)) statements.splice(0, statements.length, 'BEGIN', ...statements, 'COMMIT');
     let refused = '';
     let last = before;
@@ -436,34 +454,71 @@ class Fleet {
     const token = (): string => `'${(this.#counter += 1)}'`;
     const tag = (): string => `'${'abcde'[this.#below(5)]}'`;
     const kinds: [number, () => string][] = [
-      [10, () => `INSERT INTO entries (born, payload, parent_id, note_id, cover_id) VALUES (${token()}, ${token()}, ${maybe(id('entries'))}, ${maybe(id('notes'))}, ${maybe(id('entries'))})`],
+      [
+        10,
+        () =>
+          `INSERT INTO entries (born, payload, parent_id, note_id, cover_id) VALUES (${token()}, ${token()}, ${maybe(id('entries'))}, ${maybe(id('notes'))}, ${maybe(id('entries'))})`,
+      ],
       [4, () => `INSERT INTO notes (born, payload) VALUES (${token()}, ${token()})`],
       [3, () => `INSERT OR IGNORE INTO tags (name, payload) VALUES (${tag()}, ${token()})`],
-      [2, () => `INSERT INTO tags (name, payload) VALUES (${tag()}, ${token()}) ON CONFLICT (name) DO UPDATE SET payload = excluded.payload`],
+      [
+        2,
+        () =>
+          `INSERT INTO tags (name, payload) VALUES (${tag()}, ${token()}) ON CONFLICT (name) DO UPDATE SET payload = excluded.payload`,
+      ],
       [1, () => `INSERT OR REPLACE INTO tags (name, payload) VALUES (${tag()}, ${token()})`],
-      [5, () => `INSERT OR IGNORE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`],
-      [1, () => `INSERT OR REPLACE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`],
-      [2, () => `INSERT INTO metadata SELECT id, ${token()} FROM entries WHERE id = ${id('entries')} ON CONFLICT (entry_id) DO UPDATE SET payload = excluded.payload`],
+      [
+        5,
+        () =>
+          `INSERT OR IGNORE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`,
+      ],
+      [
+        1,
+        () =>
+          `INSERT OR REPLACE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`,
+      ],
+      [
+        2,
+        () =>
+          `INSERT INTO metadata SELECT id, ${token()} FROM entries WHERE id = ${id('entries')} ON CONFLICT (entry_id) DO UPDATE SET payload = excluded.payload`,
+      ],
       [5, () => `UPDATE entries SET payload = ${token()} WHERE id = ${id('entries')}`],
       [5, () => this.#move(id('entries'), maybe(id('entries')), token())],
       [3, () => `UPDATE entries SET note_id = ${maybe(id('notes'))}, payload = ${token()} WHERE id = ${id('entries')}`],
-      [2, () => `UPDATE entries SET cover_id = ${maybe(id('entries'))}, payload = ${token()} WHERE id = ${id('entries')}`],
+      [
+        2,
+        () => `UPDATE entries SET cover_id = ${maybe(id('entries'))}, payload = ${token()} WHERE id = ${id('entries')}`,
+      ],
       [2, () => `UPDATE notes SET payload = ${token()} WHERE id = ${id('notes')}`],
       [3, () => `UPDATE OR IGNORE notes SET slot = ${maybe(tag())}, payload = ${token()} WHERE id = ${id('notes')}`],
-      [this.#hard ? 1 : 0, () => `UPDATE OR REPLACE notes SET slot = ${tag()}, payload = ${token()} WHERE id = ${id('notes')}`],
-      [3, () => `UPDATE OR IGNORE entries SET label = ${maybe(tag())}, payload = ${token()} WHERE id = ${id('entries')}`],
+      [
+        this.#hard ? 1 : 0,
+        () => `UPDATE OR REPLACE notes SET slot = ${tag()}, payload = ${token()} WHERE id = ${id('notes')}`,
+      ],
+      [
+        3,
+        () => `UPDATE OR IGNORE entries SET label = ${maybe(tag())}, payload = ${token()} WHERE id = ${id('entries')}`,
+      ],
       [this.#hard ? 2 : 0, () => this.#swapSlots(id('notes'), id('notes'))],
       [2, () => `UPDATE tags SET payload = ${token()} WHERE id = ${id('tags')}`],
       [2, () => `UPDATE OR IGNORE tags SET name = ${tag()}, payload = ${token()} WHERE id = ${id('tags')}`],
       [2, () => `UPDATE entry_tags SET payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`],
-      [1, () => `UPDATE OR REPLACE entry_tags SET tag_id = ${id('tags')}, payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`],
+      [
+        1,
+        () =>
+          `UPDATE OR REPLACE entry_tags SET tag_id = ${id('tags')}, payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`,
+      ],
       [3, () => `DELETE FROM entries WHERE id = ${id('entries')}`],
       [2, () => `DELETE FROM notes WHERE id = ${id('notes')}`],
       [1, () => `DELETE FROM tags WHERE id = ${id('tags')}`],
       [2, () => `DELETE FROM entry_tags WHERE rowid = ${id('entry_tags', 'rowid')}`],
       [1, () => `DELETE FROM metadata WHERE entry_id = ${id('metadata', 'entry_id')}`],
       [1, () => this.#reinsert(id('notes'), token())],
-      [1, () => `UPDATE notes SET id = id + 1000 WHERE id = ${id('notes')} AND NOT EXISTS (SELECT 1 FROM entries WHERE note_id = notes.id) AND NOT EXISTS (SELECT 1 FROM files WHERE note_id = notes.id)`],
+      [
+        1,
+        () =>
+          `UPDATE notes SET id = id + 1000 WHERE id = ${id('notes')} AND NOT EXISTS (SELECT 1 FROM entries WHERE note_id = notes.id) AND NOT EXISTS (SELECT 1 FROM files WHERE note_id = notes.id)`,
+      ],
       [2, () => `INSERT INTO volumes (born, payload) VALUES (${token()}, ${token()})`],
       [4, () => this.#insertFile(replica, id('volumes'), maybe(id('notes')), token())],
       [3, () => `UPDATE files SET payload = ${token()}, note_id = ${maybe(id('notes'))} WHERE id = ${id('files')}`],
@@ -531,7 +586,12 @@ function rowsOf(replica: Replica): Rows {
   const rows: Rows = new Map();
   for (const [name, payload, first, second, rest] of replica.rows(ROWS)) {
     const owners = [first, second].filter((owner) => owner !== null).map(String);
-    rows.set(String(name), { payload: String(payload), owners, rest: String(rest), content: [payload, ...owners, rest].join(' ') });
+    rows.set(String(name), {
+      payload: String(payload),
+      owners,
+      rest: String(rest),
+      content: [payload, ...owners, rest].join(' '),
+    });
   }
   return rows;
 }

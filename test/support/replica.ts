@@ -70,7 +70,9 @@ export class Replica {
       this.db.exec(options.ddl);
       if (options.before !== undefined) this.db.exec(options.before);
       const config = parseConfig(JSON.stringify(options.config ?? {}), 'test');
-      const library = this.db.transaction(() => createLibrary(this.db, this.#around(), options.libraryId ?? LIBRARY_ID, config)).immediate();
+      const library = this.db
+        .transaction(() => createLibrary(this.db, this.#around(), options.libraryId ?? LIBRARY_ID, config))
+        .immediate();
       library.transact(() => {
         library.sql.run('DELETE FROM flotilla_marks');
         for (const model of library.registry.models) stampExisting(library, model, this.#now());
@@ -119,7 +121,10 @@ export class Replica {
   }
 
   rows(sql: string, ...params: unknown[]): unknown[][] {
-    return this.db.prepare(sql).raw().all(...params) as unknown[][];
+    return this.db
+      .prepare(sql)
+      .raw()
+      .all(...params) as unknown[][];
   }
 
   stamp(): number {

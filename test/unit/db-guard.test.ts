@@ -16,7 +16,8 @@ describe('the guard', () => {
   });
 
   it('comes before a condition that is there, comments and strings and all', () => {
-    const sql = "CREATE TRIGGER \"when begin\" BEFORE UPDATE ON t -- WHEN\nWHEN new.a = 'BEGIN' OR old.b -- why\nBEGIN SELECT 'WHEN'; END";
+    const sql =
+      "CREATE TRIGGER \"when begin\" BEFORE UPDATE ON t -- WHEN\nWHEN new.a = 'BEGIN' OR old.b -- why\nBEGIN SELECT 'WHEN'; END";
     expect(withGuard(sql)).toBe(
       `CREATE TRIGGER "when begin" BEFORE UPDATE ON t -- WHEN\nWHEN ${GUARD} AND ( new.a = 'BEGIN' OR old.b -- why\n\n)\nBEGIN SELECT 'WHEN'; END`,
     );

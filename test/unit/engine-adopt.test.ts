@@ -25,12 +25,18 @@ function joining(rows: string, device = 'B'): Replica {
   return replica;
 }
 
-const TREE = "INSERT INTO entries VALUES (1, NULL, 'root', 1), (2, 1, 'a', 5), (3, 1, 'b', 5.0), (4, 2, 'a', x'00'), (5, 2, 'twin', 0), (6, 2, 'twin', 0)";
+const TREE =
+  "INSERT INTO entries VALUES (1, NULL, 'root', 1), (2, 1, 'a', 5), (3, 1, 'b', 5.0), (4, 2, 'a', x'00'), (5, 2, 'twin', 0), (6, 2, 'twin', 0)";
 
 describe('adopting', () => {
   it('pairs a tree with its copy under other ids, twins as well, in pages of any size', async () => {
     for (const size of [1, 2, 100]) {
-      const a = new Replica({ device: 'A', ddl: DDL, config, before: `${TREE}; INSERT INTO tags VALUES (1, 'red', 'r'); INSERT INTO taggings VALUES (3, 1, 'n')` });
+      const a = new Replica({
+        device: 'A',
+        ddl: DDL,
+        config,
+        before: `${TREE}; INSERT INTO tags VALUES (1, 'red', 'r'); INSERT INTO taggings VALUES (3, 1, 'n')`,
+      });
       const b = joining(
         "INSERT INTO entries VALUES (60, NULL, 'root', 1); INSERT INTO entries VALUES (10, 60, 'b', 5.0), (20, 60, 'a', 5); INSERT INTO entries VALUES (30, 20, 'twin', 0), (40, 20, 'twin', 0), (50, 20, 'a', x'00'); INSERT INTO tags VALUES (9, 'red', 'r'); INSERT INTO taggings VALUES (10, 9, 'n')",
       );
@@ -49,10 +55,19 @@ describe('adopting', () => {
 
   it('takes what found no equal for new', async () => {
     const a = new Replica({ device: 'A', ddl: DDL, config, before: TREE });
-    const b = joining(`${TREE}; INSERT INTO entries VALUES (7, 1, 'only here', 0), (8, 7, 'below', 0); UPDATE entries SET any_ = 6 WHERE id = 2`);
+    const b = joining(
+      `${TREE}; INSERT INTO entries VALUES (7, 1, 'only here', 0), (8, 7, 'below', 0); UPDATE entries SET any_ = 6 WHERE id = 2`,
+    );
     converge([a, b]);
     // The folder that differs is another one, and what lies in it too.
-    expect(a.rows('SELECT name, count(*) FROM entries GROUP BY name ORDER BY name')).toEqual([['a', 4], ['b', 1], ['below', 1], ['only here', 1], ['root', 1], ['twin', 4]]);
+    expect(a.rows('SELECT name, count(*) FROM entries GROUP BY name ORDER BY name')).toEqual([
+      ['a', 4],
+      ['b', 1],
+      ['below', 1],
+      ['only here', 1],
+      ['root', 1],
+      ['twin', 4],
+    ]);
     expect(b.rows('SELECT count(*) FROM entries')).toEqual([[12]]);
     await expectEqual(a, b);
   });
@@ -66,15 +81,26 @@ describe('adopting', () => {
   });
 
   it('lets nothing written meanwhile be lost, also when it refers to rows that had no identity yet', async () => {
-    const a = new Replica({ device: 'A', ddl: DDL, config, before: `${TREE}; INSERT INTO tags VALUES (1, 'red', 'r')` });
+    const a = new Replica({
+      device: 'A',
+      ddl: DDL,
+      config,
+      before: `${TREE}; INSERT INTO tags VALUES (1, 'red', 'r')`,
+    });
     const c = new Replica({ device: 'C', ddl: DDL, config });
     const b = joining(`${TREE}; INSERT INTO tags VALUES (1, 'red', 'r')`);
     b.write("INSERT INTO entries VALUES (100, 6, 'new here', 0); INSERT INTO taggings VALUES (3, 1, 'new tagging')");
     c.pull(b);
     converge([a, b, c]);
     for (const replica of [a, b, c]) {
-      expect(replica.rows("SELECT p.name FROM entries e JOIN entries p ON p.id = e.parent_id WHERE e.name = 'new here'")).toEqual([['twin']]);
-      expect(replica.rows('SELECT e.name, t.name, g.note FROM taggings g JOIN entries e ON e.id = g.entry_id JOIN tags t ON t.id = g.tag_id')).toEqual([['b', 'red', 'new tagging']]);
+      expect(
+        replica.rows("SELECT p.name FROM entries e JOIN entries p ON p.id = e.parent_id WHERE e.name = 'new here'"),
+      ).toEqual([['twin']]);
+      expect(
+        replica.rows(
+          'SELECT e.name, t.name, g.note FROM taggings g JOIN entries e ON e.id = g.entry_id JOIN tags t ON t.id = g.tag_id',
+        ),
+      ).toEqual([['b', 'red', 'new tagging']]);
       expect(replica.rows('SELECT count(*) FROM entries')).toEqual([[7]]);
       expect(replica.waiting()).toEqual([]);
     }
@@ -83,14 +109,24 @@ describe('adopting', () => {
 
   it('pairs after a batch had to be begun again, and after one that came out of order', async () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, code TEXT UNIQUE)';
-    const a = new Replica({ device: 'A', ddl, before: "INSERT INTO t VALUES (1, 'x', NULL), (2, 'y', NULL), (3, 'z', 'taken')" });
+    const a = new Replica({
+      device: 'A',
+      ddl,
+      before: "INSERT INTO t VALUES (1, 'x', NULL), (2, 'y', NULL), (3, 'z', 'taken')",
+    });
     const b = new Replica({ device: 'B', ddl });
-    b.write("UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (5, 'x', NULL), (6, 'y', NULL), (7, 'other', 'taken'); UPDATE flotilla_capture SET suspended = 0");
+    b.write(
+      "UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (5, 'x', NULL), (6, 'y', NULL), (7, 'other', 'taken'); UPDATE flotilla_capture SET suspended = 0",
+    );
     setState(b.db, 'adopting', 1);
     b.restart();
     const pages = pagesFor(b, a, 2);
     for (const page of pages.toReversed()) b.applier.apply('A', inTheMiddle(page));
-    expect(b.rows('SELECT id, name FROM t ORDER BY id')).toEqual([[5, 'x'], [6, 'y'], [7, 'other']]);
+    expect(b.rows('SELECT id, name FROM t ORDER BY id')).toEqual([
+      [5, 'x'],
+      [6, 'y'],
+      [7, 'other'],
+    ]);
     b.write('DELETE FROM flotilla_cursors');
     converge([a, b]);
     expect(a.rows('SELECT count(*) FROM t')).toEqual([[3]]);
@@ -109,7 +145,9 @@ describe('adopting', () => {
     for (const [ours, theirs] of rows) {
       const a = new Replica({ device: 'A', ddl, before: `INSERT INTO t VALUES (1, ${theirs})` });
       const b = new Replica({ device: 'B', ddl });
-      b.write(`UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (1, ${ours}); UPDATE flotilla_capture SET suspended = 0`);
+      b.write(
+        `UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (1, ${ours}); UPDATE flotilla_capture SET suspended = 0`,
+      );
       setState(b.db, 'adopting', 1);
       b.restart();
       converge([a, b]);

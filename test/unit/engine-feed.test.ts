@@ -44,14 +44,29 @@ describe('look-ups', () => {
     const [a, b] = pairOf(LINKED);
     fill(a);
     converge([a, b]);
-    const before = [counter(b, 'batchesIn'), counter(b, 'lookupsIn'), a.feeds.counters.batchesOut, a.feeds.counters.lookupsOut];
+    const before = [
+      counter(b, 'batchesIn'),
+      counter(b, 'lookupsIn'),
+      a.feeds.counters.batchesOut,
+      a.feeds.counters.lookupsOut,
+    ];
     const pass = b.passFrom(a);
     b.applier.apply('A', pass.next() as Uint8Array);
     for (let i = 0; i < 5; i += 1) {
-      a.write(`INSERT INTO entries (volume_id, content_id, parent_id, name) SELECT ${i + 1}, ${i + 2}, ${i + 3}, 'live' || value FROM generate_series(1, 20)`.replace('generate_series(1, 20)', "json_each('[1,2,3,4,5]')"));
+      a.write(
+        `INSERT INTO entries (volume_id, content_id, parent_id, name) SELECT ${i + 1}, ${i + 2}, ${i + 3}, 'live' || value FROM generate_series(1, 20)`.replace(
+          'generate_series(1, 20)',
+          "json_each('[1,2,3,4,5]')",
+        ),
+      );
       b.applier.apply('A', pass.next() as Uint8Array);
     }
-    const after = [counter(b, 'batchesIn'), counter(b, 'lookupsIn'), a.feeds.counters.batchesOut, a.feeds.counters.lookupsOut];
+    const after = [
+      counter(b, 'batchesIn'),
+      counter(b, 'lookupsIn'),
+      a.feeds.counters.batchesOut,
+      a.feeds.counters.lookupsOut,
+    ];
     expect(after.map((value, i) => value - (before[i] as number))).toEqual([6, 5, 6, 5]);
   });
 
@@ -67,8 +82,12 @@ describe('look-ups', () => {
 describe('parents first', () => {
   it('sends a folder ahead that was updated after its files, so that nothing ever waits', async () => {
     const [a, b] = pairOf(TREE);
-    a.write("INSERT INTO entries (id, name) VALUES (1, 'root'), (2, 'folder'); UPDATE entries SET parent_id = 1 WHERE id = 2");
-    a.write(`WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO entries SELECT i, 2, 'f' || i, 1 FROM n`);
+    a.write(
+      "INSERT INTO entries (id, name) VALUES (1, 'root'), (2, 'folder'); UPDATE entries SET parent_id = 1 WHERE id = 2",
+    );
+    a.write(
+      `WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO entries SELECT i, 2, 'f' || i, 1 FROM n`,
+    );
     a.stamp();
     a.write('UPDATE entries SET size = 51 WHERE id = 2');
     a.stamp();
@@ -98,7 +117,9 @@ describe('parents first', () => {
 
   it('sends a parent again that changed after it went ahead', async () => {
     const [a, b] = pairOf(TREE);
-    a.write("INSERT INTO entries VALUES (1, NULL, 'root', 0); INSERT INTO entries VALUES (2, 1, 'x', 0), (3, 1, 'y', 0), (4, 1, 'z', 0)");
+    a.write(
+      "INSERT INTO entries VALUES (1, NULL, 'root', 0); INSERT INTO entries VALUES (2, 1, 'x', 0), (3, 1, 'y', 0), (4, 1, 'z', 0)",
+    );
     a.stamp();
     a.write('UPDATE entries SET size = 1 WHERE id = 1');
     const pass = b.passFrom(a);
@@ -113,7 +134,9 @@ describe('parents first', () => {
 describe('pages', () => {
   it('hold at most so many rows, and a huge row travels alone', async () => {
     const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)');
-    a.write('INSERT INTO t VALUES (1, zeroblob(10)), (2, zeroblob(10)), (3, zeroblob(50000)), (4, zeroblob(10)), (5, zeroblob(50000)), (6, zeroblob(50000))');
+    a.write(
+      'INSERT INTO t VALUES (1, zeroblob(10)), (2, zeroblob(10)), (3, zeroblob(50000)), (4, zeroblob(10)), (5, zeroblob(50000)), (6, zeroblob(50000))',
+    );
     const pages = pagesFor(b, a, 1000, 20_000);
     expect(pages.map(rowsIn)).toEqual([2, 1, 1, 1, 1]);
     for (const page of pages) b.applier.apply('A', page);
@@ -123,7 +146,13 @@ describe('pages', () => {
   it('hold every row once, whatever the limits', async () => {
     const [a] = pairOf(LINKED);
     fill(a);
-    for (const [rows, bytes] of [[1, 1 << 20], [7, 1 << 20], [1000, 300], [1000, 1], [3, 150]] as const) {
+    for (const [rows, bytes] of [
+      [1, 1 << 20],
+      [7, 1 << 20],
+      [1000, 300],
+      [1000, 1],
+      [3, 150],
+    ] as const) {
       const b = new Replica({ device: 'B', ddl: LINKED });
       const pages = pagesFor(b, a, rows, bytes);
       expect(pages.reduce((sum, page) => sum + rowsIn(page), 0)).toBe(480);
@@ -159,7 +188,9 @@ describe('pages', () => {
 describe('cursors', () => {
   it('resume a pass where it was broken off', async () => {
     const [a, b] = pairOf(TREE);
-    a.write(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO entries SELECT i, NULL, 'n' || i, 0 FROM n`);
+    a.write(
+      `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO entries SELECT i, NULL, 'n' || i, 0 FROM n`,
+    );
     const pages = pagesFor(b, a, 4);
     for (const page of pages.slice(0, 2)) b.applier.apply('A', page);
     b.restart();
@@ -183,7 +214,13 @@ describe('cursors', () => {
     const opened = again.feeds.open(b.library.cursor('A'), null);
     expect(opened.resumed).toBe(false);
     converge([again, b]);
-    expect(again.rows('SELECT name FROM entries ORDER BY name')).toEqual([['after the backup'], ['kept'], ['p'], ['q'], ['r']]);
+    expect(again.rows('SELECT name FROM entries ORDER BY name')).toEqual([
+      ['after the backup'],
+      ['kept'],
+      ['p'],
+      ['q'],
+      ['r'],
+    ]);
     await expectEqual(again, b);
   });
 
@@ -231,7 +268,12 @@ describe('runs', () => {
   it('are one an opening, and a restored copy stamps under a new one', () => {
     const [a] = pairOf(TREE);
     const runOf = (replica: Replica, name: string): string =>
-      String(replica.rows(`SELECT hex(r.id) FROM entries t JOIN flotilla_rows_${replica.library.model('entries').n} m ON m.key = t.id JOIN flotilla_runs r ON r.run = m.run WHERE t.name = ?`, name)[0]?.[0]);
+      String(
+        replica.rows(
+          `SELECT hex(r.id) FROM entries t JOIN flotilla_rows_${replica.library.model('entries').n} m ON m.key = t.id JOIN flotilla_runs r ON r.run = m.run WHERE t.name = ?`,
+          name,
+        )[0]?.[0],
+      );
     a.write("INSERT INTO entries (name) VALUES ('1')");
     a.stamp();
     a.write("INSERT INTO entries (name) VALUES ('2')");
@@ -315,7 +357,8 @@ describe('knowledge', () => {
 });
 
 describe('rows that refer to nothing, left by a writer without foreign keys', () => {
-  const orphan = (replica: Replica, sql: string): void => replica.write(`PRAGMA foreign_keys = OFF; ${sql}; PRAGMA foreign_keys = ON`);
+  const orphan = (replica: Replica, sql: string): void =>
+    replica.write(`PRAGMA foreign_keys = OFF; ${sql}; PRAGMA foreign_keys = ON`);
 
   it('stay behind, and that is noted before a page goes out without them', () => {
     const [a] = pairOf(TREE);
@@ -339,7 +382,9 @@ describe('rows that refer to nothing, left by a writer without foreign keys', ()
     a.write("INSERT INTO entries VALUES (99, 1, 'target', 0)");
     converge([a, b, c]);
     for (const replica of [a, b, c]) {
-      expect(replica.rows('SELECT e.name, p.name FROM entries e LEFT JOIN entries p ON p.id = e.parent_id ORDER BY 1')).toEqual([
+      expect(
+        replica.rows('SELECT e.name, p.name FROM entries e LEFT JOIN entries p ON p.id = e.parent_id ORDER BY 1'),
+      ).toEqual([
         ['child', 'orphan'],
         ['orphan', 'target'],
         ['target', 'whole'],
@@ -366,13 +411,14 @@ describe('rows that refer to nothing, left by a writer without foreign keys', ()
     converge([a, b]);
     b.write("INSERT INTO entries (name) VALUES ('stranger')");
     converge([a, b]);
-    expect(a.rows("SELECT count(*) FROM entries e JOIN entries p ON p.id = e.parent_id")).toEqual([[0]]);
+    expect(a.rows('SELECT count(*) FROM entries e JOIN entries p ON p.id = e.parent_id')).toEqual([[0]]);
     expect(a.rows("SELECT id > 3 FROM entries WHERE name = 'stranger'")).toEqual([[1]]);
     expect(await a.digest()).toEqual(await b.digest());
   });
 
   it('arrive when a row from elsewhere has the values that they refer to', async () => {
-    const ddl = 'CREATE TABLE p (code TEXT PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, code TEXT REFERENCES p (code))';
+    const ddl =
+      'CREATE TABLE p (code TEXT PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, code TEXT REFERENCES p (code))';
     const [a, b] = pairOf(ddl);
     orphan(a, "INSERT INTO c VALUES (1, 'x')");
     converge([a, b]);
@@ -405,6 +451,7 @@ describe('data from before sync', () => {
     expect(stampsOf(a, 'entries', 1).uuid).toHaveLength(32);
     await expectEqual(a, b);
     // What was sent in the middle of another pass comes again and changes nothing.
-    for (const page of pagesFor(new Replica({ device: 'C', ddl: TREE }), a, 3)) expect(b.applier.apply('A', inTheMiddle(page)).changed).toBe(0);
+    for (const page of pagesFor(new Replica({ device: 'C', ddl: TREE }), a, 3))
+      expect(b.applier.apply('A', inTheMiddle(page)).changed).toBe(0);
   });
 });

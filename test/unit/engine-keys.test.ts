@@ -12,7 +12,9 @@ describe('foreign keys to natural keys', () => {
 
   it('let rows wait for their targets like any other', async () => {
     const [a, b] = pairOf(ddl);
-    a.write("INSERT INTO countries VALUES ('fr', 'France'); INSERT INTO cities VALUES ('FR', 'Paris'); INSERT INTO people VALUES (1, 'Zoé', 'FR', 'Paris'), (2, 'Nobody', 'FR', NULL)");
+    a.write(
+      "INSERT INTO countries VALUES ('fr', 'France'); INSERT INTO cities VALUES ('FR', 'Paris'); INSERT INTO people VALUES (1, 'Zoé', 'FR', 'Paris'), (2, 'Nobody', 'FR', NULL)",
+    );
     const pages = pagesFor(b, a, 1);
     expect(pages).toHaveLength(4);
     for (const page of pages.toReversed()) {
@@ -28,12 +30,17 @@ describe('foreign keys to natural keys', () => {
 
   it('follow ON DELETE and ON UPDATE of the writer', async () => {
     const [a, b] = pairOf(ddl);
-    a.write("INSERT INTO countries VALUES ('fr', 'France'), ('be', 'Belgique'); INSERT INTO cities VALUES ('fr', 'Paris'), ('be', 'Gand'); INSERT INTO people VALUES (1, 'Zoé', 'fr', 'Paris'), (2, 'Jan', 'be', 'Gand')");
+    a.write(
+      "INSERT INTO countries VALUES ('fr', 'France'), ('be', 'Belgique'); INSERT INTO cities VALUES ('fr', 'Paris'), ('be', 'Gand'); INSERT INTO people VALUES (1, 'Zoé', 'fr', 'Paris'), (2, 'Jan', 'be', 'Gand')",
+    );
     converge([a, b]);
     a.write("UPDATE countries SET code = 'fx' WHERE code = 'fr'; DELETE FROM countries WHERE code = 'be'");
     converge([a, b]);
     for (const replica of [a, b]) {
-      expect(replica.rows('SELECT name, country, city FROM people ORDER BY id')).toEqual([['Zoé', 'fx', 'Paris'], ['Jan', null, null]]);
+      expect(replica.rows('SELECT name, country, city FROM people ORDER BY id')).toEqual([
+        ['Zoé', 'fx', 'Paris'],
+        ['Jan', null, null],
+      ]);
       expect(replica.rows('SELECT country, name FROM cities')).toEqual([['fx', 'Paris']]);
       expect(replica.waiting()).toEqual([]);
     }
@@ -45,10 +52,15 @@ describe('foreign keys to natural keys', () => {
     a.write("INSERT INTO countries VALUES ('fr', 'France'); INSERT INTO cities VALUES ('fr', 'Paris')");
     converge([a, b, c]);
     a.write('DELETE FROM countries');
-    b.write("INSERT INTO cities VALUES ('fr', 'Lyon'); INSERT INTO people VALUES (1, 'Zoé', 'fr', 'Lyon'), (2, 'Léo', 'fr', 'Paris')");
+    b.write(
+      "INSERT INTO cities VALUES ('fr', 'Lyon'); INSERT INTO people VALUES (1, 'Zoé', 'fr', 'Lyon'), (2, 'Léo', 'fr', 'Paris')",
+    );
     converge([a, b, c]);
     for (const replica of [a, b, c]) {
-      expect(replica.rows('SELECT name, country, city FROM people ORDER BY name')).toEqual([['Léo', null, null], ['Zoé', null, null]]);
+      expect(replica.rows('SELECT name, country, city FROM people ORDER BY name')).toEqual([
+        ['Léo', null, null],
+        ['Zoé', null, null],
+      ]);
       expect(replica.rows('SELECT * FROM cities')).toEqual([]);
       expect(replica.waiting()).toEqual([]);
     }
@@ -87,7 +99,12 @@ describe('foreign keys to a unique column that may change', () => {
       expect(b.waiting()).toEqual(['constraint']);
       expect(b.rows('SELECT code FROM c')).toEqual([['x']]);
       await expectEqual(a, b);
-      b.write("UPDATE p SET code = 'z'; UPDATE c SET code = 'z'".replace('UPDATE p', clause === '' || clause === 'ON UPDATE RESTRICT' ? 'UPDATE c SET code = NULL; UPDATE p' : 'UPDATE p'));
+      b.write(
+        "UPDATE p SET code = 'z'; UPDATE c SET code = 'z'".replace(
+          'UPDATE p',
+          clause === '' || clause === 'ON UPDATE RESTRICT' ? 'UPDATE c SET code = NULL; UPDATE p' : 'UPDATE p',
+        ),
+      );
       converge([a, b]);
       for (const replica of [a, b]) {
         expect(replica.waiting()).toEqual([]);

@@ -110,7 +110,9 @@ describe('which version stands', () => {
 describe('a page with more than one state of a row', () => {
   it('takes a rebirth and the tombstone before it for a living row, when the old row is here', async () => {
     const [a, b] = pairOf(DDL, { config });
-    a.write("INSERT INTO entries (name) VALUES ('e'); INSERT INTO tags (name) VALUES ('red'); INSERT INTO taggings VALUES (1, 1, 'old')");
+    a.write(
+      "INSERT INTO entries (name) VALUES ('e'); INSERT INTO tags (name) VALUES ('red'); INSERT INTO taggings VALUES (1, 1, 'old')",
+    );
     converge([a, b]);
     a.write("DELETE FROM tags; INSERT INTO tags (name) VALUES ('red'); INSERT INTO taggings VALUES (1, 1, 'new')");
     b.pull(a);
@@ -137,7 +139,8 @@ describe('a page with more than one state of a row', () => {
   });
 
   it('takes a row and its newer version that waits at the sender, each to its place', async () => {
-    const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE); CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER NOT NULL REFERENCES t (id))';
+    const ddl =
+      'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE); CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER NOT NULL REFERENCES t (id))';
     const [a, b, c, d] = fleetOf(4, ddl) as [Replica, Replica, Replica, Replica];
     a.write("INSERT INTO t (name) VALUES ('x'); INSERT INTO u (t_id) VALUES (1)");
     converge([a, b, c, d]);

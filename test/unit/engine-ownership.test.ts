@@ -40,7 +40,9 @@ describe('owned rows', () => {
     const [a, b] = three();
     a.write("INSERT INTO files (name) VALUES ('x')");
     b.pull(a);
-    expect(() => b.write("UPDATE files SET name = 'forged'")).toThrow('flotilla: this row of files belongs to another device; change it there');
+    expect(() => b.write("UPDATE files SET name = 'forged'")).toThrow(
+      'flotilla: this row of files belongs to another device; change it there',
+    );
     expect(() => b.write('DELETE FROM files')).toThrow('belongs to another device');
     expect(() => b.write('UPDATE files SET id = 99')).not.toThrow();
     b.write("INSERT INTO files (name) VALUES ('own'); UPDATE files SET name = 'mine' WHERE name = 'own'");
@@ -70,10 +72,14 @@ describe('owned rows', () => {
     a.write("INSERT INTO files (name) VALUES ('x')");
     converge([a, b, c]);
     // B stamps a change of A's row with its own run.
-    b.write("UPDATE flotilla_capture SET suspended = 1; UPDATE files SET name = 'forged'; UPDATE flotilla_capture SET suspended = 0");
+    b.write(
+      "UPDATE flotilla_capture SET suspended = 1; UPDATE files SET name = 'forged'; UPDATE flotilla_capture SET suspended = 0",
+    );
     b.write("INSERT INTO notes (body) VALUES ('so that B has a run')");
     b.stamp();
-    b.write(`UPDATE flotilla_rows_${b.library.model('files').n} SET hlc = hlc + 1000000, run = ${b.library.run}, lsn = 1000`);
+    b.write(
+      `UPDATE flotilla_rows_${b.library.model('files').n} SET hlc = hlc + 1000000, run = ${b.library.run}, lsn = 1000`,
+    );
     b.write('UPDATE flotilla_clock SET head = 1000');
     const pages = pagesFor(c, b, 100);
     for (const page of pages) c.applier.apply('B', page);
@@ -115,11 +121,14 @@ describe('owned rows', () => {
     const [a, b] = three();
     a.write("INSERT INTO files (name) VALUES ('x')");
     const [page] = pagesFor(b, a, 100) as [Uint8Array];
-    b.applier.apply('A', altered(page, ({ runDevices }) => ({ runDevices: runDevices.map(() => '') })));
+    b.applier.apply(
+      'A',
+      altered(page, ({ runDevices }) => ({ runDevices: runDevices.map(() => '') })),
+    );
     expect(b.rows('SELECT name FROM files')).toEqual([]);
   });
 
-  it('lose nothing elsewhere by a REPLACE, which no guard sees, and are set right by their owner\'s next change', async () => {
+  it("lose nothing elsewhere by a REPLACE, which no guard sees, and are set right by their owner's next change", async () => {
     const [a, b, c] = three();
     a.write("INSERT INTO files (id, name) VALUES (1, 'x'), (2, 'y'); INSERT INTO codes VALUES ('k', 'of a')");
     converge([a, b, c]);
@@ -158,7 +167,10 @@ describe('shared rows that owned rows refer to', () => {
     expect(b.rows('SELECT body FROM notes')).toEqual([['n']]);
   });
 
-  for (const [column, left] of [['note_id', [['x', null]]], ['topic_id', []]] as const) {
+  for (const [column, left] of [
+    ['note_id', [['x', null]]],
+    ['topic_id', []],
+  ] as const) {
     it(`are settled by the owner alone, and the delete waits elsewhere until then (${column})`, async () => {
       const [a, b, c] = three();
       b.write("INSERT INTO notes VALUES (1, 'n')");

@@ -96,7 +96,9 @@ describe('a cascade', () => {
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'root')");
     converge([a, b, c]);
     a.write('DELETE FROM entries');
-    b.write("INSERT INTO entries SELECT 10, id, NULL, 'x' FROM entries; INSERT INTO entries VALUES (11, 10, NULL, 'y'), (12, 11, NULL, 'z')");
+    b.write(
+      "INSERT INTO entries SELECT 10, id, NULL, 'x' FROM entries; INSERT INTO entries VALUES (11, 10, NULL, 'y'), (12, 11, NULL, 'z')",
+    );
     converge([a, b, c], 1);
     for (const replica of [a, b, c]) {
       expect(names(replica)).toEqual([]);
@@ -155,7 +157,9 @@ describe('after a restore', () => {
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'before')");
     converge([a, b, c]);
     const backup = a.backup();
-    a.write("INSERT INTO entries VALUES (2, NULL, NULL, 'reached b'); UPDATE entries SET name = 'changed' WHERE id = 1");
+    a.write(
+      "INSERT INTO entries VALUES (2, NULL, NULL, 'reached b'); UPDATE entries SET name = 'changed' WHERE id = 1",
+    );
     b.pull(a);
     const again = a.restored(backup);
     again.write("INSERT INTO entries VALUES (2, NULL, NULL, 'written anew')");

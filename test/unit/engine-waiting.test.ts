@@ -6,7 +6,8 @@ import { cutVersion } from '../../src/db/version.ts';
 import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
 import { Replica, converge } from '../support/replica.ts';
 
-const TREE = 'CREATE TABLE entries (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE, name TEXT); CREATE INDEX e ON entries (parent_id)';
+const TREE =
+  'CREATE TABLE entries (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE, name TEXT); CREATE INDEX e ON entries (parent_id)';
 const NAMES = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)';
 
 /** Applies pages as if all came from the middle of a pass that was broken off, so that the next one begins at 0. */
@@ -70,7 +71,9 @@ describe('rows whose targets have not come', () => {
   });
 
   it('wakes a row that waits for two only when both have come', async () => {
-    const [a, b] = pairOf('CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, a INTEGER NOT NULL REFERENCES p, b INTEGER NOT NULL REFERENCES p)');
+    const [a, b] = pairOf(
+      'CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, a INTEGER NOT NULL REFERENCES p, b INTEGER NOT NULL REFERENCES p)',
+    );
     a.write('INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (1, 1, 2)');
     const [one, two, child] = singles(b, a) as [Uint8Array, Uint8Array, Uint8Array];
     applyAll(b, 'A', [child, one]);
@@ -82,26 +85,49 @@ describe('rows whose targets have not come', () => {
   });
 
   it('takes rows that refer to themselves and to each other', async () => {
-    const [a, b] = pairOf('CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)');
+    const [a, b] = pairOf(
+      'CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)',
+    );
     a.write("BEGIN; INSERT INTO n VALUES (1, 1, 'self'), (2, 3, 'x'), (3, 4, 'y'), (4, 2, 'z'); COMMIT");
     b.write("INSERT INTO n VALUES (2, NULL, 'own')");
     converge([a, b]);
-    expect(b.rows('SELECT n.name, m.name FROM n JOIN n m ON m.id = n.next ORDER BY 1')).toEqual([['self', 'self'], ['x', 'y'], ['y', 'z'], ['z', 'x']]);
+    expect(b.rows('SELECT n.name, m.name FROM n JOIN n m ON m.id = n.next ORDER BY 1')).toEqual([
+      ['self', 'self'],
+      ['x', 'y'],
+      ['y', 'z'],
+      ['z', 'x'],
+    ]);
     await expectEqual(a, b);
   });
 
   it('closes a ring whose rows came one by one', async () => {
-    const [a, b] = pairOf('CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)');
+    const [a, b] = pairOf(
+      'CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)',
+    );
     a.write("BEGIN; INSERT INTO n VALUES (2, 3, 'x'), (3, 4, 'y'), (4, 2, 'z'), (5, 2, 'beside'); COMMIT");
     // Each row alone in a page: those that went ahead of it are taken out.
     const pages = ['x', 'y', 'z', 'beside'].map((name) => {
-      const lone = new Replica({ device: 'L', ddl: 'CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)' });
+      const lone = new Replica({
+        device: 'L',
+        ddl: 'CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)',
+      });
       const [page] = pagesFor(lone, a, 10) as [Uint8Array];
       return onlyRow(page, name);
     });
-    for (const order of [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]]) {
-      const c = new Replica({ device: 'C', ddl: 'CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)' });
-      applyAll(c, 'A', order.map((i) => pages[i] as Uint8Array));
+    for (const order of [
+      [0, 1, 2, 3],
+      [3, 2, 1, 0],
+      [1, 3, 0, 2],
+    ]) {
+      const c = new Replica({
+        device: 'C',
+        ddl: 'CREATE TABLE n (id INTEGER PRIMARY KEY, next INTEGER REFERENCES n (id) DEFERRABLE INITIALLY DEFERRED, name TEXT)',
+      });
+      applyAll(
+        c,
+        'A',
+        order.map((i) => pages[i] as Uint8Array),
+      );
       expect(c.waiting()).toEqual([]);
       expect(c.rows('SELECT count(*) FROM n')).toEqual([[4]]);
       c.pull(a);
@@ -123,7 +149,8 @@ describe('rows whose targets have not come', () => {
   });
 
   it('wakes a row whose target was made here', async () => {
-    const ddl = 'CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE); CREATE TABLE u (id INTEGER PRIMARY KEY, tag_id INTEGER NOT NULL REFERENCES tags (id))';
+    const ddl =
+      'CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE); CREATE TABLE u (id INTEGER PRIMARY KEY, tag_id INTEGER NOT NULL REFERENCES tags (id))';
     const [a, b] = pairOf(ddl, { config: { tables: { tags: { identity: 'name' } } } });
     a.write("INSERT INTO tags (name) VALUES ('red'); INSERT INTO u VALUES (1, 1)");
     const [, child] = singles(b, a) as [Uint8Array, Uint8Array];
@@ -177,7 +204,12 @@ describe('ON DELETE', () => {
     await expectEqual(...replicas);
   });
 
-  for (const [action, notNull] of [['', ''], ['ON DELETE RESTRICT', 'NOT NULL'], ['ON DELETE SET NULL', 'NOT NULL'], ['ON DELETE SET DEFAULT', '']] as const) {
+  for (const [action, notNull] of [
+    ['', ''],
+    ['ON DELETE RESTRICT', 'NOT NULL'],
+    ['ON DELETE SET NULL', 'NOT NULL'],
+    ['ON DELETE SET DEFAULT', ''],
+  ] as const) {
     it(`what cannot be carried out waits and is listed (${action || 'NO ACTION'} ${notNull})`, async () => {
       const replicas = conflict(action, notNull);
       converge(replicas);
@@ -294,7 +326,8 @@ describe('ON DELETE', () => {
   });
 
   it('removes a ring of rows that died elsewhere', async () => {
-    const ring = 'CREATE TABLE c (id INTEGER PRIMARY KEY, next INTEGER REFERENCES c (id) DEFERRABLE INITIALLY DEFERRED)';
+    const ring =
+      'CREATE TABLE c (id INTEGER PRIMARY KEY, next INTEGER REFERENCES c (id) DEFERRABLE INITIALLY DEFERRED)';
     const [a, b] = pairOf(ring);
     a.write('BEGIN; INSERT INTO c VALUES (1, 2), (2, 3), (3, 1), (4, 4); COMMIT');
     converge([a, b]);
@@ -330,7 +363,9 @@ describe('ON DELETE', () => {
     const [a, b] = pairOf(outside, { config });
     a.write("INSERT INTO p (id, name) VALUES (1, 'held'), (2, 'free'), (3, 'weak'), (4, 'by a column')");
     converge([a, b]);
-    b.write("INSERT INTO private SELECT 1, id FROM p WHERE name = 'held'; INSERT INTO weak SELECT 1, id FROM p WHERE name = 'weak'");
+    b.write(
+      "INSERT INTO private SELECT 1, id FROM p WHERE name = 'held'; INSERT INTO weak SELECT 1, id FROM p WHERE name = 'weak'",
+    );
     b.write("INSERT INTO p (name, mine) SELECT 'own', id FROM p WHERE name = 'by a column'");
     a.write('DELETE FROM p');
     converge([a, b]);
@@ -365,25 +400,45 @@ describe('UNIQUE', () => {
     const [a, b] = pairOf(NAMES);
     a.write("INSERT INTO t VALUES (1, 'x', '1'), (2, 'y', '2'), (3, 'z', '3')");
     converge([a, b]);
-    a.write("UPDATE t SET name = 'w' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 3");
+    a.write(
+      "UPDATE t SET name = 'w' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 3",
+    );
     converge([a, b]);
-    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([['w', '1'], ['x', '2'], ['y', '3']]);
-    a.write("UPDATE t SET name = 'v' WHERE id = 3; UPDATE t SET name = 'y' WHERE id = 2; DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (4, 'w', '4')");
+    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([
+      ['w', '1'],
+      ['x', '2'],
+      ['y', '3'],
+    ]);
+    a.write(
+      "UPDATE t SET name = 'v' WHERE id = 3; UPDATE t SET name = 'y' WHERE id = 2; DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (4, 'w', '4')",
+    );
     converge([a, b]);
-    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([['y', '2'], ['v', '3'], ['w', '4']]);
+    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([
+      ['y', '2'],
+      ['v', '3'],
+      ['w', '4'],
+    ]);
     expect(b.waiting()).toEqual([]);
     await expectEqual(a, b);
   });
 
   it('lets two rows swap their values, in one page and in two', async () => {
     for (const size of [1, 100]) {
-      const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, n INTEGER NOT NULL UNIQUE, note TEXT, UNIQUE (note, n))');
+      const [a, b] = pairOf(
+        'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, n INTEGER NOT NULL UNIQUE, note TEXT, UNIQUE (note, n))',
+      );
       a.write("INSERT INTO t VALUES (1, 'x', 1, '1'), (2, 'y', 2, '2'), (3, 'z', 3, '3')");
       converge([a, b]);
-      a.write("UPDATE t SET name = name || '-', n = -n; UPDATE t SET name = 'y', n = 2 WHERE id = 1; UPDATE t SET name = 'z', n = 3 WHERE id = 2; UPDATE t SET name = 'x', n = 1 WHERE id = 3");
+      a.write(
+        "UPDATE t SET name = name || '-', n = -n; UPDATE t SET name = 'y', n = 2 WHERE id = 1; UPDATE t SET name = 'z', n = 3 WHERE id = 2; UPDATE t SET name = 'x', n = 1 WHERE id = 3",
+      );
       b.pull(a, size);
       expect(b.waiting()).toEqual([]);
-      expect(b.rows('SELECT name, n, note FROM t ORDER BY note')).toEqual([['y', 2, '1'], ['z', 3, '2'], ['x', 1, '3']]);
+      expect(b.rows('SELECT name, n, note FROM t ORDER BY note')).toEqual([
+        ['y', 2, '1'],
+        ['z', 3, '2'],
+        ['x', 1, '3'],
+      ]);
       await expectEqual(a, b);
     }
   });
@@ -396,10 +451,15 @@ describe('UNIQUE', () => {
         const [a, b] = pairOf(schema);
         a.write("INSERT INTO e VALUES (1, NULL, 'dir'), (2, 1, 'inner'), (3, 2, 'file')");
         converge([a, b]);
-        a.write("UPDATE e SET up = NULL, name = 'tmp' WHERE id = 2; DELETE FROM e WHERE id = 1; UPDATE e SET name = 'dir' WHERE id = 2");
+        a.write(
+          "UPDATE e SET up = NULL, name = 'tmp' WHERE id = 2; DELETE FROM e WHERE id = 1; UPDATE e SET name = 'dir' WHERE id = 2",
+        );
         b.pull(a, size);
         expect(b.waiting()).toEqual([]);
-        expect(b.rows('SELECT c.name, p.name FROM e c LEFT JOIN e p ON p.id = c.up ORDER BY 1')).toEqual([['dir', null], ['file', 'dir']]);
+        expect(b.rows('SELECT c.name, p.name FROM e c LEFT JOIN e p ON p.id = c.up ORDER BY 1')).toEqual([
+          ['dir', null],
+          ['file', 'dir'],
+        ]);
         await expectEqual(a, b);
       }
     }
@@ -411,9 +471,14 @@ describe('UNIQUE', () => {
     a.write("INSERT INTO t (id, name, note, place) VALUES (1, 'x', '1', 1), (2, 'y', '2', 2)");
     converge([a, b]);
     b.write('UPDATE t SET place = id + 10');
-    a.write("UPDATE t SET name = '-' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 1");
+    a.write(
+      "UPDATE t SET name = '-' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 1",
+    );
     converge([a, b]);
-    expect(b.rows('SELECT name, note, upper, place FROM t ORDER BY note')).toEqual([['y', '1', 'Y', 11], ['x', '2', 'X', 12]]);
+    expect(b.rows('SELECT name, note, upper, place FROM t ORDER BY note')).toEqual([
+      ['y', '1', 'Y', 11],
+      ['x', '2', 'X', 12],
+    ]);
     expect(b.waiting()).toEqual([]);
     // And a collision on such a column alone is met with patience.
     a.write("INSERT INTO t (name, note) VALUES ('Z', 'a')");
@@ -447,10 +512,16 @@ describe('UNIQUE', () => {
     converge([a, b]);
     b.write("INSERT INTO t VALUES (9, 'taken', 'b')");
     b.stamp();
-    a.write("UPDATE t SET name = '-' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 1; INSERT INTO t VALUES (3, 'taken', 'a')");
+    a.write(
+      "UPDATE t SET name = '-' WHERE id = 1; UPDATE t SET name = 'x' WHERE id = 2; UPDATE t SET name = 'y' WHERE id = 1; INSERT INTO t VALUES (3, 'taken', 'a')",
+    );
     b.pull(a);
     expect(b.waiting()).toEqual(['unique']);
-    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([['y', '1'], ['x', '2'], ['taken', 'b']]);
+    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([
+      ['y', '1'],
+      ['x', '2'],
+      ['taken', 'b'],
+    ]);
     converge([a, b]);
     await expectEqual(a, b);
   });
@@ -484,7 +555,10 @@ describe('UNIQUE', () => {
 
 describe('rest', () => {
   it('writes and sends nothing in a second pass, whatever waits', () => {
-    const [a, b, c] = fleetOf(3, `${NAMES}; CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER REFERENCES t (id))`) as [Replica, Replica, Replica];
+    const [a, b, c] = fleetOf(
+      3,
+      `${NAMES}; CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER REFERENCES t (id))`,
+    ) as [Replica, Replica, Replica];
     a.write("INSERT INTO t VALUES (1, 'x', 'a'), (2, 'y', 'a')");
     converge([a, b, c]);
     a.write('DELETE FROM t WHERE id = 1');
@@ -502,7 +576,8 @@ describe('rest', () => {
     const tables = ['flotilla_pending', 'flotilla_tombstones', 'flotilla_knowledge', 'flotilla_clock', 't', 'u'];
     [a, b, c].forEach((replica, i) => {
       const before = replica.restored(states[i] as Buffer);
-      for (const table of tables) expect(replica.rows(`SELECT * FROM ${table}`)).toEqual(before.rows(`SELECT * FROM ${table}`));
+      for (const table of tables)
+        expect(replica.rows(`SELECT * FROM ${table}`)).toEqual(before.rows(`SELECT * FROM ${table}`));
     });
   });
 });

@@ -5,7 +5,8 @@ import { expectEqual, pairOf, stampsOf } from '../support/engine.ts';
 import { converge } from '../support/replica.ts';
 import type { Replica } from '../support/replica.ts';
 
-const TREE = 'CREATE TABLE entries (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE, name TEXT)';
+const TREE =
+  'CREATE TABLE entries (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE, name TEXT)';
 const NAMES = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)';
 const KEYED = 'CREATE TABLE t (code TEXT PRIMARY KEY, note TEXT)';
 
@@ -51,16 +52,26 @@ describe('ids', () => {
 
   it('keeps apart two rows that swap their ids, and what refers to them', async () => {
     const [a, b] = pairOf(TREE);
-    a.write("INSERT INTO entries (id, name) VALUES (1, 'one'), (2, 'two'); INSERT INTO entries (id, parent_id, name) VALUES (10, 1, 'in one'), (20, 2, 'in two')");
+    a.write(
+      "INSERT INTO entries (id, name) VALUES (1, 'one'), (2, 'two'); INSERT INTO entries (id, parent_id, name) VALUES (10, 1, 'in one'), (20, 2, 'in two')",
+    );
     converge([a, b]);
     // Swapped under their children: in-one lies in two now.
-    a.write('PRAGMA foreign_keys = OFF; UPDATE entries SET id = -1 WHERE id = 1; UPDATE entries SET id = 1 WHERE id = 2; UPDATE entries SET id = 2 WHERE id = -1; PRAGMA foreign_keys = ON');
-    expect(a.rows('SELECT c.name, p.name FROM entries c JOIN entries p ON p.id = c.parent_id ORDER BY 1')).toEqual([['in one', 'two'], ['in two', 'one']]);
+    a.write(
+      'PRAGMA foreign_keys = OFF; UPDATE entries SET id = -1 WHERE id = 1; UPDATE entries SET id = 1 WHERE id = 2; UPDATE entries SET id = 2 WHERE id = -1; PRAGMA foreign_keys = ON',
+    );
+    expect(a.rows('SELECT c.name, p.name FROM entries c JOIN entries p ON p.id = c.parent_id ORDER BY 1')).toEqual([
+      ['in one', 'two'],
+      ['in two', 'one'],
+    ]);
     const uuids = [stampsOf(a, 'entries', 1).uuid, stampsOf(a, 'entries', 2).uuid];
     expect(new Set(uuids).size).toBe(2);
     converge([a, b]);
     expect(tombstones(b)).toBe(0);
-    expect(b.rows('SELECT id, name FROM entries WHERE parent_id IS NULL ORDER BY id')).toEqual([[1, 'one'], [2, 'two']]);
+    expect(b.rows('SELECT id, name FROM entries WHERE parent_id IS NULL ORDER BY id')).toEqual([
+      [1, 'one'],
+      [2, 'two'],
+    ]);
   });
 
   it('gives ids to new rows that no row has had here in this table', async () => {
@@ -94,7 +105,10 @@ describe('REPLACE and UPSERT', () => {
     converge([a, b]);
     a.write("REPLACE INTO t VALUES (3, 'x', 'three')");
     converge([a, b]);
-    expect(b.rows('SELECT name, note FROM t ORDER BY name')).toEqual([['x', 'three'], ['y', 'two']]);
+    expect(b.rows('SELECT name, note FROM t ORDER BY name')).toEqual([
+      ['x', 'three'],
+      ['y', 'two'],
+    ]);
     expect(tombstones(a)).toBe(1);
     await expectEqual(a, b);
   });
@@ -116,7 +130,10 @@ describe('REPLACE and UPSERT', () => {
     converge([a, b]);
     a.write("UPDATE OR REPLACE t SET name = 'x' WHERE id = 2; UPDATE OR REPLACE t SET id = 3 WHERE id = 4");
     converge([a, b]);
-    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([['v', 'four'], ['x', 'two']]);
+    expect(b.rows('SELECT name, note FROM t ORDER BY note')).toEqual([
+      ['v', 'four'],
+      ['x', 'two'],
+    ]);
     expect(tombstones(a)).toBe(2);
     await expectEqual(a, b);
   });
@@ -158,12 +175,18 @@ describe('REPLACE and UPSERT', () => {
   });
 
   it('sees what refers to a replaced row refer to the row that took its id', async () => {
-    const [a, b] = pairOf(`${TREE}; CREATE TABLE taggings (entry_id INTEGER NOT NULL REFERENCES entries (id), tag TEXT NOT NULL, PRIMARY KEY (entry_id, tag))`);
+    const [a, b] = pairOf(
+      `${TREE}; CREATE TABLE taggings (entry_id INTEGER NOT NULL REFERENCES entries (id), tag TEXT NOT NULL, PRIMARY KEY (entry_id, tag))`,
+    );
     a.write("INSERT INTO entries (id, name) VALUES (1, 'old'); INSERT INTO taggings VALUES (1, 'red')");
     converge([a, b]);
-    a.write("PRAGMA foreign_keys = OFF; DELETE FROM entries; INSERT INTO entries (id, name) VALUES (1, 'new'); PRAGMA foreign_keys = ON");
+    a.write(
+      "PRAGMA foreign_keys = OFF; DELETE FROM entries; INSERT INTO entries (id, name) VALUES (1, 'new'); PRAGMA foreign_keys = ON",
+    );
     converge([a, b]);
-    expect(b.rows('SELECT e.name, t.tag FROM taggings t JOIN entries e ON e.id = t.entry_id')).toEqual([['new', 'red']]);
+    expect(b.rows('SELECT e.name, t.tag FROM taggings t JOIN entries e ON e.id = t.entry_id')).toEqual([
+      ['new', 'red'],
+    ]);
     await expectEqual(a, b);
   });
 });
@@ -185,7 +208,9 @@ describe('keys that compare by a collation', () => {
   });
 
   it('makes one row of the same key in two spellings', async () => {
-    const [a, b] = pairOf('CREATE TABLE t (code TEXT COLLATE NOCASE PRIMARY KEY, note TEXT); CREATE TABLE u (code TEXT COLLATE RTRIM PRIMARY KEY)');
+    const [a, b] = pairOf(
+      'CREATE TABLE t (code TEXT COLLATE NOCASE PRIMARY KEY, note TEXT); CREATE TABLE u (code TEXT COLLATE RTRIM PRIMARY KEY)',
+    );
     a.write("INSERT INTO t VALUES ('Foo', 'a'); INSERT INTO u VALUES ('x')");
     b.write("INSERT INTO t VALUES ('foo', 'b'); INSERT INTO u VALUES ('x  ')");
     converge([a, b]);
@@ -226,9 +251,14 @@ describe('natural keys', () => {
     const [a, b] = pairOf(KEYED);
     a.write("INSERT INTO t VALUES ('k', 'one'), ('l', 'two')");
     converge([a, b]);
-    a.write("UPDATE t SET code = 'm' WHERE code = 'k'; UPDATE t SET code = 'k' WHERE code = 'l'; UPDATE t SET code = 'l' WHERE code = 'm'");
+    a.write(
+      "UPDATE t SET code = 'm' WHERE code = 'k'; UPDATE t SET code = 'k' WHERE code = 'l'; UPDATE t SET code = 'l' WHERE code = 'm'",
+    );
     converge([a, b]);
-    expect(b.rows('SELECT code, note FROM t ORDER BY code')).toEqual([['k', 'two'], ['l', 'one']]);
+    expect(b.rows('SELECT code, note FROM t ORDER BY code')).toEqual([
+      ['k', 'two'],
+      ['l', 'one'],
+    ]);
     await expectEqual(a, b);
   });
 
@@ -237,11 +267,18 @@ describe('natural keys', () => {
     const [a, b] = pairOf('CREATE TABLE t (code TEXT PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, note TEXT)', { config });
     a.write("INSERT INTO t VALUES ('k', 'u1', 'one'), ('l', 'u2', 'two')");
     a.stamp();
-    a.write("UPDATE t SET code = 'm' WHERE code = 'k'; UPDATE t SET code = 'k' WHERE code = 'l'; UPDATE t SET code = 'l' WHERE code = 'm'; INSERT INTO t VALUES ('m', 'u3', 'three')");
+    a.write(
+      "UPDATE t SET code = 'm' WHERE code = 'k'; UPDATE t SET code = 'k' WHERE code = 'l'; UPDATE t SET code = 'l' WHERE code = 'm'; INSERT INTO t VALUES ('m', 'u3', 'three')",
+    );
     a.stamp();
     a.write("UPDATE t SET code = 'n' WHERE code = 'm'; INSERT INTO t VALUES ('m', 'u4', 'four')");
     converge([a, b]);
-    expect(b.rows('SELECT code, note FROM t ORDER BY code')).toEqual([['k', 'two'], ['l', 'one'], ['m', 'four'], ['n', 'three']]);
+    expect(b.rows('SELECT code, note FROM t ORDER BY code')).toEqual([
+      ['k', 'two'],
+      ['l', 'one'],
+      ['m', 'four'],
+      ['n', 'three'],
+    ]);
     await expectEqual(a, b);
   });
 });
@@ -266,7 +303,10 @@ describe('cascades of the writer', () => {
     converge([a, b]);
     a.write("UPDATE p SET code = 'z' WHERE code = 'y'; DELETE FROM p WHERE id = 1");
     converge([a, b]);
-    expect(b.rows('SELECT p_id, code FROM c ORDER BY id')).toEqual([[null, 'z'], [2, null]]);
+    expect(b.rows('SELECT p_id, code FROM c ORDER BY id')).toEqual([
+      [null, 'z'],
+      [2, null],
+    ]);
     expect(b.waiting()).toEqual([]);
     await expectEqual(a, b);
   });
@@ -315,7 +355,8 @@ describe('what a writer does to rows that wait', () => {
   });
 
   it('does not bring a row back whose delete waits by changing it', async () => {
-    const ddl = 'CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE c (id INTEGER PRIMARY KEY, p_id INTEGER REFERENCES p (id))';
+    const ddl =
+      'CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE c (id INTEGER PRIMARY KEY, p_id INTEGER REFERENCES p (id))';
     const [a, b] = pairOf(ddl);
     a.write("INSERT INTO p VALUES (1, 'x')");
     converge([a, b]);
