@@ -67,9 +67,15 @@ function readOutsideKeys(library: Library): Map<Model, OutsideKey[]> {
     );
     if (child !== undefined && !isLocal) continue;
     // SQLite carries these out by itself. Only a cascade that reaches a synced row must not happen unseen.
-    if (action === 'SET NULL' || (action === 'CASCADE' && child === undefined)) continue;
+    if (action === 'SET NULL' && !hasNotNull(library, table, columns)) continue;
+    if (action === 'CASCADE' && child === undefined) continue;
     const targets = group.map((row, i) => (row[4] === null ? (parent.key[i] ?? '') : String(row[4])));
     keys.set(parent, [...(keys.get(parent) ?? []), { table, columns, targets }]);
   }
   return keys;
+}
+
+function hasNotNull(library: Library, table: string, columns: readonly string[]): boolean {
+  const rows = library.sql.rows(`SELECT name FROM pragma_table_info(?, 'main') WHERE "notnull" = 1`, table);
+  return rows.some(([name]) => columns.includes(String(name)));
 }

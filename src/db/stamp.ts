@@ -285,6 +285,8 @@ class Replay {
         slot.key,
         ...(saved[index] ?? []),
       );
+      // Another row may have had this id, or none: who refers to it refers to this one from now on.
+      this.#reused.push({ model: slot.model, key: slot.key });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     for (const slot of slots) {

@@ -395,6 +395,18 @@ describe('rows that refer to nothing, left by a writer without foreign keys', ()
     await expectEqual(a, b, c);
   });
 
+  it('arrive once another row was given the id that they refer to', async () => {
+    const [a, b] = pairOf(TREE);
+    orphan(a, "INSERT INTO entries VALUES (1, NULL, 'whole', 0), (2, 99, 'orphan', 0)");
+    converge([a, b]);
+    a.write('UPDATE entries SET id = 99 WHERE id = 1');
+    converge([a, b]);
+    expect(b.rows('SELECT e.name, p.name FROM entries e JOIN entries p ON p.id = e.parent_id')).toEqual([
+      ['orphan', 'whole'],
+    ]);
+    await expectEqual(a, b);
+  });
+
   it('arrive once they were given another target', async () => {
     const [a, b] = pairOf(TREE);
     orphan(a, "INSERT INTO entries VALUES (1, NULL, 'whole', 0), (2, 99, 'orphan', 0)");

@@ -68,10 +68,16 @@ describe('ids', () => {
     expect(new Set(uuids).size).toBe(2);
     converge([a, b]);
     expect(tombstones(b)).toBe(0);
+    // The ids stay as they were there; what lies where has changed.
     expect(b.rows('SELECT id, name FROM entries WHERE parent_id IS NULL ORDER BY id')).toEqual([
       [1, 'one'],
       [2, 'two'],
     ]);
+    expect(b.rows('SELECT c.name, p.name FROM entries c JOIN entries p ON p.id = c.parent_id ORDER BY 1')).toEqual([
+      ['in one', 'two'],
+      ['in two', 'one'],
+    ]);
+    await expectEqual(a, b);
   });
 
   it('gives ids to new rows that no row has had here in this table', async () => {
