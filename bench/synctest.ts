@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import type { SyntheticReport } from '../examples/file-library/synthetic.ts';
 import { Device, foundByMulticast, waitUntilEqual, waitUntilQuiet } from '../examples/fleet.ts';
 import { measureLatency } from '../examples/latency.ts';
+import { restartsOf, type ScenarioReport } from '../examples/report.ts';
 import { count, Screen } from '../examples/screen.ts';
 import { projectFolder, runScript, type StatusReport, temporaryFolder, useBuild } from '../examples/support.ts';
 
@@ -65,14 +66,7 @@ function build(): void {
 }
 
 /** What is larger than it may be, in words. The event loop delays are not judged: a busy machine makes them as well. */
-function excesses(result: {
-  readonly batches: number;
-  readonly lookupQueries: number;
-  readonly senderBatches: number;
-  readonly senderLookupQueries: number;
-  readonly coordinationBytes: number;
-  readonly peakRssMB: { readonly sender: number | null; readonly receiver: number | null };
-}): string[] {
+function excesses(result: Omit<ScenarioReport, 'problems'>): string[] {
   const { peakRssMB } = result;
   const checks: ReadonlyArray<readonly [what: string, is: number, most: number]> = [
     ['look-up queries at the receiver', result.lookupQueries, result.batches],
@@ -147,7 +141,7 @@ async function synctest(options: Options, screen: Screen): Promise<boolean> {
 
   const [atSender, atReceiver] = reports as [StatusReport, StatusReport];
   const { identical, missingRows, extraRows, differentRows, foreignKeyViolations } = comparison;
-  const figures = {
+  const figures: Omit<ScenarioReport, 'problems'> = {
     nodes: 2,
     entries: made.entries,
     rows: comparison.rows,
@@ -166,7 +160,7 @@ async function synctest(options: Options, screen: Screen): Promise<boolean> {
     syncSeconds: round(syncSeconds),
     ratio: round(floor.seconds / syncSeconds),
     initSeconds: round(initSeconds),
-    restarts: 0,
+    restarts: restartsOf([sender, receiver]),
     liveMs,
     peakRssMB,
     maxEventLoopDelayMs: {
@@ -175,7 +169,7 @@ async function synctest(options: Options, screen: Screen): Promise<boolean> {
     },
     seconds: { index: round(made.seconds), backfill: round(syncSeconds), total: round(screen.seconds) },
   };
-  const result = { ...figures, problems: [...restless, ...excesses(figures)] };
+  const result: ScenarioReport = { ...figures, problems: [...restless, ...excesses(figures)] };
   screen.title('Result');
   screen.table([
     [
