@@ -22,7 +22,7 @@ const NETWORKS = [
   { number: 77, ends: [[0, `fl${process.pid}a`] as const, [1, `fl${process.pid}b`] as const] },
   { number: 78, ends: [[0, `fl${process.pid}d`] as const, [2, `fl${process.pid}c`] as const] },
 ] as const;
-const [[TO_SECOND, OF_SECOND]] = NETWORKS.map(({ ends }) => ends.map(([, link]) => link)) as [
+const [[TO_SECOND, OF_SECOND], [, OF_THIRD]] = NETWORKS.map(({ ends }) => ends.map(([, link]) => link)) as [
   [string, string],
   [string, string],
 ];
@@ -153,14 +153,28 @@ describe('on a network', () => {
     await stop(first, third);
   });
 
-  it('an interface that is not there is named, and the node goes on without discovery', async (context) => {
+  it('one line says why multicast cannot work here, and the node goes on without it', async (context) => {
     if (missing !== '') context.skip(missing);
-    const c = join(folder, 'c.db');
-    execute(c, 'CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)');
-    expect((await run(inHost(0, 'init', c))).code).toBe(0);
-    const node = inHost(0, 'up', c, '--interface', 'none0');
-    const notice = await says(node, (event) => event.event === 'notice');
-    expect(notice).toContain('none0');
-    await stop(node);
+    const alone = join(folder, 'alone.db');
+    execute(alone, 'CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT)');
+    expect((await run(inHost(2, 'init', alone))).code).toBe(0);
+    const notice = async (...options: string[]): Promise<string> => {
+      const node = inHost(2, 'up', alone, ...options);
+      const line = await says(node, (event) => event.event === 'notice');
+      await stop(node);
+      expect(node.lines.filter((other) => other.includes('"notice"'))).toEqual([line]);
+      return line;
+    };
+    expect(await notice('--interface', 'none0')).toMatch(/none0 has an IPv4 address, .*choose another one/);
+
+    const hold = "require('node:dgram').createSocket('udp4').bind(5353, () => console.log('held'))";
+    const holder = start('ip', ['netns', 'exec', NAMES[2], process.execPath, '-e', hold]);
+    await holder.line((line) => line === 'held');
+    expect(await notice()).toMatch(/UDP port 5353 .*EADDRINUSE.*end the program that holds it/);
+    holder.signal('SIGKILL');
+    await holder.ended;
+
+    ip('-n', NAMES[2], 'link', 'set', OF_THIRD, 'down');
+    expect(await notice()).toMatch(/No network interface can carry multicast.*connect to a network/);
   });
 });
