@@ -14,7 +14,7 @@ import type { SqlValue } from '../protocol/types.ts';
 import { isInternal } from './choose.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
-import { quoteName, rowsTable, syncedColumns } from './model.ts';
+import { keyColumn, quoteName, rowsTable, syncedColumns } from './model.ts';
 import type { SchemaColumn } from './schema.ts';
 
 /** A row was inserted: `new`. */
@@ -206,11 +206,10 @@ function evictions(model: Model, name: (part: string) => string): string[] {
   if (found.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
-  const others = notItself(model);
   const update = found.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.
-    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), ...others]);
+    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), notItself(model)]);
   });
   return [
     `${name('insert_evict')} BEFORE INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${insert.join(' ')} END`,
@@ -251,11 +250,12 @@ function newRow(model: Model): string {
   return `SELECT ${model.columns.map((column) => `${newValue(model, column.name)} AS ${quoteName(column.name)}`).join(', ')}`;
 }
 
-/** The row that is being updated is no rival of itself. Where all names of the rowid are taken it is marked in vain. */
-function notItself(model: Model): string[] {
-  const taken = new Set(model.columns.map((column) => column.name.toLowerCase()));
-  const rowid = model.rowid ?? ['rowid', 'oid', '_rowid_'].find((alias) => !taken.has(alias));
-  return rowid === undefined ? [] : [`${quoteName(model.table)}.${quoteName(rowid)} <> OLD.${quoteName(rowid)}`];
+/** The row that is being updated is no rival of itself. */
+function notItself(model: Model): string {
+  const table = quoteName(model.table);
+  if (model.rowid !== null) return `${table}.${quoteName(model.rowid)} <> OLD.${quoteName(model.rowid)}`;
+  const same = model.key.map((column, index) => `${keyColumn(model, index, table)} IS OLD.${quoteName(column)}`);
+  return `NOT (${same.join(' AND ')})`;
 }
 
 // ---- ownership

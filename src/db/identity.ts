@@ -11,7 +11,7 @@ import { decodeKey } from './capture.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, rowsTable } from './model.ts';
+import { keyColumn, quoteName, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys, narrow, readBig } from './sql.ts';
 
@@ -20,7 +20,7 @@ export type MarkKey = Key | string;
 
 /** SQL condition that finds a row of the user's table by its natural key. */
 export function keyCondition(model: Model, alias: string): string {
-  return model.key.map((column) => `${alias}.${quoteName(column)} IS ?`).join(' AND ');
+  return model.key.map((_, index) => `${keyColumn(model, index, alias)} IS ?`).join(' AND ');
 }
 
 /** SQL condition that finds a row of the map table by its natural key. */

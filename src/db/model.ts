@@ -109,5 +109,26 @@ export function syncedColumns(model: Model): Column[] {
 /** SQL that joins alias `t` (the user's table) to alias `m` (its map table). */
 export function mapJoin(model: Model, t = 't', m = 'm'): string {
   if (model.rowid !== null) return `${t}.${quoteName(model.rowid)} = ${m}.key`;
-  return model.key.map((column, index) => `${t}.${quoteName(column)} IS ${m}.k${index + 1}`).join(' AND ');
+  return model.key.map((_, index) => `${keyColumn(model, index, t)} IS ${m}.k${index + 1}`).join(' AND ');
+}
+
+/**
+ * SQL for one column of a natural key, to be compared as the index of the key does: the column itself may be declared with
+ * another collation, which would find other rows, and none of them by the index.
+ */
+export function keyColumn(model: Model, index: number, alias: string): string {
+  const name = quoteName(model.key[index] ?? '');
+  return `${alias === '' ? '' : `${alias}.`}${name} COLLATE ${quoteName(model.keyCollations[index] ?? 'BINARY')}`;
+}
+
+/**
+ * SQL condition that finds the row of a user's table by its key in the map table (`?`). By the columns of the key, never by
+ * the rowid: a table may have none, or columns that take its names. (`IN` with several keys at once would be one statement
+ * for all, but SQLite scans the table for row values with a collation.)
+ */
+export function rowByKey(model: Model): string {
+  if (model.rowid !== null) return `${quoteName(model.rowid)} = ?`;
+  const own = model.key.map((_, index) => keyColumn(model, index, '')).join(', ');
+  const mapped = model.key.map((_, index) => `k${index + 1}`).join(', ');
+  return `(${own}) = (SELECT ${mapped} FROM ${rowsTable(model)} WHERE key = ?)`;
 }

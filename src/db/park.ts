@@ -5,8 +5,8 @@
  */
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, syncedColumns } from './model.ts';
-import { requireConstraint, rowByKey } from './rows.ts';
+import { quoteName, rowByKey, syncedColumns } from './model.ts';
+import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
 
 /** Far from all ids and counts that people use, and still exact. */

@@ -10,7 +10,7 @@ import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Key } from './sql.ts';
 import { insertMany } from './sql.ts';
 
@@ -230,12 +230,6 @@ export class RowWriter {
   #refKey(target: number): Key | null {
     return target < 0 ? null : (this.keyOf(target) ?? null);
   }
-}
-
-/** SQL condition that finds the row of a user's table by the key in its map table. */
-export function rowByKey(model: Model): string {
-  if (model.rowid !== null) return `${quoteName(model.rowid)} = ?`;
-  return `rowid IN (SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.key = ?)`;
 }
 
 /** The code of an error that a constraint raised; throws any other error on. */

@@ -102,9 +102,6 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   const table = entry.name;
   const settings = tableConfig(config, table);
   const leaveOut = `or set "sync": false for it in ${CONFIG_FILE}`;
-  if (entry.wr === 1)
-    throw unsupported(`The table "${table}" is WITHOUT ROWID, which cannot sync yet. Rebuild it without, ${leaveOut}.`);
-
   const raw = select<{
     cid: number;
     name: string;

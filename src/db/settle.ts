@@ -16,7 +16,7 @@ import { carryOutDeletes } from './deletes.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { quoteName, rowByKey, rowsTable } from './model.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import {
@@ -76,14 +76,9 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
     writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now());
     return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run };
   }
-  const table = quoteName(model.table);
   const set = foreignKey.columns.map((column) => `${quoteName(column)} = NULL`).join(', ');
   try {
-    library.sql.run(
-      `UPDATE ${table} SET ${set} WHERE rowid IN (
-         SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${table} t ON ${mapJoin(model)} WHERE m.key = ?)`,
-      key,
-    );
+    library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, key);
   } catch (error) {
     // A CHECK that forbids it, or a unique index that has the rest of the row already.
     if (!isConstraint(error)) throw error;
