@@ -2,7 +2,9 @@
  * Joining with a file that has the same rows already (`join --same`): rows here have no identity until an equal row
  * arrives, whose identity they take. What is left after the first complete pass is new.
  */
+import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
 import { OP_UPDATE, encodedKey } from './capture.ts';
 import type { MarkKey } from './identity.ts';
 import type { Library } from './library.ts';
@@ -94,5 +96,6 @@ function contentText(values: readonly unknown[]): string {
 function cellText(value: SqlValue): string {
   if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;
   if (typeof value === 'string') return `t${value.length}:${value}`;
+  if (value instanceof TextBytes) return `x${bytesToHex(value.bytes)}`;
   return `${typeof value}${String(value)}`;
 }

@@ -10,6 +10,7 @@
  *   {@link OP_EVICT} marks name such rows beforehand, and whether it came to that is seen when stamping.
  */
 import type { Database } from 'better-sqlite3';
+import { textOf } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import { isInternal } from './choose.ts';
 import type { UniqueIndex } from './indexes.ts';
@@ -115,7 +116,7 @@ function decodePart(part: string): SqlValue {
     case 'r':
       return /inf/i.test(value) ? (value.startsWith('-') ? -Infinity : Infinity) : Number(value);
     case 't':
-      return Buffer.from(value, 'hex').toString('utf8');
+      return textOf(Buffer.from(value, 'hex'));
     case 'b':
       return Uint8Array.from(Buffer.from(value, 'hex'));
     default:

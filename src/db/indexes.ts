@@ -86,7 +86,7 @@ function readIndex(db: Database, index: IndexRow): UniqueIndex {
 }
 
 /** Where the token that begins at `at` ends: a quoted token counts as one, everything else is a character. */
-function tokenEnd(text: string, at: number): number {
+export function tokenEnd(text: string, at: number): number {
   const open = text[at];
   if (open !== "'" && open !== '"' && open !== '`' && open !== '[') return at + 1;
   const close = text.indexOf(open === '[' ? ']' : open, at + 1);
