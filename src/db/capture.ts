@@ -16,7 +16,7 @@ import { isInternal } from './choose.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
 import { keyColumn, quoteName, rowsTable, syncedColumns } from './model.ts';
-import type { SchemaColumn } from './schema.ts';
+import type { SchemaColumn, SchemaModel } from './schema.ts';
 
 /** A row was inserted: `new`. */
 export const OP_INSERT = 1;
@@ -223,9 +223,12 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   const table = quoteName(model.table);
   const terms = index.columns.map((column, position) => {
     const expression = index.expressions[position];
-    // The text of an expression names bare columns, so the new row is given to it as a table of one row.
-    if (column === null)
-      return `${expression ?? 'NULL'} = (SELECT ${expression ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    // The text of an expression names bare columns, so the new row is given to it as a table of one row. Outside of a
+    // partial index it may not even be computable.
+    if (column === null) {
+      const value = index.where === null ? expression : `CASE WHEN (${index.where}) THEN ${expression} END`;
+      return `${expression ?? 'NULL'} = (SELECT ${value ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    }
     return `${table}.${quoteName(column)} COLLATE ${quoteName(index.collations[position] ?? 'BINARY')} = ${newValue(model, column)}`;
   });
   const where = [
@@ -248,7 +251,8 @@ function newValue(model: Model, name: string): string {
 }
 
 function newRow(model: Model): string {
-  return `SELECT ${model.columns.map((column) => `${newValue(model, column.name)} AS ${quoteName(column.name)}`).join(', ')}`;
+  const names = [...model.columns.map((column) => column.name), ...(model as SchemaModel).generated];
+  return `SELECT ${names.map((name) => `${newValue(model, name)} AS ${quoteName(name)}`).join(', ')}`;
 }
 
 /** The row that is being updated is no rival of itself. */

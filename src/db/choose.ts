@@ -3,6 +3,7 @@
  */
 import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
+import { MAX_NAME_BYTES } from '../protocol/batch.ts';
 import { foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 
@@ -79,6 +80,18 @@ function tablesOfAbsentModules(db: Database): string[] {
       return !modules.has(foldName(module?.[1] ?? module?.[2] ?? ''));
     })
     .map(({ name }) => name);
+}
+
+/** Refuses names that a batch cannot carry (`protocol/batch.ts`). */
+export function checkNames(table: string, columns: readonly string[]): void {
+  const isBad = (name: string): boolean =>
+    name === '' || name === '__proto__' || Buffer.byteLength(name) > MAX_NAME_BYTES;
+  const bad = [table, ...columns].find(isBad);
+  if (bad === undefined) return;
+  const what = bad === '' ? 'an empty name' : `the name "${bad.slice(0, 60)}"`;
+  throw unsupported(
+    `The table "${table.slice(0, 60)}" or a column of it has ${what}, which cannot sync. Rename it, or set "sync": false.`,
+  );
 }
 
 export function unsupported(message: string): FlotillaError {

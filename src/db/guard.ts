@@ -65,7 +65,7 @@ function targetOf(text: string): string {
 }
 
 /** Words of SQL outside of strings, quoted names and comments, in upper case, with their places. */
-function keywords(sql: string): { text: string; at: number }[] {
+export function keywords(sql: string): { text: string; at: number }[] {
   const token =
     /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|[\p{L}_$][\p{L}\p{N}_$]*/gu;
   return [...sql.matchAll(token)]

@@ -79,6 +79,8 @@ export interface Model {
     readonly columns: ReadonlyArray<string | null>;
     readonly partial: boolean;
   }>;
+  /** A constraint of the table says ON CONFLICT: see {@link orAbort}. */
+  readonly hasConflictClause: boolean;
 }
 
 /** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */
@@ -104,6 +106,16 @@ export function rowsTable(model: Pick<Model, 'n'>): string {
 /** The columns that cross the wire, in order of their numbers. */
 export function syncedColumns(model: Model): Column[] {
   return model.columns.filter((column) => column.role.kind === 'value' || column.role.kind === 'ref');
+}
+
+/**
+ * What our own INSERT and UPDATE of the user's rows say after the verb. ON CONFLICT in the schema is meant for the statements
+ * of programs; for a row that arrives, IGNORE would lose it, REPLACE would evict another one unseen, and ROLLBACK would end
+ * the transaction. It is not said where no constraint has such a clause, since it overrides the OR clauses inside the user's
+ * triggers as well.
+ */
+export function orAbort(model: Model): string {
+  return model.hasConflictClause ? 'OR ABORT ' : '';
 }
 
 /** SQL that joins alias `t` (the user's table) to alias `m` (its map table). */

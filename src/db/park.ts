@@ -5,7 +5,7 @@
  */
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, rowByKey, syncedColumns } from './model.ts';
+import { orAbort, quoteName, rowByKey, syncedColumns } from './model.ts';
 import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
 
@@ -23,7 +23,7 @@ export function park(library: Library, model: Model, key: Key): boolean {
   const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
   try {
     library.sql.run(
-      `UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
+      `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
       ...columns.map((column) => parkedValue(column, key)),
       key,
     );

@@ -10,7 +10,7 @@ import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Key } from './sql.ts';
 import { insertMany } from './sql.ts';
 
@@ -109,7 +109,7 @@ export class RowWriter {
     const columns = syncedColumns(model);
     const givesKey = model.rowid !== null && !model.rowidIsRef;
     const names = [...(givesKey ? [model.rowid ?? ''] : []), ...columns.map((column) => column.name)];
-    const head = `INSERT INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
+    const head = `INSERT ${orAbort(model)}INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
     const fill = (at: number, into: unknown[]): void => {
       const row = rows[at] as Incoming;
       if (givesKey) into.push(this.keyOf(row.index));
@@ -164,7 +164,11 @@ export class RowWriter {
     try {
       if (columns.length > 0) {
         const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
-        library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, ...values, key);
+        library.sql.run(
+          `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
+          ...values,
+          key,
+        );
       }
     } catch (error) {
       this.#refuse(row, error);

@@ -16,7 +16,7 @@ import { carryOutDeletes } from './deletes.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { quoteName, rowByKey, rowsTable } from './model.ts';
+import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import {
@@ -78,7 +78,7 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
   }
   const set = foreignKey.columns.map((column) => `${quoteName(column)} = NULL`).join(', ');
   try {
-    library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, key);
+    library.sql.run(`UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, key);
   } catch (error) {
     // A CHECK that forbids it, or a unique index that has the rest of the row already.
     if (!isConstraint(error)) throw error;
