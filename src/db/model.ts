@@ -81,6 +81,8 @@ export interface Model {
   }>;
   /** A constraint of the table says ON CONFLICT: see {@link orAbort}. */
   readonly hasConflictClause: boolean;
+  /** A trigger of the user's may skip rows with RAISE(IGNORE), so that a statement may write less than it was told. */
+  readonly maySkip: boolean;
 }
 
 /** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */

@@ -115,19 +115,25 @@ export class RowWriter {
       if (givesKey) into.push(this.keyOf(row.index));
       this.#pushValues(row, columns, into);
     };
+    const insertOne = (at: number): void => {
+      const row = rows[at] as Incoming;
+      const values: unknown[] = [];
+      fill(at, values);
+      try {
+        const written = this.#library.sql.run(`${head} VALUES (${values.map(() => '?').join(', ')})`, ...values);
+        if (written === 0) this.#refuseSkipped(row);
+      } catch (error) {
+        this.#refuse(row, error);
+      }
+    };
+    if (model.maySkip) {
+      for (let at = 0; at < rows.length; at += 1) insertOne(at);
+      return;
+    }
     insertMany(this.#library.sql, head, names.length, rows.length, fill, (first, size, error) => {
       if (size === 1) return this.#refuse(rows[first] as Incoming, error);
       requireConstraint(error);
-      for (let at = first; at < first + size; at += 1) {
-        insertMany(
-          this.#library.sql,
-          head,
-          names.length,
-          1,
-          (_, into) => fill(at, into),
-          (_first, _size, single) => this.#refuse(rows[at] as Incoming, single),
-        );
-      }
+      for (let at = first; at < first + size; at += 1) insertOne(at);
     });
   }
 
@@ -164,11 +170,11 @@ export class RowWriter {
     try {
       if (columns.length > 0) {
         const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
-        library.sql.run(
-          `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
-          ...values,
-          key,
-        );
+        const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`;
+        if (library.sql.run(text, ...values, key) === 0) {
+          this.#refuseSkipped(row);
+          return;
+        }
       }
     } catch (error) {
       this.#refuse(row, error);
@@ -209,6 +215,13 @@ export class RowWriter {
       detail: isUnique
         ? `Another row here has its unique value: ${messageOf(error)}.`
         : `The table refuses it: ${messageOf(error)}.`,
+    });
+  }
+
+  #refuseSkipped(row: Incoming): void {
+    this.failures.set(row.index, {
+      reason: 'constraint',
+      detail: `A trigger of ${row.model.table} leaves it out here.`,
     });
   }
 

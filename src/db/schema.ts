@@ -11,7 +11,7 @@ import { badConfig, checkNames, chooseTables, isInternal, MEMBERS_TABLE, select,
 import type { TableEntry } from './choose.ts';
 import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
-import { keywords } from './guard.ts';
+import { keywords, raisesOf } from './guard.ts';
 import { readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
 import { readKey } from './keys.ts';
@@ -60,6 +60,7 @@ interface Draft {
   /** Names of its generated columns. */
   readonly generated: readonly string[];
   readonly hasConflictClause: boolean;
+  readonly maySkip: boolean;
   foreignKeys: readonly RawForeignKey[];
 }
 
@@ -160,6 +161,7 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
     rowid: key.rowid,
     uniques: uniques.filter((unique) => unique.name !== key.index),
     hasConflictClause: hasConflictClause(db, table),
+    maySkip: maySkip(db, table),
     foreignKeys: [],
   };
 }
@@ -192,6 +194,14 @@ function hasConflictClause(db: Database, table: string): boolean {
   );
   const words = keywords(found?.sql ?? '').map((word) => word.text);
   return words.some((word, i) => word === 'CONFLICT' && words[i - 1] === 'ON');
+}
+
+function maySkip(db: Database, table: string): boolean {
+  return select<{ sql: string }>(
+    db,
+    `SELECT sql FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE`,
+    table,
+  ).some(({ sql }) => raisesOf(sql).has('IGNORE'));
 }
 
 function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: ReadonlySet<string>): RawForeignKey[] {
@@ -348,6 +358,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     uniques: draft.uniques,
     generated: draft.generated,
     hasConflictClause: draft.hasConflictClause,
+    maySkip: draft.maySkip,
   };
 }
 

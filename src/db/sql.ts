@@ -30,9 +30,10 @@ export class Statements {
     return statement;
   }
 
-  run(sql: string, ...params: unknown[]): void {
-    if (params.some(isTextBytes)) prepareForBytes(this.#db, sql, params).run(...params.map(asBound));
-    else this.get(sql).run(...params);
+  /** Returns how many rows the statement itself wrote. */
+  run(sql: string, ...params: unknown[]): number {
+    if (params.some(isTextBytes)) return prepareForBytes(this.#db, sql, params).run(...params.map(asBound)).changes;
+    return this.get(sql).run(...params).changes;
   }
 
   /** The first column of the first row. */
