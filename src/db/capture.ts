@@ -12,7 +12,6 @@
 import type { Database } from 'better-sqlite3';
 import { textOf } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
-import { isInternal } from './choose.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
 import { keyColumn, quoteName, rowsTable, syncedColumns } from './model.ts';
@@ -77,7 +76,7 @@ export function installCapture(db: Database, registry: Registry): boolean {
 /** Removes all triggers of ours. */
 export function dropCapture(db: Database): void {
   for (const { name } of triggers(db)) {
-    if (isInternal(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
+    if (isOurs(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
   }
 }
 
@@ -302,12 +301,17 @@ function triggers(db: Database): TriggerRow[] {
     .all() as TriggerRow[];
 }
 
+/** By the number of a table after the prefix: a trigger of the user's that only begins like ours is left alone. */
+function isOurs(trigger: string): boolean {
+  return /^flotilla_\d+_/.test(trigger);
+}
+
 function isInstalled(db: Database, registry: Registry, wanted: readonly string[]): boolean {
   const all = triggers(db);
-  const ours = all.filter((trigger) => isInternal(trigger.name));
+  const ours = all.filter((trigger) => isOurs(trigger.name));
   if (JSON.stringify(ours.map((trigger) => trigger.sql).toSorted()) !== JSON.stringify(wanted.toSorted())) return false;
   const first = Math.min(...ours.map((trigger) => trigger.position));
   return all.every(
-    (trigger) => isInternal(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
+    (trigger) => isOurs(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
   );
 }

@@ -23,6 +23,27 @@ export function isInternal(table: string): boolean {
   return /^(?:sqlite|flotilla)_/i.test(table);
 }
 
+/**
+ * Throws when something in a database that is no library yet has a name that begins with ours: it would be taken for
+ * metadata, or would be in its way.
+ */
+export function requireFreeNames(db: Database): void {
+  const [taken] = takenNames(db);
+  if (taken !== undefined) throw unsupported(takenInWords(taken));
+}
+
+/** What of a database that is no library yet has a name of ours. */
+export function takenNames(db: Database): Array<{ type: string; name: string }> {
+  return select<{ type: string; name: string }>(
+    db,
+    `SELECT type, name FROM main.sqlite_schema WHERE lower(name) GLOB 'flotilla_*' ORDER BY rowid`,
+  );
+}
+
+export function takenInWords({ type, name }: { type: string; name: string }): string {
+  return `The ${type} "${name}" has a name that begins with flotilla_, which Flotilla keeps for itself. Rename it, then initialise the library.`;
+}
+
 /** Divides the tables of a library into those that sync and those that do not, with the reason. */
 export function chooseTables(
   db: Database,
