@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
+import { FlotillaError } from '../errors.ts';
 import { badConfig, checkNames, chooseTables, isInternal, MEMBERS_TABLE, select, unsupported } from './choose.ts';
 import type { TableEntry } from './choose.ts';
 import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
@@ -66,23 +67,56 @@ interface Draft {
 
 type Drafts = ReadonlyMap<string, Draft>;
 
+/** Hears of a table that cannot sync, and why; the others are read without it. */
+export type OnRefusal = (table: string, error: FlotillaError) => void;
+
 /**
  * Reads the registry.
  * @param db - an open library
  * @param config - its configuration
  * @param numbers - table name → number, as assigned in this file before; tables that are not in it get the next ones
+ * @param onRefusal - what becomes of a table that should sync and cannot. @default it is thrown
  * @throws FlotillaError NO_PRIMARY_KEY, UNSUPPORTED_SCHEMA or CONFIG, naming the table
  */
-export function readRegistry(db: Database, config: Config, numbers: ReadonlyMap<string, number>): Registry {
+export function readRegistry(
+  db: Database,
+  config: Config,
+  numbers: ReadonlyMap<string, number>,
+  onRefusal?: OnRefusal,
+): Registry {
   const encoding = db.pragma('encoding', { simple: true });
   if (encoding !== 'UTF-8') {
     throw unsupported(`The library is encoded in ${String(encoding)}; only UTF-8 can sync. Rebuild it with UTF-8.`);
   }
   const { chosen, left } = chooseTables(db, config);
-  const drafts = new Map(chosen.map((entry) => [entry.name, readDraft(db, entry, config)]));
   const leftNames = new Set(left.map((entry) => entry.table));
-  for (const draft of drafts.values()) draft.foreignKeys = readForeignKeys(db, draft, drafts, leftNames);
-  for (const draft of drafts.values()) refuseRing(draft, drafts);
+  const refused = new Set<string>();
+  const drafts = new Map<string, Draft>();
+  const attempt = <T>(table: string, work: () => T): T | undefined => {
+    try {
+      return work();
+    } catch (error) {
+      if (onRefusal === undefined || !(error instanceof FlotillaError)) throw error;
+      refused.add(table);
+      drafts.delete(table);
+      left.push({ table, reason: 'It cannot sync as it is.' });
+      onRefusal(table, error);
+      return undefined;
+    }
+  };
+  for (const entry of chosen) {
+    const draft = attempt(entry.name, () => readDraft(db, entry, config));
+    if (draft !== undefined) drafts.set(entry.name, draft);
+  }
+  for (const draft of drafts.values()) {
+    attempt(draft.table, () => {
+      draft.foreignKeys = readForeignKeys(db, draft, drafts, leftNames, refused);
+    });
+  }
+  for (const draft of drafts.values()) attempt(draft.table, () => refuseRing(draft, drafts));
+  for (const draft of drafts.values()) attempt(draft.table, () => void toModel(draft, drafts, 0));
+  // What refers to a table that was refused after it is read as if that reference were not there.
+  for (const draft of drafts.values()) draft.foreignKeys = draft.foreignKeys.filter((key) => !refused.has(key.table));
 
   const order = parentsFirst(drafts);
   let next = Math.max(MEMBERS_NUMBER, ...numbers.values()) + 1;
@@ -204,7 +238,13 @@ function maySkip(db: Database, table: string): boolean {
   ).some(({ sql }) => raisesOf(sql).has('IGNORE'));
 }
 
-function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: ReadonlySet<string>): RawForeignKey[] {
+function readForeignKeys(
+  db: Database,
+  draft: Draft,
+  drafts: Drafts,
+  left: ReadonlySet<string>,
+  refused: ReadonlySet<string>,
+): RawForeignKey[] {
   const rows = select<{ id: number; table: string; from: string; to: string | null; on_delete: DeleteAction }>(
     db,
     `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq`,
@@ -225,6 +265,8 @@ function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: Reado
       );
     }
     const parent = [...drafts.values()].find((candidate) => foldName(candidate.table) === foldName(named));
+    // It is told of the other table what is wrong there.
+    if ([...refused].some((name) => foldName(name) === foldName(named))) return [];
     if (parent === undefined) {
       const why = [...left].some((name) => foldName(name) === foldName(named)) ? 'does not sync' : 'does not exist';
       throw unsupported(

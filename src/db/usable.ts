@@ -27,8 +27,8 @@ export function reasonUnusable(db: Database, model: Model): string | null {
       db.prepare(`EXPLAIN ${statement}`);
     } catch (error) {
       return (
-        `The table "${model.table}" cannot be used by SQLite without your program: ${messageOf(error)}. Do without that in its ` +
-        `columns, constraints, indexes and triggers, or set "sync": false for it in ${CONFIG_FILE}.`
+        `The table "${model.table}" cannot be used by plain SQLite, as the node has it: ${messageOf(error)}. Mend that in its columns, ` +
+        `constraints, indexes, triggers and foreign keys, or set "sync": false for it in ${CONFIG_FILE}.`
       );
     }
   }

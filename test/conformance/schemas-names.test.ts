@@ -139,7 +139,7 @@ describe('init', () => {
           db.function('mine', { deterministic: true }, (x: unknown) => x);
           db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v CHECK (mine(v)))');
         },
-        /"t" cannot be used by SQLite without your program: unknown function: mine\(\).*"sync": false/,
+        /"t" cannot be used by plain SQLite, as the node has it: unknown function: mine\(\).*"sync": false/,
       ],
       [
         (db) => {
