@@ -17,8 +17,9 @@ const HUGE_ROW_BYTES = MAX_BATCH_BYTES - 64 * 1024;
 
 type Said = Omit<Finding, 'level'>;
 
-export function adviceOn(db: Database, registry: Registry): Finding[] {
-  const models = registry.models.filter((model) => !isInternal(model.table));
+/** @param unusable - tables that SQLite cannot read here */
+export function adviceOn(db: Database, registry: Registry, unusable: ReadonlySet<string>): Finding[] {
+  const models = registry.models.filter((model) => !isInternal(model.table) && !unusable.has(model.table));
   const said: Said[] = [
     ...models.flatMap((model) => [
       ...onKey(db, model),

@@ -58,11 +58,14 @@ function examine(db: Database, file: string, configPath: string | null): Examina
       findings.push({ level: 'refusal', rule: 'name-taken', table: taken.name, message: takenInWords(taken) });
   }
   const registry = readTolerantly(db, file, configPath, initialised, refuse);
+  const unusable = new Set<string>();
   if (registry !== null) {
     for (const model of registry.models) {
       const reason = reasonUnusable(db, model);
+      if (reason === null) continue;
+      unusable.add(model.table);
       // A foreign key that fits nothing is told of where it stands, not wherever it gets in the way.
-      if (reason !== null && !reason.includes(FOREIGN_KEY_MISMATCH))
+      if (!reason.includes(FOREIGN_KEY_MISMATCH))
         findings.push({ level: 'refusal', rule: 'unusable', table: model.table, message: reason });
     }
     if (initialised && findings.length === 0 && registry.schemaHash !== getState(db, 'schema')) {
@@ -70,13 +73,13 @@ function examine(db: Database, file: string, configPath: string | null): Examina
         'The tables have changed since "flotilla init", so that "flotilla up" refuses the file. Put the old schema back.';
       findings.push({ level: 'refusal', rule: 'schema-changed', table: '', message });
     }
-    findings.push(...violations(db), ...adviceOn(db, registry));
+    findings.push(...violations(db, unusable), ...adviceOn(db, registry, unusable));
   }
   return {
     initialised,
     libraryId: initialised ? String(getState(db, 'library')) : '',
     ok: findings.every((finding) => finding.level === 'advice'),
-    tables: registry === null ? [] : tableReports(registry, countRows(db, registry)),
+    tables: registry === null ? [] : tableReports(registry, countRows(db, registry, unusable)),
     findings,
   };
 }
@@ -106,12 +109,14 @@ function ruleOf(error: FlotillaError): string {
 }
 
 /** Rows that refer to nothing, one finding for each foreign key; and foreign keys that cannot refer to anything. */
-function violations(db: Database): Finding[] {
+function violations(db: Database, unusable: ReadonlySet<string>): Finding[] {
   const tables = db
     .prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name")
     .pluck()
     .all() as string[];
-  return tables.filter((table) => !isInternal(table)).flatMap((table) => violationsOf(db, table));
+  return tables
+    .filter((table) => !isInternal(table) && !unusable.has(table))
+    .flatMap((table) => violationsOf(db, table));
 }
 
 function violationsOf(db: Database, table: string): Finding[] {
@@ -135,7 +140,7 @@ function violationsOf(db: Database, table: string): Finding[] {
   }));
 }
 
-function countRows(db: Database, registry: Registry): Map<string, number> {
+function countRows(db: Database, registry: Registry, unusable: ReadonlySet<string>): Map<string, number> {
   const count = (table: string): number =>
     Number(
       db
@@ -143,5 +148,6 @@ function countRows(db: Database, registry: Registry): Map<string, number> {
         .pluck()
         .get(),
     );
-  return new Map(registry.models.map(({ table }) => [table, count(table)]));
+  const readable = registry.models.filter(({ table }) => !unusable.has(table));
+  return new Map(readable.map(({ table }) => [table, count(table)]));
 }
