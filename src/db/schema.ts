@@ -397,11 +397,33 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     rowid: draft.rowid,
     rowidIsRef: draft.rowid !== null && roles.get(draft.rowid)?.kind === 'ref',
     foreignKeys,
-    uniques: draft.uniques,
+    uniques: withPolicies(draft),
     generated: draft.generated,
     hasConflictClause: draft.hasConflictClause,
     maySkip: draft.maySkip,
   };
+}
+
+/** The unique indexes with what the configuration says of them. */
+function withPolicies({ table, settings, uniques }: Draft): UniqueIndex[] {
+  const configured = Object.entries(settings.unique ?? {});
+  const isMeant = (unique: UniqueIndex, name: string): boolean =>
+    foldName(name) === foldName(unique.name) ||
+    JSON.stringify(name.split(',').map((part) => foldName(part.trim()))) ===
+      JSON.stringify(unique.columns.map((column) => foldName(column ?? '')));
+  for (const [name] of configured) {
+    if (uniques.some((unique) => isMeant(unique, name))) continue;
+    const known = uniques
+      .map((unique) => `"${unique.columns.map((column) => column ?? '…').join(', ')}"`)
+      .join(' and ');
+    throw badConfig(
+      `"unique" of the table "${table}" names "${name}", which is no unique index of it. Name the columns of one as the index has them: ${known || 'it has none'}.`,
+    );
+  }
+  return uniques.map((unique) => {
+    const policy = configured.find(([name]) => isMeant(unique, name))?.[1];
+    return policy === undefined ? unique : { ...unique, policy };
+  });
 }
 
 /** The default as an SQL literal that means the same in a trigger; null when it is an expression or NULL. */

@@ -74,6 +74,14 @@ export function stampAll(library: Library): number {
   return taken;
 }
 
+/** Runs SQL as any program would, while a merge has capture suspended, and stamps what it did. */
+export function asWriter(library: Library, work: () => void): void {
+  library.sql.run('UPDATE flotilla_capture SET suspended = 0 WHERE id = 1');
+  work();
+  library.sql.run('UPDATE flotilla_capture SET suspended = 1 WHERE id = 1');
+  stampAll(library);
+}
+
 /** Gives identities to the rows of a table that have none: data from before sync. Returns how many. */
 export function stampExisting(library: Library, model: Model, at: number): number {
   let stamped = 0;
