@@ -4,6 +4,7 @@
  * it, in the transaction that discards it, and stay on that device until they age out.
  */
 import { encodeBatch } from '../protocol/batch.ts';
+import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
 import type { Collider } from './collisions.ts';
@@ -172,6 +173,7 @@ function readColumns(library: Library, model: Model, uuid: Uint8Array, columns: 
 
 function isSame(a: SqlValue, b: SqlValue): boolean {
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  if (a instanceof TextBytes && b instanceof TextBytes) return Buffer.compare(a.bytes, b.bytes) === 0;
   // Integers that are read here come as bigints, those that arrive as numbers where these are exact.
   if (typeof a === 'bigint' && typeof b === 'number') return Number(a) === b;
   return a === b;

@@ -440,7 +440,8 @@ function named(library: Library, mark: RawRow): RawRow {
   const [n, table, op, before, after, at, mask] = mark;
   const model = library.modelByNumber(Number(table));
   const had = before !== null && isNamed(model, before as MarkKey);
-  const has = after !== null && isNamed(model, after as MarkKey);
+  // What a deleted row held is no key.
+  const has = op !== OP_DELETE && after !== null && isNamed(model, after as MarkKey);
   if (op === OP_UPDATE && had !== has)
     return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
   return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);
