@@ -53,6 +53,16 @@ export class Chance {
       .map(([, item]) => item);
   }
 
+  /** Distinct pairs of numbers from 1 to `left` and 1 to `right`, at most `count`. */
+  pairs(count: number, left: number, right: number): [number, number][] {
+    const found = new Map<string, [number, number]>();
+    for (let n = 0; n < count; n += 1) {
+      const pair: [number, number] = [this.between(1, left), this.between(1, right)];
+      found.set(pair.join(), pair);
+    }
+    return [...found.values()];
+  }
+
   word(): string {
     return Array.from({ length: this.between(2, 4) }, () => this.pick(PARTS)).join('');
   }
@@ -104,7 +114,10 @@ export function inserts(table: string, rows: ReadonlyArray<Readonly<Record<strin
   return `INSERT INTO ${name(table)} (${columns.map(name).join(', ')}) VALUES\n  ${values.join(',\n  ')};\n`;
 }
 
-/** `count` things, numbered from 1. */
-export function numbered<T>(count: number, make: (n: number) => T): T[] {
-  return Array.from({ length: count }, (_, i) => make(i + 1));
+/** `count` rows, numbered from 1, as an INSERT statement. */
+export function rows(table: string, count: number, make: (n: number) => Readonly<Record<string, unknown>>): string {
+  return inserts(
+    table,
+    Array.from({ length: count }, (_, i) => make(i + 1)),
+  );
 }

@@ -25,6 +25,8 @@ export interface TableFacts {
   /** The INTEGER PRIMARY KEY column. */
   readonly rowid: string | null;
   readonly references: readonly ReferenceFacts[];
+  /** Whether the program keeps something by triggers. REPLACE does not fire those of the rows that it evicts. */
+  readonly hasTriggers: boolean;
   /** Sets of columns over which rows are unique, the key included; for expressions all columns that they name. */
   readonly uniques: ReadonlyArray<readonly string[]>;
 }
@@ -105,7 +107,11 @@ function readTable(db: Database, table: string, tables: readonly string[]): Tabl
       onDelete: own[0]?.on_delete ?? '',
     };
   });
-  return { name: table, columns, key, rowid, references, uniques };
+  const hasTriggers =
+    db
+      .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? AND name NOT GLOB 'flotilla_*'")
+      .get(table) !== undefined;
+  return { name: table, columns, key, rowid, references, hasTriggers, uniques };
 }
 
 /**
