@@ -43,6 +43,7 @@ describe.each(WILD_SCHEMAS)('$name', (schema) => {
       if (synced.includes(table)) expect(Number(rows), `${table} has rows`).toBeGreaterThan(0);
     }
     plain.close();
+    copy.db.close();
   });
 
   it('is the same for its program with capture as without', () => {
@@ -57,17 +58,27 @@ describe.each(WILD_SCHEMAS)('$name', (schema) => {
       JSON.parse(JSON.stringify(contentsOf(db, facts)).replaceAll(/[0-9a-f]{32}|#[0-9a-f]{12}/g, '*')) as unknown;
     expect(seen(copy.db)).toEqual(seen(plain));
     plain.close();
+    copy.db.close();
   });
+
+  /** Plays a fleet to its end; throws what went wrong. */
+  async function play(seed: number, bold: boolean): Promise<WildFleet> {
+    const fleet = new WildFleet(schema, { seed, bold, rounds: ROUNDS });
+    try {
+      await fleet.play();
+      // Refusals are part of it, but the rounds must be made of edits.
+      expect(fleet.done).toBeGreaterThan(fleet.refused);
+      return fleet;
+    } finally {
+      fleet.close();
+    }
+  }
 
   it.each(SEEDS)(
     'comes to the same on three copies that are edited at once (seed %i)',
     { timeout: TIMEOUT },
     async (seed) => {
-      const fleet = new WildFleet(schema, { seed, bold: false, rounds: ROUNDS });
-      await fleet.play();
-      // Refusals are part of it, but the rounds must be made of edits.
-      expect(fleet.done).toBeGreaterThan(fleet.refused);
-      expect(fleet.waiting).toBe(0);
+      expect((await play(seed, false)).waiting).toBe(0);
     },
   );
 
@@ -75,9 +86,7 @@ describe.each(WILD_SCHEMAS)('$name', (schema) => {
     'comes to rest, with nothing lost, after edits that collide (seed %i)',
     { timeout: TIMEOUT },
     async (seed) => {
-      const fleet = new WildFleet(schema, { seed, bold: true, rounds: ROUNDS });
-      await fleet.play();
-      expect(fleet.done).toBeGreaterThan(fleet.refused);
+      await play(seed, true);
     },
   );
 });

@@ -86,6 +86,10 @@ export class WildFleet {
     }
   }
 
+  close(): void {
+    for (const { db } of this.copies) db.close();
+  }
+
   /** Everything that must hold once the copies are quiet. */
   async expectRest(): Promise<void> {
     const where = `seed ${this.#options.seed}`;

@@ -13,6 +13,7 @@ import { contentsOf } from './contents.ts';
 import { expectEqual } from './engine.ts';
 import { quoted, readFacts } from './facts.ts';
 import { converge, Replica } from './replica.ts';
+import type { ReplicaOptions } from './replica.ts';
 
 /** Tables with every action of a foreign key, every kind of key, and values that must be unique. */
 export const OFFICE_DDL = `
@@ -54,12 +55,12 @@ export class Written {
   /** Another copy, on another device, with ids of its own. */
   readonly other: Replica;
 
-  constructor(ddl = OFFICE_DDL, before = OFFICE_ROWS, config: object = {}) {
+  constructor(ddl = OFFICE_DDL, before = OFFICE_ROWS, options: Pick<ReplicaOptions, 'now'> = {}) {
     this.folder = mkdtempSync(join(realpathSync(tmpdir()), 'flotilla-writers-'));
     this.file = join(this.folder, 'library.db');
     this.plainFile = join(this.folder, 'plain.db');
-    this.library = new Replica({ device: 'A', ddl, before, config, file: this.file });
-    this.other = new Replica({ device: 'B', ddl, config });
+    this.library = new Replica({ ...options, device: 'A', ddl, before, file: this.file });
+    this.other = new Replica({ ...options, device: 'B', ddl });
     this.plain = new Sqlite(this.plainFile);
     this.plain.pragma('journal_mode = WAL');
     this.plain.exec(ddl);
