@@ -3,9 +3,14 @@
  * remove rows without a mark while capture is suspended) find nothing left to do. A row that something here still refers
  * to stays, and its delete waits for the end of a complete pass.
  */
+import type { Cells } from './cells.ts';
+import { parseCells } from './cells.ts';
+import type { Rule } from './conflicts.ts';
+import { recordRow } from './conflicts.ts';
+import { keepLast } from './graves.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
 import { forgetPending, hasPending, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
@@ -22,6 +27,8 @@ export interface Doomed {
   /** Stamp of the tombstone. */
   readonly hlc: number;
   readonly run: number;
+  /** Why a record is made when it goes: nobody who decided about it knew of its last change. */
+  readonly discards?: Rule;
   /** Its delete is among those that wait already. */
   readonly isWaiting?: boolean;
 }
@@ -37,6 +44,7 @@ export interface Referrer {
   readonly birthRun: number;
   readonly hlc: number;
   readonly run: number;
+  readonly cells: Cells;
 }
 
 /**
@@ -102,6 +110,7 @@ export function carryOutDeletes(
     references,
   )) {
     const rows = generation.map((node) => nodes.get(node) as Doomed);
+    for (const row of rows) if (row.discards !== undefined) recordRow(library, row.model, row.uuid, row.discards, row);
     for (const [model, own] of byModel(rows)) removeRows(library, model, own);
     gone += rows.length;
   }
@@ -143,17 +152,17 @@ function generations(
 
 /** Removes rows and their mappings; nothing refers to them. */
 function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
+  keepLast(
+    library,
+    model,
+    rows.map((row) => row.key),
+  );
   const keys = jsonKeys(rows.map((row) => row.key));
   const table = quoteName(model.table);
-  if (model.rowid === null) {
-    library.sql.run(
-      `DELETE FROM ${table} WHERE rowid IN (
-         SELECT t.rowid FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value CROSS JOIN ${table} t ON ${mapJoin(model)})`,
-      keys,
-    );
-  } else {
+  if (model.rowid === null)
+    for (const { key } of rows) library.sql.run(`DELETE FROM ${table} WHERE ${rowByKey(model)}`, key);
+  else
     library.sql.run(`DELETE FROM ${table} WHERE ${quoteName(model.rowid)} IN (SELECT value FROM json_each(?))`, keys);
-  }
   library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key IN (SELECT value FROM json_each(?))`, keys);
   if (hasPending(library)) for (const row of rows) forgetPending(library, row.uuid);
 }
@@ -175,7 +184,7 @@ export function referrersOf(library: Library, model: Model, keys: readonly Key[]
     for (const foreignKey of child.foreignKeys) {
       if (foreignKey.table !== model.table) continue;
       const rows = library.sql.rows(referrerQuery(child, foreignKey, model), jsonKeys(keys));
-      for (const [key, parentKey, uuid, birthHlc, birthRun, hlc, run] of rows) {
+      for (const [key, parentKey, uuid, birthHlc, birthRun, hlc, run, cells] of rows) {
         referrers.push({
           model: child,
           foreignKey,
@@ -186,6 +195,7 @@ export function referrersOf(library: Library, model: Model, keys: readonly Key[]
           birthRun: Number(birthRun),
           hlc: Number(hlc),
           run: Number(run),
+          cells: parseCells(cells),
         });
       }
     }
@@ -194,7 +204,7 @@ export function referrersOf(library: Library, model: Model, keys: readonly Key[]
 }
 
 function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): string {
-  const select = 'SELECT m.key, p.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run';
+  const select = 'SELECT m.key, p.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells';
   const childTable = `${quoteName(child.table)} t`;
   const childMap = `${rowsTable(child)} m ON ${mapJoin(child)}`;
   if (foreignKey.simple) {
@@ -211,7 +221,8 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     CROSS JOIN ${childTable} ON ${on.join(' AND ')} CROSS JOIN ${childMap}`;
 }
 
-function nodeId(model: Model, key: Key): string {
+/** Names a row among others, by the key in its map table. */
+export function nodeId(model: Model, key: Key): string {
   return `${model.n}:${key}`;
 }
 

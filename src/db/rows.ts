@@ -5,12 +5,13 @@
 import type { Batch } from '../protocol/types.ts';
 import { messageOf } from '../errors.ts';
 import type { Adopter } from './adopt.ts';
+import { formatCells } from './cells.ts';
 import type { Hold, Incoming } from './incoming.ts';
 import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Key } from './sql.ts';
 import { insertMany } from './sql.ts';
 
@@ -109,25 +110,31 @@ export class RowWriter {
     const columns = syncedColumns(model);
     const givesKey = model.rowid !== null && !model.rowidIsRef;
     const names = [...(givesKey ? [model.rowid ?? ''] : []), ...columns.map((column) => column.name)];
-    const head = `INSERT INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
+    const head = `INSERT ${orAbort(model)}INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
     const fill = (at: number, into: unknown[]): void => {
       const row = rows[at] as Incoming;
       if (givesKey) into.push(this.keyOf(row.index));
       this.#pushValues(row, columns, into);
     };
+    const insertOne = (at: number): void => {
+      const row = rows[at] as Incoming;
+      const values: unknown[] = [];
+      fill(at, values);
+      try {
+        const written = this.#library.sql.run(`${head} VALUES (${values.map(() => '?').join(', ')})`, ...values);
+        if (written === 0) this.#refuseSkipped(row);
+      } catch (error) {
+        this.#refuse(row, error);
+      }
+    };
+    if (model.maySkip) {
+      for (let at = 0; at < rows.length; at += 1) insertOne(at);
+      return;
+    }
     insertMany(this.#library.sql, head, names.length, rows.length, fill, (first, size, error) => {
       if (size === 1) return this.#refuse(rows[first] as Incoming, error);
       requireConstraint(error);
-      for (let at = first; at < first + size; at += 1) {
-        insertMany(
-          this.#library.sql,
-          head,
-          names.length,
-          1,
-          (_, into) => fill(at, into),
-          (_first, _size, single) => this.#refuse(rows[at] as Incoming, single),
-        );
-      }
+      for (let at = first; at < first + size; at += 1) insertOne(at);
     });
   }
 
@@ -137,8 +144,8 @@ export class RowWriter {
     const keys = natural ? model.key.map((name) => columnNamed(model, name)) : [];
     insertMany(
       this.#library.sql,
-      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
-      7 + keys.length,
+      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells${keyColumns})`,
+      8 + keys.length,
       rows.length,
       (at, into) => {
         const row = rows[at] as Incoming;
@@ -147,6 +154,7 @@ export class RowWriter {
           this.uuidOf(row.index),
           ...this.#stamps(row),
           this.#library.nextLsn(),
+          formatCells(row.outcome.cells),
         );
         this.#pushValues(row, keys, into);
       },
@@ -158,25 +166,31 @@ export class RowWriter {
     const library = this.#library;
     const { model } = row;
     const key = this.keyOf(row.index);
-    const columns = syncedColumns(model);
+    const columns = takenColumns(row);
     const values: unknown[] = [];
     this.#pushValues(row, columns, values);
     try {
       if (columns.length > 0) {
         const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
-        library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, ...values, key);
+        const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`;
+        if (library.sql.run(text, ...values, key) === 0) {
+          this.#refuseSkipped(row);
+          return;
+        }
       }
     } catch (error) {
       this.#refuse(row, error);
       return;
     }
-    const keys = model.rowid === null ? model.key.map((name) => columnNamed(model, name)) : [];
+    const keys = model.rowid === null ? columns.filter(({ name }) => model.key.includes(name)) : [];
     const keyValues: unknown[] = [];
     this.#pushValues(row, keys, keyValues);
+    const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`).join('');
     library.sql.run(
-      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?${keys.map((_, i) => `, k${i + 1} = ?`).join('')} WHERE key = ?`,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${setKeys} WHERE key = ?`,
       ...this.#stamps(row),
       library.nextLsn(),
+      formatCells(row.outcome.cells),
       ...keyValues,
       key,
     );
@@ -208,15 +222,21 @@ export class RowWriter {
     });
   }
 
+  #refuseSkipped(row: Incoming): void {
+    this.failures.set(row.index, {
+      reason: 'constraint',
+      detail: `A trigger of ${row.model.table} leaves it out here.`,
+    });
+  }
+
   /** Birth and change stamp, as the map table holds them. */
   #stamps(row: Incoming): number[] {
-    const { index, position, table } = row;
-    const run = (at: number | undefined): number => this.#found.runs[at ?? 0] ?? 0;
+    const { index, outcome } = row;
     return [
       this.#batch.birthHlc[index] ?? 0,
-      run(this.#batch.birthRun[index]),
-      table.hlc[position] ?? 0,
-      run(table.run[position]),
+      this.#found.runs[this.#batch.birthRun[index] ?? 0] ?? 0,
+      outcome.hlc,
+      outcome.run,
     ];
   }
 
@@ -232,10 +252,10 @@ export class RowWriter {
   }
 }
 
-/** SQL condition that finds the row of a user's table by the key in its map table. */
-export function rowByKey(model: Model): string {
-  if (model.rowid !== null) return `${quoteName(model.rowid)} = ?`;
-  return `rowid IN (SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.key = ?)`;
+/** The columns that an arriving version writes. */
+export function takenColumns({ model, outcome }: Incoming): Column[] {
+  const columns = syncedColumns(model);
+  return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }
 
 /** The code of an error that a constraint raised; throws any other error on. */

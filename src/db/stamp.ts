@@ -5,19 +5,26 @@
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bear, writeTombstone } from './births.ts';
+import type { Cells } from './cells.ts';
+import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
+import { lastVersions } from './graves.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { forgetPending, hasPending } from './pending.ts';
+import { amendWaiting } from './overtake.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
+
+/** A mark that says nothing to others. */
+const OP_NONE = 0;
 
 /** A row as the marks saw it. */
 interface Slot {
@@ -30,12 +37,17 @@ interface Slot {
     readonly uuid: Uint8Array;
     readonly birthHlc: number;
     readonly birthRun: number;
+    readonly cells: Cells;
   } | null;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;
   alive: boolean;
   changed: boolean;
+  /** Which columns have: bits as in a mark's mask. */
+  mask: bigint;
+  /** What it held when it was deleted, as its mark carries it. */
+  last: string | null;
   /** Some column of its identity may have changed. */
   renamed: boolean;
   /** A mark says that a REPLACE may have evicted it. */
@@ -93,7 +105,8 @@ function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] 
   return library.sql
     .rows(
       `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t
-       WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
+       WHERE ${model.key.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ')}
+       AND NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
       limit,
     )
     .map(([key]) => String(key));
@@ -116,7 +129,7 @@ class Replay {
 
   run(marks: readonly RawRow[]): void {
     this.#loadMapped(marks);
-    for (const mark of marks) this.#replay(mark);
+    for (const mark of marks) this.#replay(named(this.#library, mark));
     for (const slot of this.#slots) {
       if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
     }
@@ -127,11 +140,12 @@ class Replay {
 
   #loadMapped(marks: readonly RawRow[]): void {
     const keys = new Map<number, Map<MarkKey, MarkKey>>();
-    for (const [, table, , before, after] of marks) {
+    for (const [, table, op, before, after] of marks) {
       const model = this.#library.modelByNumber(Number(table));
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
-      for (const key of [before as MarkKey | null, after as MarkKey | null])
-        if (key !== null) own.set(foldedKey(model, key), key);
+      // What a deleted row held is no key.
+      for (const key of [before as MarkKey | null, op === OP_DELETE ? null : (after as MarkKey | null)])
+        if (key !== null && isNamed(model, key)) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
     for (const [table, own] of keys) {
@@ -144,6 +158,7 @@ class Replay {
           uuid: row[1] as Uint8Array,
           birthHlc: Number(row[2]),
           birthRun: Number(row[3]),
+          cells: parseCells(row[4]),
         };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
@@ -164,6 +179,7 @@ class Replay {
         const slot = this.#touch(live, model, after as MarkKey, order, time);
         slot.key = after as MarkKey;
         slot.changed = true;
+        slot.mask = ALL_COLUMNS;
         slot.renamed = true;
         break;
       }
@@ -171,6 +187,7 @@ class Replay {
         const slot = this.#touch(live, model, before as MarkKey, order, time);
         // A new integer key alone says nothing to others: it only moves the mapping.
         if (mask !== 0) slot.changed = true;
+        slot.mask |= BigInt(mask as number | bigint);
         if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
         if (after !== before) this.#move(live, slot, after as MarkKey);
         break;
@@ -178,6 +195,7 @@ class Replay {
       case OP_DELETE: {
         const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
+        slot.last = typeof after === 'string' ? after : null;
         this.#kill(live, slot, order, time);
         break;
       }
@@ -198,6 +216,8 @@ class Replay {
         slot.reborn = true;
         break;
       }
+      case OP_NONE:
+        break;
       default:
         throw new RangeError(`a mark has the unknown operation ${String(op)}`);
     }
@@ -265,7 +285,8 @@ class Replay {
       (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
-    for (const slot of dead) this.#bury(slot);
+    const last = this.#lastVersions(dead);
+    for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
       if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot))
@@ -275,13 +296,13 @@ class Replay {
     const saved = moved.map(
       (slot) =>
         sql.rows(
-          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`,
+          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn, cells`,
           slot.mapped?.key,
         )[0],
     );
     moved.forEach((slot, index) => {
       sql.run(
-        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
         slot.key,
         ...(saved[index] ?? []),
       );
@@ -289,17 +310,36 @@ class Replay {
       this.#reused.push({ model: slot.model, key: slot.key });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
-    for (const slot of slots) {
-      if (slot.alive && slot.changed && slot.mapped !== null) this.#restamp(slot);
+    const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
+    for (const slot of changed) this.#restamp(slot);
+    if (!hasPending(this.#library)) return;
+    for (const { model, mapped, mask } of changed) {
+      if (mapped === null || model.ownership === 'device') continue;
+      const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+      amendWaiting(this.#library, model, mapped.uuid, columns);
     }
   }
 
-  #bury(slot: Slot): void {
+  /** What the dead rows held, while the rows that they refer to still have their mappings. */
+  #lastVersions(dead: readonly Slot[]): Map<string, Uint8Array> {
+    const found = new Map<string, Uint8Array>();
+    for (const model of new Set(dead.map((slot) => slot.model))) {
+      const rows = dead.flatMap(({ model: own, mapped, last }) =>
+        own === model && mapped !== null && last !== null ? [{ ...mapped, last }] : [],
+      );
+      for (const [uuid, version] of lastVersions(this.#library, model, rows)) found.set(uuid, version);
+    }
+    return found;
+  }
+
+  #bury(slot: Slot, last: ReadonlyMap<string, Uint8Array>): void {
     if (slot.mapped === null) return;
     const { sql } = this.#library;
     sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
-    if (!this.#isForeign(slot))
-      writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
+    if (this.#isForeign(slot)) return;
+    const { uuid, birthHlc, birthRun, cells } = slot.mapped;
+    const version = last.get(Buffer.from(uuid).toString('hex')) ?? null;
+    writeTombstone(this.#library, slot.model, uuid, birthHlc, birthRun, slot.at, cells, version);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -330,6 +370,12 @@ class Replay {
     );
   }
 
+  #cells({ model, mask }: Slot, before: Cells, hlc: number): string | null {
+    const written = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+    const numbers = written.map(({ number }) => number);
+    return formatCells(writeColumns(before, numbers, { hlc, run: this.#library.run }));
+  }
+
   #restamp(slot: Slot): void {
     const library = this.#library;
     if (slot.mapped === null) return;
@@ -343,14 +389,18 @@ class Replay {
     const natural = slot.model.rowid === null;
     const parts = natural ? decodeKey(String(slot.key)) : [];
     const keys = natural ? slot.model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
-    const birth = this.#hasDangling || slot.reborn ? { birthHlc: hlc, birthRun: run } : overtaken(library, slot.mapped);
+    const isReborn = this.#hasDangling || slot.reborn;
+    let birth = isReborn ? { birthHlc: hlc, birthRun: run } : slot.mapped;
+    if (!isReborn && slot.model.ownership === 'device') birth = overtaken(library, slot.mapped);
+    const cells = isReborn || slot.model.ownership === 'device' ? null : this.#cells(slot, slot.mapped.cells, hlc);
     library.sql.run(
-      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?${keys} WHERE key = ?`,
+      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
       birth.birthHlc,
       birth.birthRun,
       hlc,
       run,
       library.nextLsn(),
+      cells,
       ...parts,
       natural ? slot.mapped.key : slot.key,
     );
@@ -358,7 +408,7 @@ class Replay {
 }
 
 /**
- * A local write overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
+ * A local write of an owned row overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
  * over it elsewhere. A delete that waits is not undone by an update.
  */
 function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthHlc: number; birthRun: number } {
@@ -371,6 +421,26 @@ function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthH
   forgetPending(library, row.uuid);
   const [birthHlc, birthRun] = waiting.map(Number) as [number, number];
   return library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0 ? { birthHlc, birthRun } : row;
+}
+
+/**
+ * A mark as it concerns others. A row with NULL in its natural key (which only old tables allow) has no name that another
+ * device could know, nor does anything tell two of them apart: it stays on this device, comes to be when it gets a whole
+ * key, and is gone for others when it loses it.
+ */
+function named(library: Library, mark: RawRow): RawRow {
+  const [n, table, op, before, after, at, mask] = mark;
+  const model = library.modelByNumber(Number(table));
+  const had = before !== null && isNamed(model, before as MarkKey);
+  const has = after !== null && isNamed(model, after as MarkKey);
+  if (op === OP_UPDATE && had !== has)
+    return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
+  return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);
+}
+
+/** False for a natural key with a NULL in it. */
+function isNamed(model: Model, key: MarkKey): boolean {
+  return model.rowid !== null || !String(key).split(',').includes('n');
 }
 
 /** True for a v8 UUID. */
@@ -387,10 +457,19 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     at: 0,
     alive: true,
     changed: false,
+    mask: 0n,
+    last: null,
     renamed: false,
     suspect: false,
     reborn: false,
   };
+}
+
+/** Every bit that a mask may have. */
+const ALL_COLUMNS = (1n << BigInt(LAST_MASK_BIT + 1)) - 1n;
+
+function maskBit(number: number): bigint {
+  return 1n << BigInt(Math.min(number, LAST_MASK_BIT));
 }
 
 function identityMayChange(model: Model, mask: bigint): boolean {
@@ -398,22 +477,22 @@ function identityMayChange(model: Model, mask: bigint): boolean {
   if (identity.kind !== 'derived') return false;
   return identity.columns.some((name) => {
     const number = model.columns.find((column) => column.name === name)?.number ?? 0;
-    return (mask & (1n << BigInt(Math.min(number, LAST_MASK_BIT)))) !== 0n;
+    return (mask & maskBit(number)) !== 0n;
   });
 }
 
-/** Mappings of the given keys: key as marks name it → (map key, uuid, birth). */
+/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells). */
 function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {
   const found = new Map<MarkKey, RawRow>();
   if (model.rowid !== null) {
     const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
       jsonKeys(keys as ReadonlySet<Key>),
     );
     for (const row of rows) found.set(row[0] as Key, row);
     return found;
   }
-  const text = `SELECT key, uuid, birth_hlc, birth_run FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  const text = `SELECT key, uuid, birth_hlc, birth_run, cells FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
   for (const key of keys) {
     const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);

@@ -2,8 +2,13 @@
  * The words that every room shares: stamps, cursors, batches, frames. Types only; no I/O, no clock, no library.
  */
 
-/** A value as SQLite holds it. An INTEGER outside ±(2^53−1), or one whose column cannot tell 5 from 5.0, is a bigint. */
-export type SqlValue = null | number | bigint | string | Uint8Array;
+import type { TextBytes } from './text-bytes.ts';
+
+/**
+ * A value as SQLite holds it. An INTEGER outside ±(2^53−1), or one whose column cannot tell 5 from 5.0, is a bigint. A TEXT
+ * that is not valid UTF-8, which no string can hold, is {@link TextBytes}.
+ */
+export type SqlValue = null | number | bigint | string | Uint8Array | TextBytes;
 
 /**
  * When and by whom a row was written: hybrid logical clock in ms × 1000 + counter (an integer below 2^53), and the run
@@ -54,6 +59,23 @@ export interface DependencyData {
   readonly refs: readonly number[];
 }
 
+/** Stamps beside those that every row has, as lists of equal length; `row` says which position they belong to, ascending. */
+export interface StampList {
+  readonly row: readonly number[];
+  readonly hlc: readonly number[];
+  /** Indexes into the batch's `runs`. */
+  readonly run: readonly number[];
+}
+
+/**
+ * Stamps of single columns that were written after the birth of their row; a column without one has the birth's stamp. Of several
+ * entries with the same row and column the first is the stamp, the others are what its writer had seen of others in that column.
+ */
+export interface CellData extends StampList {
+  /** Indexes into the table's `columns`. */
+  readonly column: readonly number[];
+}
+
 /** The row versions of one table in a batch, in columns. */
 export interface TableData {
   readonly table: string;
@@ -65,6 +87,7 @@ export interface TableData {
   readonly run: readonly number[];
   readonly columns: readonly ColumnData[];
   readonly dependencies: readonly DependencyData[];
+  readonly cells: CellData;
 }
 
 /** Tombstones of one table in a batch. `rows` are dictionary indexes; the birth there is the birth of what died. */
@@ -73,6 +96,8 @@ export interface TombstoneData {
   readonly rows: readonly number[];
   readonly hlc: readonly number[];
   readonly run: readonly number[];
+  /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. */
+  readonly seen: StampList;
 }
 
 /** How a page ends. */
