@@ -1,20 +1,27 @@
 /**
- * Whether anything was lost: what each copy held before they exchanged, against what they hold in the end. It looks at the rows
- * by their UUIDs, which is all that it takes from the engine.
+ * Whether anything was lost: what each copy held before they exchanged, against what they hold in the end. Of the engine it
+ * takes which row is which, and which copy wrote which column; the rest it works out by itself.
  *
  * - A row that somebody had is there in the end, or waits, or goes back to a delete: its own, or that of a row which takes it
  *   along by ON DELETE CASCADE.
- * - What only one copy wrote stands in the end; what several wrote is what one of them made of it. A reference to a row that is
- *   gone may have been changed by ON DELETE.
+ * - A column that only one copy wrote holds in the end what that copy wrote; one that several wrote, what one of them wrote. A row
+ *   that was made anew, or that one device owns, counts as a whole. A reference to a row that is gone may have been changed by
+ *   ON DELETE.
  */
+import { parseCells } from '../../src/db/cells.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from '../../src/db/model.ts';
 import { exact } from './contents.ts';
 import type { Replica } from './replica.ts';
 
 export interface Version {
   readonly table: string;
-  /** This copy's number of its last change: another one shows a write, also one that brought the old values back. */
+  /** When it was born, and this copy's number of its last change. */
+  readonly birth: string;
   readonly lsn: string;
+  /** Whether it is one device's, and changes as a whole. */
+  readonly isOwned: boolean;
+  /** Stamp of each column that was written after the birth. */
+  readonly written: Readonly<Record<string, number>>;
   /** Values by column, references as UUIDs. */
   readonly values: Readonly<Record<string, string>>;
   /** UUIDs that it refers to: by which columns, and whether ON DELETE CASCADE. */
@@ -66,16 +73,25 @@ export function versionsOf(replica: Replica): Versions {
     });
     const rows = replica.db
       .prepare(
-        `SELECT ${['hex(m.uuid)', 'm.lsn', ...shown, ...targets].join(', ')} FROM ${quoteName(model.table)} t
+        `SELECT ${['hex(m.uuid)', 'm.birth_hlc', 'm.lsn', 'm.cells', ...shown, ...targets].join(', ')} FROM ${quoteName(model.table)} t
          JOIN ${rowsTable(model)} m ON ${mapJoin(model)}`,
       )
       .safeIntegers(true)
       .raw()
       .all() as unknown[][];
-    for (const [uuid, lsn, ...rest] of rows) {
+    for (const [uuid, birth, lsn, cells, ...rest] of rows) {
+      const stamps = parseCells(cells as string | null);
       found.set(String(uuid), {
         table: model.table,
+        birth: String(birth),
         lsn: String(lsn),
+        isOwned: model.ownership === 'device',
+        written: Object.fromEntries(
+          columns.flatMap(({ name, number }) => {
+            const cell = stamps.get(number);
+            return cell === undefined ? [] : [[name, cell.hlc]];
+          }),
+        ),
         values: Object.fromEntries(columns.map(({ name }, i) => [name, exact(rest[i])])),
         targets: model.foreignKeys.flatMap((foreignKey, i) => {
           const target = rest[columns.length + i];
@@ -113,13 +129,13 @@ export function losses(story: Story): string[] {
       if (!mayGo.has(uuid)) found.push(`lost: ${told(edited.find((versions) => versions.has(uuid))?.get(uuid))}`);
       continue;
     }
-    const changed = edited.flatMap((versions, i) => {
-      const version = versions.get(uuid);
-      return version === undefined || version.lsn === story.base[i]?.get(uuid)?.lsn ? [] : [version];
-    });
-    const wanted = changed.length > 0 ? changed : story.base.flatMap((versions) => versions.get(uuid) ?? []);
-    if (!wanted.some((version) => agrees(version, end, mayGo)))
-      found.push(`${told(end)} is none of what was written: ${wanted.map(told).join(' / ')}`);
+    // What a delete held that is undone was seen by nobody here.
+    if (story.edited.some(({ deleted }) => deleted.has(uuid))) continue;
+    const wrong = disagreements(uuid, end, story, mayGo);
+    if (wrong.length > 0)
+      found.push(
+        `${wrong.join(', ')} of ${told(end)} is not what was written: ${told(...edited.flatMap((versions) => versions.get(uuid) ?? []))}`,
+      );
   }
   for (const [uuid, version] of story.end) if (!all.has(uuid)) found.push(`from nowhere: ${told(version)}`);
   return found;
@@ -142,11 +158,37 @@ function mortal({ base, edited }: Story): Set<string> {
   return gone;
 }
 
-function agrees(wanted: Version, end: Version, mayGo: ReadonlySet<string>): boolean {
-  const released = new Set(wanted.targets.filter(({ uuid }) => mayGo.has(uuid)).flatMap(({ columns }) => columns));
-  return Object.entries(wanted.values).every(([column, value]) => released.has(column) || end.values[column] === value);
+/** Columns that hold in the end what nobody wrote there. */
+function disagreements(uuid: string, end: Version, { base, edited }: Story, mayGo: ReadonlySet<string>): string[] {
+  const writers = edited.flatMap(({ rows }, i) => {
+    const [before, after] = [base[i]?.get(uuid), rows.get(uuid)];
+    return after === undefined || after.lsn === before?.lsn ? [] : [{ before, after }];
+  });
+  const reborn = writers.filter(({ before, after }) => after.isOwned || after.birth !== before?.birth);
+  if (reborn.length > 0) {
+    const held = reborn.map(({ after }) =>
+      Object.keys(after.values).filter((column) => !holds(end, column, [after], mayGo)),
+    );
+    return held.toSorted((a, b) => a.length - b.length)[0] ?? [];
+  }
+  const before = base.flatMap((versions) => versions.get(uuid) ?? []);
+  return Object.keys(end.values).filter((column) => {
+    const wrote = writers.filter((writer) => writer.after.written[column] !== writer.before?.written[column]);
+    return !holds(end, column, wrote.length > 0 ? wrote.map(({ after }) => after) : before, mayGo);
+  });
 }
 
-function told(version: Version | undefined): string {
-  return version === undefined ? 'nothing' : `${version.table} ${JSON.stringify(version.values)}`;
+/** Whether a column holds what one of some versions does, or has let go of a row that is gone. */
+function holds(end: Version, column: string, versions: readonly Version[], mayGo: ReadonlySet<string>): boolean {
+  return versions.some(
+    ({ values, targets }) =>
+      values[column] === end.values[column] ||
+      targets.some((target) => target.columns.includes(column) && mayGo.has(target.uuid)),
+  );
+}
+
+function told(...versions: readonly (Version | undefined)[]): string {
+  return versions
+    .map((version) => (version === undefined ? 'nothing' : `${version.table} ${JSON.stringify(version.values)}`))
+    .join(' / ');
 }
