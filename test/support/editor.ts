@@ -10,6 +10,12 @@ import { type Facts, quoted, type ReferenceFacts, type TableFacts } from './fact
 
 type Values = Map<string, unknown>;
 
+/** Where a row is. */
+interface Place {
+  readonly where: string;
+  readonly key: readonly unknown[];
+}
+
 export interface EditorOptions {
   readonly db: Database;
   readonly facts: Facts;
@@ -70,37 +76,38 @@ export class Editor {
     const fixed = new Set(bold ? table.key : [...table.key, ...table.uniques.flat()]);
     const plain = table.columns.filter((column) => !column.isGenerated && !fixed.has(column.name));
     const column = plain.length > 0 ? chance.pick(plain).name : null;
-    const rowid = this.#rowid(table);
-    if (column === null || rowid === null) return;
+    const place = this.#place(table);
+    if (column === null || place === null) return;
     const reference = table.references.find(({ columns }) => columns.includes(column));
     const row: Values = new Map();
     if (reference === undefined) row.set(column, this.#otherValue(table, column));
     else {
       if (reference.columns.some((name) => fixed.has(name))) return;
       const isTree = reference.table === table.name;
-      if (isTree && !bold && !this.#mayMove(table, reference, rowid)) return;
+      if (isTree && !bold && !this.#mayMove(table, reference, place)) return;
       this.#refer(row, reference, isTree && !bold);
     }
     if (row.size === 0) return;
     const set = [...row.keys()].map((name) => `${quoted(name)} = ?`).join(', ');
     const or = bold ? chance.pick(['', 'OR IGNORE ', table.hasTriggers ? '' : 'OR REPLACE ']) : '';
-    this.#run(`UPDATE ${or}${quoted(table.name)} SET ${set} WHERE rowid = ?`, ...row.values(), rowid);
+    this.#run(`UPDATE ${or}${quoted(table.name)} SET ${set} WHERE ${place.where}`, ...row.values(), ...place.key);
   }
 
   #updateKey(table: TableFacts): void {
-    const rowid = this.#rowid(table);
-    if (rowid === null || table.rowid === null) return;
+    const place = this.#place(table);
+    if (place === null || table.rowid === null) return;
+    const set = `${quoted(table.rowid)} = ?`;
     this.#run(
-      `UPDATE ${quoted(table.name)} SET ${quoted(table.rowid)} = ? WHERE rowid = ?`,
+      `UPDATE ${quoted(table.name)} SET ${set} WHERE ${place.where}`,
       this.#options.freshNumber(),
-      rowid,
+      ...place.key,
     );
   }
 
   #delete(table: TableFacts): void {
     if (!this.#options.bold && !this.#mayGo(table.name)) return;
-    const rowid = this.#rowid(table);
-    if (rowid !== null) this.#run(`DELETE FROM ${quoted(table.name)} WHERE rowid = ?`, rowid);
+    const place = this.#place(table);
+    if (place !== null) this.#run(`DELETE FROM ${quoted(table.name)} WHERE ${place.where}`, ...place.key);
   }
 
   // -- what it knows
@@ -126,9 +133,9 @@ export class Editor {
   }
 
   /** A careful editor moves what has a parent, and only to the top of a tree, where nothing is moved from. */
-  #mayMove(table: TableFacts, { columns }: ReferenceFacts, rowid: unknown): boolean {
+  #mayMove(table: TableFacts, { columns }: ReferenceFacts, { where, key }: Place): boolean {
     const parent = columns.map((column) => `${quoted(column)} IS NOT NULL`).join(' AND ');
-    return this.#value(`SELECT 1 FROM ${quoted(table.name)} WHERE rowid = ? AND ${parent}`, rowid) === 1;
+    return this.#value(`SELECT 1 FROM ${quoted(table.name)} WHERE ${where} AND ${parent}`, ...key) === 1;
   }
 
   // -- values
@@ -195,8 +202,11 @@ export class Editor {
     return true;
   }
 
-  #rowid(table: TableFacts): unknown {
-    return this.#value(`SELECT rowid FROM ${quoted(table.name)} LIMIT 1 OFFSET ?`, this.#offset(table.name));
+  /** One of the rows, by chance. */
+  #place(table: TableFacts): Place | null {
+    const key = table.hasRowid ? ['rowid'] : table.key.map(quoted);
+    const found = this.#row(`SELECT ${key.join(', ')} FROM ${quoted(table.name)}`);
+    return found === undefined ? null : { where: key.map((column) => `${column} = ?`).join(' AND '), key: found };
   }
 
   #row(sql: string): unknown[] | undefined {
@@ -211,10 +221,6 @@ export class Editor {
         .pluck()
         .get(...params) ?? null
     );
-  }
-
-  #offset(table: string): number {
-    return this.#options.chance.below(Math.max(1, Number(this.#value(`SELECT count(*) FROM ${quoted(table)}`))));
   }
 
   #run(sql: string, ...params: unknown[]): void {

@@ -22,6 +22,8 @@ export interface TableFacts {
   readonly name: string;
   readonly columns: readonly ColumnFacts[];
   readonly key: readonly string[];
+  /** Whether its rows have a rowid. */
+  readonly hasRowid: boolean;
   /** The INTEGER PRIMARY KEY column. */
   readonly rowid: string | null;
   readonly references: readonly ReferenceFacts[];
@@ -111,7 +113,9 @@ function readTable(db: Database, table: string, tables: readonly string[]): Tabl
     db
       .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ? AND name NOT GLOB 'flotilla_*'")
       .get(table) !== undefined;
-  return { name: table, columns, key, rowid, references, hasTriggers, uniques };
+  const hasRowid =
+    db.prepare("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?").pluck().get(table) === 0;
+  return { name: table, columns, key, hasRowid, rowid, references, hasTriggers, uniques };
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * A finance ledger: STRICT tables, amounts as whole numbers, currencies by code, foreign keys of several columns, one default
+ * A finance ledger: STRICT tables, some WITHOUT ROWID, amounts as whole numbers, currencies by code, foreign keys of several columns, one default
  * account for each currency by a partial unique index, RESTRICT where money hangs on it, deferred checks.
  */
 import { inserts, rows } from '../../support/chance.ts';
@@ -10,7 +10,7 @@ const CURRENCIES = ['CHF', 'EUR', 'JPY'];
 export const financeLedger: WildSchema = {
   name: 'a finance ledger',
   ddl: `
-    CREATE TABLE currencies (code TEXT PRIMARY KEY CHECK (length(code) = 3), fraction INTEGER NOT NULL DEFAULT 100) STRICT;
+    CREATE TABLE currencies (code TEXT PRIMARY KEY CHECK (length(code) = 3), fraction INTEGER NOT NULL DEFAULT 100) STRICT, WITHOUT ROWID;
     CREATE TABLE accounts (
       id INTEGER PRIMARY KEY, name TEXT NOT NULL CHECK (name <> ''), type TEXT NOT NULL DEFAULT 'asset',
       currency TEXT NOT NULL DEFAULT 'EUR' REFERENCES currencies (code) ON UPDATE CASCADE ON DELETE SET DEFAULT,
@@ -28,7 +28,7 @@ export const financeLedger: WildSchema = {
       transaction_id INTEGER NOT NULL REFERENCES transactions (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
       line INTEGER NOT NULL, account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE RESTRICT, amount INTEGER NOT NULL CHECK (amount <> 0),
       memo TEXT, reconciled TEXT NOT NULL DEFAULT 'n' CHECK (reconciled IN ('n', 'c', 'y')), PRIMARY KEY (transaction_id, line)
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE receipts (
       id TEXT PRIMARY KEY, transaction_id INTEGER NOT NULL, line INTEGER, image BLOB,
       FOREIGN KEY (transaction_id, line) REFERENCES splits (transaction_id, line) ON DELETE CASCADE
@@ -37,13 +37,13 @@ export const financeLedger: WildSchema = {
       base TEXT NOT NULL REFERENCES currencies (code) ON DELETE CASCADE ON UPDATE CASCADE,
       quote TEXT NOT NULL REFERENCES currencies (code) ON DELETE CASCADE ON UPDATE CASCADE, day TEXT NOT NULL, rate REAL NOT NULL,
       PRIMARY KEY (base, quote, day)
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE budgets (year INTEGER, month INTEGER CHECK (month BETWEEN 1 AND 12), note TEXT, PRIMARY KEY (year, month)) STRICT;
     CREATE TABLE budget_lines (
       year INTEGER NOT NULL, month INTEGER NOT NULL, category_id INTEGER NOT NULL REFERENCES categories (id) ON DELETE CASCADE,
       planned INTEGER NOT NULL DEFAULT (10 * 100), PRIMARY KEY (year, month, category_id),
       FOREIGN KEY (year, month) REFERENCES budgets (year, month) ON DELETE CASCADE ON UPDATE CASCADE
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE recurring (
       id INTEGER PRIMARY KEY, year INTEGER, month INTEGER, what TEXT NOT NULL,
       FOREIGN KEY (year, month) REFERENCES budgets (year, month) ON DELETE SET NULL ON UPDATE CASCADE

@@ -33,11 +33,11 @@ export const mailClient: WildSchema = {
     CREATE TABLE message_labels (
       message_id INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE, label_id INTEGER NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
       PRIMARY KEY (label_id, message_id)
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE contacts (id INTEGER PRIMARY KEY, name TEXT, birthday TEXT CHECK (birthday IS NULL OR birthday GLOB '[0-9-]*'));
     CREATE TABLE addresses (
       address TEXT NOT NULL COLLATE NOCASE PRIMARY KEY, contact_id INTEGER REFERENCES contacts (id) ON DELETE CASCADE, seen INTEGER DEFAULT 0
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE outbox (
       id INTEGER PRIMARY KEY, message_id INTEGER NOT NULL REFERENCES messages (id) ON DELETE RESTRICT, state TEXT NOT NULL DEFAULT 'draft',
       attempts INTEGER NOT NULL DEFAULT 0

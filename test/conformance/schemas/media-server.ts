@@ -21,7 +21,7 @@ export const mediaServer: WildSchema = {
     CREATE TABLE AncestorIds (
       ItemId BLOB NOT NULL REFERENCES BaseItems ON DELETE CASCADE, AncestorId BLOB NOT NULL REFERENCES BaseItems ON DELETE CASCADE,
       PRIMARY KEY (ItemId, AncestorId)
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE Users (Id INTEGER PRIMARY KEY AUTOINCREMENT, Username TEXT NOT NULL UNIQUE COLLATE NOCASE, LastActivity INTEGER) STRICT;
     CREATE TABLE UserData (
       UserId INTEGER NOT NULL REFERENCES Users (Id) ON DELETE CASCADE, ItemId BLOB NOT NULL REFERENCES BaseItems (Id) ON DELETE CASCADE,
@@ -39,7 +39,7 @@ export const mediaServer: WildSchema = {
     CREATE TABLE Chapters (
       ItemId BLOB NOT NULL REFERENCES BaseItems (Id) ON DELETE CASCADE, ChapterIndex INT NOT NULL, StartPositionTicks BIGINT NOT NULL,
       Name TEXT, PRIMARY KEY (ItemId, ChapterIndex)
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE People (Id INTEGER PRIMARY KEY, Name TEXT NOT NULL, PersonType TEXT, UNIQUE (Name, PersonType));
     CREATE TABLE PeopleItems (
       ItemId BLOB NOT NULL REFERENCES BaseItems (Id) ON DELETE CASCADE, PersonId INTEGER NOT NULL REFERENCES People (Id) ON DELETE CASCADE,
