@@ -231,8 +231,9 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     return `${select} FROM (SELECT value AS key FROM json_each(?)) p
       CROSS JOIN ${childTable} ON t.${quoteName(foreignKey.columns[0] ?? '')} = p.key CROSS JOIN ${childMap}`;
   }
+  // The parent's column first: a foreign key compares by its collation.
   const on = foreignKey.columns.map(
-    (column, i) => `t.${quoteName(column)} = pt.${quoteName(foreignKey.targets[i] ?? '')}`,
+    (column, i) => `pt.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`,
   );
   return `${select} FROM (SELECT value AS key FROM json_each(?)) j
     CROSS JOIN ${rowsTable(parent)} p ON p.key = j.key

@@ -54,7 +54,8 @@ function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Mo
     (bits, bit) => bits + 2 ** bit,
     0,
   );
-  const on = foreignKey.columns.map((name, i) => `t.${quoteName(name)} = p.${quoteName(foreignKey.targets[i] ?? '')}`);
+  // The parent's column first: a foreign key compares by its collation.
+  const on = foreignKey.columns.map((name, i) => `p.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(name)}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(
     `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
