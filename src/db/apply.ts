@@ -15,8 +15,8 @@ import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { markOwnReborn } from './remark.ts';
-import { settle } from './settle.ts';
-import { stampAll, stampExisting } from './stamp.ts';
+import { retryWaiting, settle } from './settle.ts';
+import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
 export class Applier {
@@ -39,6 +39,30 @@ export class Applier {
       if (!isForeignKeyFailure(error)) throw error;
       // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
       return this.#transact(peer, batch, true);
+    }
+  }
+
+  /**
+   * Stamps at most `limit` marks, in a transaction of its own. What a program wrote may have made room for a version that waits.
+   * @returns how many it took
+   */
+  stamp(limit = Infinity): number {
+    const library = this.#library;
+    const take = (): number => (limit === Infinity ? stampAll(library) : stampMarks(library, limit));
+    try {
+      return library.transact(() => {
+        const taken = take();
+        if (taken > 0 && hasPending(library)) {
+          library.db.pragma('defer_foreign_keys = ON');
+          library.withoutCapture(() =>
+            retryWaiting(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed)),
+          );
+        }
+        return taken;
+      });
+    } catch (error) {
+      if (!isForeignKeyFailure(error)) throw error;
+      return library.transact(take);
     }
   }
 
@@ -89,7 +113,7 @@ export class Applier {
       for (const uuid of untried) tried.add(bytesToHex(uuid));
       const awake = [...waitersOf(library, arrivals), ...closedRing(library, untried)];
       if (awake.length === 0) break;
-      ({ arrivals, held } = mergeBatch(library, joinVersions(library, awake), {
+      ({ arrivals, held } = mergeBatch(library, joinVersions(library, awake.map(decodeBatch)), {
         holdDeletes,
         retake: true,
         adopter: this.#adopter,

@@ -4,6 +4,8 @@
 import { decodeKey } from './capture.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, isNamedByItself } from './identity.ts';
+import type { Cells } from './cells.ts';
+import { formatSeen, seenIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
@@ -84,7 +86,7 @@ function hexOf(uuid: Uint8Array): string {
   return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
 }
 
-/** Stamps a death of our own. */
+/** Stamps a death of our own. @param cells - of the row that dies */
 export function writeTombstone(
   library: Library,
   model: Model,
@@ -92,10 +94,11 @@ export function writeTombstone(
   birthHlc: number,
   birthRun: number,
   at: number,
+  cells: Cells,
 ): void {
   const hlc = library.stampAt(at);
   library.sql.run(
-    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
     Buffer.from(uuid),
     model.n,
     birthHlc,
@@ -103,6 +106,7 @@ export function writeTombstone(
     hlc,
     library.run,
     library.nextLsn(),
+    formatSeen(seenIn(cells)),
   );
   if (hasPending(library)) forgetPending(library, uuid);
 }

@@ -5,10 +5,11 @@
 import type { Incoming } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { mapJoin, quoteName, rowsTable } from './model.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { PendingKey } from './pending.ts';
 import type { RowWriter } from './rows.ts';
+import { takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
@@ -34,8 +35,9 @@ export function noteBlocker(library: Library, row: Incoming, rows: RowWriter, pe
   const { model } = row;
   const map = blockers(library);
   map.delete(nameOf(pending));
-  const synced = new Set(syncedColumns(model).map((column) => column.name));
+  const synced = new Set(takenColumns(row).map((column) => column.name));
   for (const unique of model.uniques as readonly UniqueIndex[]) {
+    // Of a row that is written in some columns, the others are not known here.
     const columns = unique.columns.filter((name) => name !== null && synced.has(name)) as string[];
     if (unique.partial || columns.length !== unique.columns.length) continue;
     const values = rows.valuesOf(row, columns);

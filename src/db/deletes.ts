@@ -3,6 +3,10 @@
  * remove rows without a mark while capture is suspended) find nothing left to do. A row that something here still refers
  * to stays, and its delete waits for the end of a complete pass.
  */
+import type { Cells } from './cells.ts';
+import { parseCells } from './cells.ts';
+import type { Rule } from './conflicts.ts';
+import { recordRow } from './conflicts.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
@@ -22,6 +26,8 @@ export interface Doomed {
   /** Stamp of the tombstone. */
   readonly hlc: number;
   readonly run: number;
+  /** Why a record is made when it goes: nobody who decided about it knew of its last change. */
+  readonly discards?: Rule;
   /** Its delete is among those that wait already. */
   readonly isWaiting?: boolean;
 }
@@ -37,6 +43,7 @@ export interface Referrer {
   readonly birthRun: number;
   readonly hlc: number;
   readonly run: number;
+  readonly cells: Cells;
 }
 
 /**
@@ -102,6 +109,7 @@ export function carryOutDeletes(
     references,
   )) {
     const rows = generation.map((node) => nodes.get(node) as Doomed);
+    for (const row of rows) if (row.discards !== undefined) recordRow(library, row.model, row.uuid, row.discards, row);
     for (const [model, own] of byModel(rows)) removeRows(library, model, own);
     gone += rows.length;
   }
@@ -175,7 +183,7 @@ export function referrersOf(library: Library, model: Model, keys: readonly Key[]
     for (const foreignKey of child.foreignKeys) {
       if (foreignKey.table !== model.table) continue;
       const rows = library.sql.rows(referrerQuery(child, foreignKey, model), jsonKeys(keys));
-      for (const [key, parentKey, uuid, birthHlc, birthRun, hlc, run] of rows) {
+      for (const [key, parentKey, uuid, birthHlc, birthRun, hlc, run, cells] of rows) {
         referrers.push({
           model: child,
           foreignKey,
@@ -186,6 +194,7 @@ export function referrersOf(library: Library, model: Model, keys: readonly Key[]
           birthRun: Number(birthRun),
           hlc: Number(hlc),
           run: Number(run),
+          cells: parseCells(cells),
         });
       }
     }
@@ -194,7 +203,7 @@ export function referrersOf(library: Library, model: Model, keys: readonly Key[]
 }
 
 function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): string {
-  const select = 'SELECT m.key, p.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run';
+  const select = 'SELECT m.key, p.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells';
   const childTable = `${quoteName(child.table)} t`;
   const childMap = `${rowsTable(child)} m ON ${mapJoin(child)}`;
   if (foreignKey.simple) {

@@ -144,19 +144,41 @@ class Digester {
 function seeRows(batch: Batch, see: (uuid: Uint8Array, rowHash: Buffer) => void): void {
   for (const table of batch.tables) {
     const columns = [...table.columns].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const cells = cellsInWords(batch, table);
     table.rows.forEach((index, position) => {
-      see(batch.uuids.subarray(index * 16, index * 16 + 16), hashRow(batch, { ...table, columns }, index, position));
+      see(
+        batch.uuids.subarray(index * 16, index * 16 + 16),
+        hashRow(batch, { ...table, columns }, index, position, cells.get(position)),
+      );
     });
   }
 }
 
-function hashRow(batch: Batch, table: TableData, index: number, position: number): Buffer {
+/** The stamps of single columns, by position. What their writers had seen may differ between copies. */
+function cellsInWords(batch: Batch, { cells, columns }: TableData): Map<number, string[]> {
+  const words = new Map<number, string[]>();
+  cells.row.forEach((row, i) => {
+    if (cells.row[i - 1] === row && cells.column[i - 1] === cells.column[i]) return;
+    const word = `${columns[cells.column[i] ?? 0]?.name}=${cells.hlc[i]}@${bytesToHex(runBytes(batch, cells.run[i] ?? 0))}`;
+    words.set(row, [...(words.get(row) ?? []), word].toSorted());
+  });
+  return words;
+}
+
+function hashRow(
+  batch: Batch,
+  table: TableData,
+  index: number,
+  position: number,
+  cells: readonly string[] = [],
+): Buffer {
   const uuidAt = (at: number): string => (at < 0 ? '-' : bytesToHex(batch.uuids.subarray(at * 16, at * 16 + 16)));
   const run = (at: number): string => bytesToHex(runBytes(batch, at));
   const parts = [
     uuidAt(index),
     `${batch.birthHlc[index]}@${run(batch.birthRun[index] ?? 0)}`,
     `${table.hlc[position]}@${run(table.run[position] ?? 0)}`,
+    ...cells,
   ];
   for (const column of table.columns) {
     if (column.kind === 'ref') parts.push(`u${uuidAt(column.refs[position] ?? -1)}`);

@@ -10,9 +10,22 @@ import { NO_RUN } from '../protocol/stamp.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
+import { parseCells, parseSeen } from './cells.ts';
 import type { Model, Registry } from './model.ts';
 import { rowsTable } from './model.ts';
-import { BIRTH_HLC, BIRTH_RUN, HLC, LSN, PageBuilder, RUN, readVersions, sizeOf, versionSelect } from './page.ts';
+import {
+  BIRTH_HLC,
+  BIRTH_RUN,
+  CELLS,
+  HLC,
+  LSN,
+  PageBuilder,
+  RUN,
+  readVersions,
+  runBytes,
+  sizeOf,
+  versionSelect,
+} from './page.ts';
 import type { RunInfo } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
 import { Statements, jsonKeys } from './sql.ts';
@@ -54,6 +67,8 @@ interface Entry {
   /** Of table rows, which are added a table at a time. */
   readonly model?: Model;
   readonly version?: RawRow;
+  /** Stamps of single columns of a version that waits: run (hex) and hlc. */
+  readonly cells?: ReadonlyArray<readonly [run: string, hlc: number]>;
 }
 
 export class Feeds {
@@ -231,11 +246,11 @@ export class Feeds {
 
   #readTombstones(from: number, upTo: number, entries: Entry[]): void {
     const rows = this.#sql.rows(
-      'SELECT lsn, tbl, uuid, birth_hlc, birth_run, hlc, run FROM flotilla_tombstones WHERE lsn > ? AND lsn <= ? ORDER BY lsn',
+      'SELECT lsn, tbl, uuid, birth_hlc, birth_run, hlc, run, seen FROM flotilla_tombstones WHERE lsn > ? AND lsn <= ? ORDER BY lsn',
       from,
       upTo,
     );
-    for (const [lsn, tbl, uuid, birthHlc, birthRun, hlc, run] of rows) {
+    for (const [lsn, tbl, uuid, birthHlc, birthRun, hlc, run, seen] of rows) {
       const model = this.#registry.models.find((candidate) => candidate.n === tbl);
       if (model === undefined) continue;
       entries.push({
@@ -244,7 +259,13 @@ export class Feeds {
         // A tombstone is spared by its own stamp alone: that is what `spared` finds in these places.
         version: stampOnly(Number(hlc), Number(run)),
         add: (builder) =>
-          builder.addTombstone(model, uuid as Uint8Array, Number(birthHlc), Number(birthRun), Number(hlc), Number(run)),
+          builder.addTombstone(
+            model,
+            uuid as Uint8Array,
+            { hlc: Number(birthHlc), run: Number(birthRun) },
+            { hlc: Number(hlc), run: Number(run) },
+            parseSeen(seen),
+          ),
       });
     }
   }
@@ -258,6 +279,7 @@ export class Feeds {
     );
     for (const [lsn, version, birthHlc, birthRun, hlc, run] of rows) {
       const bytes = version as Uint8Array;
+      const batch = decodeBatch(bytes);
       const stamps = stampOnly(Number(hlc), Number(run));
       stamps[BIRTH_HLC] = birthHlc ?? null;
       stamps[BIRTH_RUN] = birthRun ?? null;
@@ -265,7 +287,10 @@ export class Feeds {
         lsn: Number(lsn),
         size: bytes.length,
         version: stamps,
-        add: (builder) => builder.addWaiting(decodeBatch(bytes)),
+        cells: batch.tables.flatMap(({ cells }) =>
+          cells.hlc.map((cell, i): [string, number] => [bytesToHex(runBytes(batch, cells.run[i] ?? 0)), cell]),
+        ),
+        add: (builder) => builder.addWaiting(batch),
       });
     }
   }
@@ -274,15 +299,25 @@ export class Feeds {
   #spared(pass: Pass, entry: Entry): boolean {
     const { version } = entry;
     if (version === undefined) return false;
-    if (this.#isKnown(pass, version[HLC] as number, version[RUN] as number)) {
-      if (this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number)) return true;
-    }
+    if (
+      this.#isKnown(pass, version[HLC] as number, version[RUN] as number) &&
+      this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number) &&
+      this.#knowsCells(pass, entry)
+    )
+      return true;
     if (entry.model === undefined || pass.ahead.size === 0) return false;
     const uuid = bytesToHex(version[2] as Uint8Array);
     const lsn = pass.ahead.get(uuid);
     if (lsn === undefined) return false;
     pass.ahead.delete(uuid);
     return lsn === entry.lsn;
+  }
+
+  /** What the cells' writers had seen need not be known: it is news to nobody. */
+  #knowsCells(pass: Pass, { version, cells }: Entry): boolean {
+    if (cells !== undefined) return cells.every(([run, hlc]) => hlc <= (pass.known.get(run) ?? -1));
+    if (typeof version?.[CELLS] !== 'string') return true;
+    return [...parseCells(version[CELLS]).values()].every(({ hlc, run }) => this.#isKnown(pass, hlc, run));
   }
 
   #isKnown(pass: Pass, hlc: number, run: number): boolean {

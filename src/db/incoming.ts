@@ -3,8 +3,10 @@
  * written here.
  */
 import { FlotillaError } from '../errors.ts';
+import type { Cell, Cells, LocalStamp } from './cells.ts';
 import type { Batch, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
 import type { WaitingRow } from './api.ts';
+import type { Rule } from './conflicts.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { syncedColumns } from './model.ts';
@@ -28,6 +30,21 @@ export interface Incoming {
   /** The row stands here without an identity, and takes this one. */
   isPaired: boolean;
   hold: Hold | null;
+  /** What is written of it, and the stamps of the row then. */
+  readonly outcome: Outcome;
+}
+
+/** What an arriving version makes of the row that is here. */
+export interface Outcome extends LocalStamp {
+  /** Numbers of the columns that it writes; null for all. */
+  readonly taken: ReadonlySet<number> | null;
+  /** Of those: columns whose value here its writers did not know of, so that it is discarded unseen. */
+  readonly unseen: ReadonlySet<number>;
+  /** The stamps of what those columns held. */
+  readonly lost: Cells;
+  /** The rule by which they are discarded. */
+  readonly rule: Rule;
+  readonly cells: Cells;
 }
 
 /** Owned rows are written by their owner alone: the device whose run gave birth to them. */
@@ -49,6 +66,41 @@ export function referencesOf(table: TableData): (readonly number[])[] {
   }
   return lists;
 }
+
+/** The lists of references of those columns that a version writes. */
+export function referencesIn({ model, table, outcome: { taken } }: Incoming): (readonly number[])[] {
+  if (taken === null) return referencesOf(table);
+  const isTaken = (name: string): boolean => taken.has(columnNamed(model, name).number);
+  const lists = table.columns.flatMap((column) => (column.kind === 'ref' && isTaken(column.name) ? [column.refs] : []));
+  for (const { foreignKey, refs } of table.dependencies)
+    if (model.foreignKeys[foreignKey]?.columns.some(isTaken) === true) lists.push(refs);
+  return lists;
+}
+
+const cellPlaces = new WeakMap<TableData, Map<number, number>>();
+
+/** Stamps of single columns of a version. @param runs - the batch's runs as local numbers */
+export function cellsOf(model: Model, table: TableData, position: number, runs: readonly number[]): Cells {
+  const { cells } = table;
+  if (cells.row.length === 0) return NO_CELLS;
+  let places = cellPlaces.get(table);
+  if (places === undefined) {
+    places = new Map();
+    for (let i = cells.row.length - 1; i >= 0; i -= 1) places.set(cells.row[i] as number, i);
+    cellPlaces.set(table, places);
+  }
+  const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
+  for (let i = places.get(position) ?? Infinity; cells.row[i] === position; i += 1) {
+    const { number } = columnNamed(model, table.columns[cells.column[i] ?? 0]?.name ?? '');
+    const stamp = { hlc: cells.hlc[i] ?? 0, run: runs[cells.run[i] ?? 0] ?? 0 };
+    const known = found.get(number);
+    if (known === undefined) found.set(number, { ...stamp, seen: [] });
+    else known.seen.push(stamp);
+  }
+  return found;
+}
+
+const NO_CELLS: Cells = new Map();
 
 const columnMaps = new WeakMap<TableData, Map<string, ColumnData>>();
 

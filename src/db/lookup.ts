@@ -2,7 +2,7 @@
  * The one look-up query of a batch: where each UUID of its dictionary stands here (row, tombstone, waiting), with which
  * stamps. `json_each` counts through one blob of UUIDs: 4 times faster than a query for each.
  */
-import type { Batch } from '../protocol/types.ts';
+import type { Batch, SqlValue } from '../protocol/types.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
@@ -18,6 +18,13 @@ export interface KnownVersion {
 
 export interface KnownRow extends KnownVersion {
   readonly key: Key;
+  /** Text of its cells, see `cells.ts`. */
+  readonly cells: SqlValue;
+}
+
+export interface KnownTombstone extends KnownVersion {
+  /** Text of what its deleter had seen, see `cells.ts`. */
+  readonly seen: SqlValue;
 }
 
 export interface KnownPending extends KnownVersion {
@@ -28,7 +35,7 @@ export interface KnownPending extends KnownVersion {
 /** What is known here of each UUID in a batch's dictionary; arrays by dictionary index, holes where nothing is. */
 export interface Found {
   readonly rows: (KnownRow | undefined)[];
-  readonly tombstones: (KnownVersion | undefined)[];
+  readonly tombstones: (KnownTombstone | undefined)[];
   readonly pending: (KnownPending | undefined)[];
   /** Local number of each run of the batch. */
   readonly runs: readonly number[];
@@ -46,30 +53,30 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
   const parts: string[] = [];
   const params: unknown[] = [];
   groups.forEach(({ model, indexes }, i) => {
-    parts.push(`SELECT ${ROW}, ${i}, j.value, m.key, m.birth_hlc, m.birth_run, m.hlc, m.run
+    parts.push(`SELECT ${ROW}, ${i}, j.value, m.key, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells
       FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.uuid = substr(?, 1 + 16 * j.value, 16)`);
     params.push(jsonCount(indexes.length), pick(batch.uuids, indexes));
   });
   const all = Buffer.from(batch.uuids.buffer, batch.uuids.byteOffset, count * 16);
-  for (const [kind, table, column] of [
-    [TOMBSTONE, 'flotilla_tombstones', '0'],
-    [PENDING, 'flotilla_pending', 's.version IS NULL'],
+  for (const [kind, table, column, text] of [
+    [TOMBSTONE, 'flotilla_tombstones', '0', 's.seen'],
+    [PENDING, 'flotilla_pending', 's.version IS NULL', 'NULL'],
   ] as const) {
-    parts.push(`SELECT ${kind}, 0, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run
+    parts.push(`SELECT ${kind}, 0, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run, ${text}
       FROM (SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM ${table})) j
       CROSS JOIN ${table} s ON s.uuid = substr(?, 1 + 16 * j.value, 16)`);
     params.push(jsonCount(count), all);
   }
   library.count('lookupsIn', 1);
-  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run] of library.sql.rows(
+  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run, text = null] of library.sql.rows(
     parts.join(' UNION ALL '),
     ...params,
   )) {
     const version = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: Number(hlc), run: Number(run) };
     if (kind === ROW) {
       const index = groups[Number(group)]?.indexes[Number(position)] ?? -1;
-      found.rows[index] = { key: key as Key, ...version };
-    } else if (kind === TOMBSTONE) found.tombstones[Number(position)] = version;
+      found.rows[index] = { key: key as Key, cells: text, ...version };
+    } else if (kind === TOMBSTONE) found.tombstones[Number(position)] = { seen: text, ...version };
     else found.pending[Number(position)] = { isDelete: key === 1, ...version };
   }
   return found;

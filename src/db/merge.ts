@@ -4,27 +4,30 @@
  * batches, nor on how often they come.
  */
 import { encodeBatch } from '../protocol/batch.ts';
-import { bytesToHex } from '../protocol/uuid.ts';
-import type { Batch, TableData } from '../protocol/types.ts';
+import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
 import type { Adopter } from './adopt.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
-import type { Hold, Incoming } from './incoming.ts';
-import { checkTable, firstOfEach, mayWrite, referencesOf, splitVersions } from './incoming.ts';
+import type { Hold, Incoming, Outcome } from './incoming.ts';
+import { cellsOf, checkTable, firstOfEach, mayWrite, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
-import type { Found, KnownPending, KnownVersion } from './lookup.ts';
+import type { Found, KnownPending, KnownRow, KnownTombstone, KnownVersion } from './lookup.ts';
 import { lookUp } from './lookup.ts';
 import { LooseKeys } from './loose.ts';
 import type { Model } from './model.ts';
-import { rowsTable } from './model.ts';
-import { runBytes } from './page.ts';
+import { rowsTable, syncedColumns } from './model.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { hasDangling, touchDangling } from './remark.ts';
-import { RowWriter } from './rows.ts';
+import { RowWriter, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
+import { absorbIntoWaiting } from './absorb.ts';
+import type { Cells, LocalStamp, Order } from './cells.ts';
+import { formatSeen, hasUnseen, joinCells, lastChange, parseCells, parseSeen } from './cells.ts';
+import { recordOverwritten } from './conflicts.ts';
+import { joinVersion, readVersion, translateRuns } from './join.ts';
 
 /** What a merge did. */
 export interface Merged {
@@ -48,16 +51,9 @@ export interface MergeOptions {
 }
 
 /** A tombstone of the batch: its stamp, and the birth of what died. */
-interface Buried extends KnownVersion {
+interface Buried extends KnownTombstone {
   readonly model: Model;
   readonly index: number;
-}
-
-/** Runs of a batch as local numbers. New ones are stored, so it must not happen inside a savepoint that may be undone. */
-export function translateRuns(library: Library, batch: Batch): number[] {
-  return batch.runDevices.map((device, i) =>
-    library.runOrdinal(bytesToHex(runBytes(batch, i)), device === '' ? null : device),
-  );
 }
 
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
@@ -66,16 +62,25 @@ export function mergeBatch(library: Library, batch: Batch, options: MergeOptions
   const [first, rest] = splitVersions(batch);
   const merged = mergeOnce(library, first, options);
   if (rest === null) return merged;
-  const more = mergeOnce(library, rest, options);
+  return both(merged, mergeOnce(library, rest, options));
+}
+
+function both(one: Merged, other: Merged): Merged {
   return {
-    changed: merged.changed + more.changed,
-    arrivals: [...merged.arrivals, ...more.arrivals],
-    held: [...merged.held, ...more.held],
+    changed: one.changed + other.changed,
+    arrivals: [...one.arrivals, ...other.arrivals],
+    held: [...one.held, ...other.held],
   };
 }
 
 function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merged {
   const found = lookUp(library, batch, translateRuns(library, batch));
+  const absorbed = options.retake ? null : absorbIntoWaiting(library, batch, found);
+  if (absorbed !== null) {
+    const merged = mergeBatch(library, absorbed.rest, options);
+    if (absorbed.versions === null) return merged;
+    return both(merged, mergeBatch(library, absorbed.versions, { ...options, retake: true }));
+  }
   const holds = new Map<number, Hold>();
   let mayExchange = true;
   for (;;) {
@@ -184,6 +189,7 @@ class Merge {
       for (const row of rows) {
         if (!row.isUpdate) continue;
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
+        if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
         this.#rows.update(row);
       }
     }
@@ -199,14 +205,19 @@ class Merge {
   #park(standing: readonly Incoming[], doomed: readonly Doomed[], loose: LooseKeys): boolean {
     const updates = standing
       .filter((row) => row.isUpdate)
-      .map((row) => ({ model: row.model, key: this.#rows.keyOf(row.index) as Key, index: row.index }));
-    const going = doomed.map(({ model, key }) => ({ model, key, index: null }));
-    const parked = [...updates, ...going].filter((row) => canPark(row.model));
+      .map((row) => ({
+        model: row.model,
+        key: this.#rows.keyOf(row.index) as Key,
+        index: row.index,
+        columns: takenColumns(row),
+      }));
+    const going = doomed.map(({ model, key }) => ({ model, key, index: null, columns: syncedColumns(model) }));
+    const parked = [...updates, ...going].filter((row) => canPark(row.model, row.columns));
     return (
       parked.length > 0 &&
-      parked.every(({ model, key, index }) => {
+      parked.every(({ model, key, index, columns }) => {
         loose.before(model, key, index);
-        return park(this.#library, model, key);
+        return park(this.#library, model, key, columns);
       })
     );
   }
@@ -237,8 +248,9 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
+        const seen = formatSeen(this.#seen(table, i));
         library.sql.run(
-          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)',
+          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
           this.#rows.uuidOf(index),
           model.n,
           birthHlc,
@@ -246,9 +258,10 @@ class Merge {
           hlc,
           run,
           library.nextLsn(),
+          seen,
         );
         this.result.changed += 1;
-        const buried = { model, index, birthHlc, birthRun, hlc, run };
+        const buried = { model, index, birthHlc, birthRun, hlc, run, seen };
         this.#buried[this.#at(index)] = buried;
         if (waiting !== undefined && !waiting.isDelete && this.#outlives(buried, waiting)) {
           forgetPending(library, this.#rows.uuidOf(index));
@@ -256,6 +269,16 @@ class Merge {
         }
       });
     }
+  }
+
+  /** What the deleter of a row had seen of it. */
+  #seen({ seen }: TombstoneData, position: number): LocalStamp[] {
+    const from = seen.row.indexOf(position);
+    if (from < 0) return [];
+    const after = seen.row.findIndex((row, i) => i > from && row !== position);
+    return seen.hlc
+      .slice(from, after < 0 ? undefined : after)
+      .map((hlc, i) => ({ hlc, run: this.#found.runs[seen.run[from + i] ?? 0] ?? 0 }));
   }
 
   #outlives(
@@ -278,7 +301,9 @@ class Merge {
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
+      const discards = hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
       doomed.push({
+        ...(discards ? { discards: 'deleted' } : {}),
         model: tombstone.model,
         key,
         uuid: this.#rows.uuidOf(tombstone.index),
@@ -295,7 +320,7 @@ class Merge {
     return this.#dropped[this.#at(index)] === true ? undefined : this.#found.pending[index];
   }
 
-  #tombstone(index: number): KnownVersion | undefined {
+  #tombstone(index: number): KnownTombstone | undefined {
     return this.#buried[this.#at(index)] ?? this.#found.tombstones[index];
   }
 
@@ -331,15 +356,53 @@ class Merge {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned.
       if (library.knows(birthRun, birthHlc)) return null;
     } else {
-      const order =
-        library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun) ||
-        library.compare(hlc, run, known.hlc, known.run);
+      const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
+      if (births < 0) return null;
+      // Columns are compared one by one, unless a version that waits has brought them here.
+      const isByColumn = births === 0 && model.ownership === 'shared';
+      const order = births || (isByColumn ? 1 : library.compare(hlc, run, known.hlc, known.run));
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
     const hold = this.#holds.get(index) ?? null;
+    const outcome = this.#outcome(model, table, position, row);
+    if (outcome === null) return null;
     this.#coming[this.#at(index)] = row === undefined && hold === null;
-    return { model, table, position, index, isUpdate: row !== undefined, isPaired: false, hold };
+    return { model, table, position, index, isUpdate: row !== undefined, isPaired: false, hold, outcome };
   }
+
+  /** What a version that is newer than `row` makes of it. Null when nothing: it brings no column that is newer. */
+  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Outcome | null {
+    const library = this.#library;
+    const index = table.rows[position] ?? 0;
+    const { birthHlc, birthRun } = this.#birth(index);
+    const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
+    const cells = cellsOf(model, table, position, this.#found.runs);
+    const whole: Outcome = { ...stamp, cells, taken: null, unseen: NOTHING, lost: NO_CELLS, rule: 'later-write' };
+    if (row === undefined) return whole;
+    const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
+    if (isReborn) {
+      // Whoever deleted the row that is here, or wrote it, has seen it.
+      if (birthRun === row.run || this.#tombstone(index) !== undefined || this.#options.retake) return whole;
+      const lost = new Map(
+        syncedColumns(model).map(({ number }) => [number, { hlc: row.hlc, run: row.run, seen: [] }]),
+      );
+      return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
+    }
+    if (model.ownership === 'device') return whole;
+    const ours = parseCells(row.cells);
+    const joined = joinCells(this.#order, ours, cells);
+    if (joined.taken.size === 0 && !this.#options.retake) return null;
+    return {
+      ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
+      cells: joined.cells,
+      taken: joined.taken,
+      unseen: joined.unseen,
+      lost: ours,
+      rule: 'later-write',
+    };
+  }
+
+  readonly #order: Order = (hlcA, runA, hlcB, runB) => this.#library.compare(hlcA, runA, hlcB, runB);
 
   /** Rows that refer to something that is not here wait, and so do new rows that refer to those. */
   #holdUnresolved(incoming: readonly Incoming[]): void {
@@ -352,7 +415,7 @@ class Merge {
     };
     for (const row of incoming) {
       if (row.hold !== null) continue;
-      for (const refs of referencesOf(row.table)) {
+      for (const refs of referencesIn(row)) {
         const target = refs[row.position] ?? -1;
         if (target < 0 || this.#rows.keyOf(target) !== undefined) continue;
         if (this.#coming[this.#at(target)] !== true) {
@@ -385,7 +448,7 @@ class Merge {
   #setAside(row: Incoming, hold: Hold): void {
     const { birthHlc, birthRun } = this.#birth(row.index);
     const isBound = hold.reason === 'missing-target' || hold.reason === 'dead-target';
-    const targets = (isBound ? referencesOf(row.table) : [])
+    const targets = (isBound ? referencesIn(row) : [])
       .map((refs) => refs[row.position] ?? -1)
       .filter(
         (target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined,
@@ -395,15 +458,22 @@ class Merge {
       uuid: this.#rows.uuidOf(row.index),
       birthHlc,
       birthRun,
-      hlc: row.table.hlc[row.position] ?? 0,
-      run: this.#found.runs[row.table.run[row.position] ?? 0] ?? 0,
       ...hold,
-      version: encodeBatch(cutVersion(this.#batch, row.table, row.position)),
+      ...this.#whole(row),
       targets: targets.map((target) => this.#rows.uuidOf(target)),
     };
     putPending(this.#library, pending);
     if (hold.reason === 'unique') noteBlocker(this.#library, row, this.#rows, pending);
     if (targets.length > 0) this.result.held.push(this.#rows.uuidOf(row.index));
+  }
+
+  /** A version that has to wait, whole: columns that it does not bring are those of the row that is here. */
+  #whole({ model, table, position, index, outcome }: Incoming): LocalStamp & { readonly version: Uint8Array } {
+    const version = cutVersion(this.#batch, table, position);
+    const here = outcome.taken === null ? null : readVersion(this.#library, model, this.#rows.uuidOf(index));
+    if (here === null) return { hlc: outcome.hlc, run: outcome.run, version: encodeBatch(version) };
+    const joined = joinVersion(this.#library, model, here, version);
+    return { ...joined.last, version: encodeBatch(joined.version) };
   }
 
   #birth(index: number): { birthHlc: number; birthRun: number } {
@@ -413,6 +483,9 @@ class Merge {
     };
   }
 }
+
+const NOTHING: ReadonlySet<number> = new Set();
+const NO_CELLS: Cells = new Map();
 
 function isGone(library: Library, row: Doomed): boolean {
   return library.sql.value(`SELECT 1 FROM ${rowsTable(row.model)} WHERE uuid = ?`, Buffer.from(row.uuid)) === undefined;

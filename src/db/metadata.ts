@@ -25,7 +25,7 @@ CREATE TABLE flotilla_openings (first_lsn INTEGER PRIMARY KEY, run INTEGER NOT N
 CREATE TABLE flotilla_marks (n INTEGER PRIMARY KEY, tbl INTEGER, op INTEGER, old, new, at INTEGER, mask INTEGER);
 CREATE TABLE flotilla_tombstones (
   uuid BLOB PRIMARY KEY, tbl INTEGER NOT NULL, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
-  hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL
+  hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, seen TEXT
 ) WITHOUT ROWID;
 CREATE INDEX flotilla_tombstones_lsn ON flotilla_tombstones (lsn);
 CREATE TABLE flotilla_pending (
@@ -42,6 +42,13 @@ CREATE TABLE flotilla_acks (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, co
 CREATE TABLE flotilla_members (
   device TEXT PRIMARY KEY, name TEXT NOT NULL, invited_by TEXT NOT NULL, added_at INTEGER NOT NULL
 );
+CREATE TABLE flotilla_conflicts (
+  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, tbl INTEGER NOT NULL, uuid BLOB NOT NULL, col TEXT, rule TEXT NOT NULL,
+  lost, lost_hlc INTEGER NOT NULL, lost_run INTEGER NOT NULL, kept, kept_hlc INTEGER NOT NULL, kept_run INTEGER NOT NULL,
+  restored_at INTEGER
+);
+CREATE UNIQUE INDEX flotilla_conflicts_once ON flotilla_conflicts (uuid, ifnull(col, ''), lost_hlc, lost_run, kept_hlc, kept_run);
+CREATE INDEX flotilla_conflicts_at ON flotilla_conflicts (at);
 INSERT INTO flotilla_clock (id, hlc, head) VALUES (1, 0, 0);
 INSERT INTO flotilla_capture (id, suspended) VALUES (1, 0);
 `;
@@ -55,7 +62,7 @@ export function createMetadata(db: Database, libraryId: string, config: string, 
   db.prepare('INSERT INTO flotilla_self (id, device) VALUES (1, ?)').run(device);
 }
 
-/** Creates the map table of a synced table: local key → UUID, birth stamp, change stamp, lsn. */
+/** Creates the map table of a synced table: local key → UUID, birth stamp, change stamp, lsn, stamps of single columns. */
 export function createMap(db: Database, model: Model): void {
   const keys = model.rowid === null ? model.key.map((_, index) => `k${index + 1}`) : [];
   const columns = keys.map((name, index) => `, ${name} COLLATE ${model.keyCollations[index] ?? 'BINARY'}`).join('');
@@ -63,7 +70,7 @@ export function createMap(db: Database, model: Model): void {
   db.exec(`
     CREATE TABLE ${name} (
       key INTEGER PRIMARY KEY, uuid BLOB NOT NULL UNIQUE, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
-      hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL${columns}
+      hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, cells TEXT${columns}
     );
     CREATE INDEX ${name}_lsn ON ${name} (lsn);
     ${keys.length > 0 ? `CREATE UNIQUE INDEX ${name}_key ON ${name} (${keys.join(', ')});` : ''}

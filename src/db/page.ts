@@ -4,7 +4,10 @@
  */
 import { NO_RUN } from '../protocol/stamp.ts';
 import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
-import type { Batch, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
+import { NO_STAMPS } from '../protocol/batch.ts';
+import type { Batch, CellData, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
+import type { LocalStamp } from './cells.ts';
+import { parseCells } from './cells.ts';
 import type { Column, Model, Registry } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import type { Key, RawRow, Statements } from './sql.ts';
@@ -18,7 +21,9 @@ export const BIRTH_HLC = 3;
 export const BIRTH_RUN = 4;
 export const HLC = 5;
 export const RUN = 6;
-const FIRST_COLUMN = 7;
+/** See `cells.ts`. */
+export const CELLS = 7;
+const FIRST_COLUMN = 8;
 
 /** The end of a batch that is no page of a feed: a version that waits, member rows in a grant, rows for a digest. */
 export const NO_END: PageEnd = {
@@ -74,7 +79,7 @@ export function versionSelect(model: Model, registry: Registry, condition: strin
     columns.push(`${map}.key`);
     if (withTargets) joinTarget(map);
   }
-  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run${[...columns, ...targets].map((column) => `, ${column}`).join('')}
+  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells${[...columns, ...targets].map((column) => `, ${column}`).join('')}
     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} ${joins.join(' ')} ${condition}`;
 }
 
@@ -118,11 +123,10 @@ interface Section {
   readonly byKey: Map<Key, number>;
 }
 
-interface Tombstone {
+interface Tombstone extends LocalStamp {
   readonly model: Model;
   readonly index: number;
-  readonly hlc: number;
-  readonly run: number;
+  readonly seen: readonly LocalStamp[];
 }
 
 export class PageBuilder {
@@ -208,9 +212,16 @@ export class PageBuilder {
     return target;
   }
 
-  addTombstone(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number, hlc: number, run: number): void {
-    const index = this.#entry(model, uuid, birthHlc, this.#run(birthRun));
-    this.#tombstones.push({ model, index, hlc, run: this.#run(run) });
+  addTombstone(
+    model: Model,
+    uuid: Uint8Array,
+    birth: LocalStamp,
+    death: LocalStamp,
+    seen: readonly LocalStamp[],
+  ): void {
+    const index = this.#entry(model, uuid, birth.hlc, this.#run(birth.run));
+    const withRun = ({ hlc, run }: LocalStamp): LocalStamp => ({ hlc, run: this.#run(run) });
+    this.#tombstones.push({ model, index, ...withRun(death), seen: seen.map(withRun) });
     this.rows += 1;
   }
 
@@ -237,15 +248,18 @@ export class PageBuilder {
       return index;
     });
     const at = (index: number): number => (index < 0 ? -1 : (entries[index] ?? -1));
+    const runOf = (run: number): number =>
+      this.#runByHex(bytesToHex(runBytes(batch, run)), batch.runDevices[run] ?? '');
     for (const table of batch.tables) {
       this.#extra.push({
         ...table,
         rows: table.rows.map(at),
-        run: table.run.map((run) => this.#runByHex(bytesToHex(runBytes(batch, run)), batch.runDevices[run] ?? '')),
+        run: table.run.map(runOf),
         columns: table.columns.map((column) =>
           column.kind === 'ref' ? { ...column, refs: column.refs.map(at) } : column,
         ),
         dependencies: table.dependencies.map((dependency) => ({ ...dependency, refs: dependency.refs.map(at) })),
+        cells: { ...table.cells, run: table.cells.run.map(runOf) },
       });
       this.rows += table.rows.length;
     }
@@ -372,7 +386,27 @@ export class PageBuilder {
         foreignKey,
         refs: this.#indexes(target, versions, place),
       })),
+      cells: this.#cells(columns, versions),
     };
+  }
+
+  #cells(columns: readonly Column[], versions: readonly RawRow[]): CellData {
+    if (versions.every((version) => version[CELLS] === null)) return NO_STAMPS;
+    const places = new Map(columns.map((column, i) => [column.number, i]));
+    const cells = { row: [] as number[], column: [] as number[], hlc: [] as number[], run: [] as number[] };
+    versions.forEach((version, row) => {
+      for (const [number, cell] of parseCells(version[CELLS])) {
+        const place = places.get(number);
+        if (place === undefined) continue;
+        for (const stamp of [cell, ...cell.seen]) {
+          cells.row.push(row);
+          cells.column.push(place);
+          cells.hlc.push(stamp.hlc);
+          cells.run.push(this.#run(stamp.run));
+        }
+      }
+    });
+    return cells;
   }
 
   /** Which versions have all their targets; null when all have. */
@@ -419,9 +453,15 @@ export class PageBuilder {
   }
 
   #tombstoneTables(): TombstoneData[] {
-    const tables = new Map<string, { rows: number[]; hlc: number[]; run: number[] }>();
-    for (const { model, index, hlc, run } of this.#tombstones) {
-      const table = tables.get(model.table) ?? { rows: [], hlc: [], run: [] };
+    const stamps = () => ({ row: [] as number[], hlc: [] as number[], run: [] as number[] });
+    const tables = new Map<string, { rows: number[]; hlc: number[]; run: number[]; seen: ReturnType<typeof stamps> }>();
+    for (const { model, index, hlc, run, seen } of this.#tombstones) {
+      const table = tables.get(model.table) ?? { rows: [], hlc: [], run: [], seen: stamps() };
+      for (const stamp of seen) {
+        table.seen.row.push(table.rows.length);
+        table.seen.hlc.push(stamp.hlc);
+        table.seen.run.push(stamp.run);
+      }
       table.rows.push(index);
       table.hlc.push(hlc);
       table.run.push(run);

@@ -12,14 +12,19 @@ import type { Key } from './sql.ts';
 /** Far from all ids and counts that people use, and still exact. */
 const PARKED_NUMBER = -(2n ** 62n);
 
-/** True when a row of the table can be in another one's way. */
-export function canPark(model: Model): boolean {
-  return parkedColumns(model).length > 0;
+/** True when a row of the table that is written anew in these columns, or removed, can make room in a unique index. */
+export function canPark(model: Model, written: readonly Column[] = syncedColumns(model)): boolean {
+  return parkedColumns(model, written).length > 0;
 }
 
-/** Takes a row out of all its unique indexes. Answers false when the table does not allow it. */
-export function park(library: Library, model: Model, key: Key): boolean {
-  const columns = parkedColumns(model);
+/** Takes a row out of its unique indexes. Answers false when the table does not allow it. */
+export function park(
+  library: Library,
+  model: Model,
+  key: Key,
+  written: readonly Column[] = syncedColumns(model),
+): boolean {
+  const columns = parkedColumns(model, written);
   const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
   try {
     library.sql.run(
@@ -38,8 +43,8 @@ export function park(library: Library, model: Model, key: Key): boolean {
  * One column of each unique index, best one that can be NULL, since NULLs are never equal. Only columns that sync are written
  * anew afterwards, and keys must stay what the map table says.
  */
-function parkedColumns(model: Model): Column[] {
-  const candidates = syncedColumns(model).filter((column) => !model.key.includes(column.name));
+function parkedColumns(model: Model, written: readonly Column[]): Column[] {
+  const candidates = written.filter((column) => !model.key.includes(column.name));
   const chosen = new Set<Column>();
   for (const { columns } of model.uniques) {
     const own = candidates.filter((column) => columns.includes(column.name));

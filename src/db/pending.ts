@@ -3,6 +3,7 @@
  * cannot be carried out yet (`version` is NULL; the tombstone is in its own table, the row still in the user's).
  */
 import { bytesToHex } from '../protocol/uuid.ts';
+import { hasUnseen, parseCells, parseSeen } from './cells.ts';
 import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Model } from './model.ts';
@@ -41,15 +42,16 @@ export function hasPending(library: Library): boolean {
  */
 export function putPending(library: Library, pending: Pending): void {
   const uuid = Buffer.from(pending.uuid);
+  const version = pending.version === null ? null : Buffer.from(pending.version);
   const known = library.sql.rows(
     `SELECT lsn, reason, detail FROM flotilla_pending WHERE uuid = ? AND birth_hlc = ? AND birth_run = ? AND hlc = ? AND run = ?
-     AND (version IS NULL) = ?`,
+     AND version IS ?`,
     uuid,
     pending.birthHlc,
     pending.birthRun,
     pending.hlc,
     pending.run,
-    pending.version === null ? 1 : 0,
+    version,
   )[0];
   if (known === undefined) {
     forgetPending(library, uuid);
@@ -65,7 +67,7 @@ export function putPending(library: Library, pending: Pending): void {
       library.nextLsn(),
       pending.reason,
       pending.detail,
-      pending.version === null ? null : Buffer.from(pending.version),
+      version,
     );
   } else {
     library.sql.run('DELETE FROM flotilla_waits WHERE uuid = ?', uuid);
@@ -188,17 +190,23 @@ function targetsOf(library: Library, uuid: Uint8Array): Uint8Array[] {
 }
 
 /** A row whose delete waits, with its key in the map table; null when the row has gone meanwhile. */
-export type PendingDelete = Omit<Pending, 'targets' | 'version' | 'reason' | 'detail'> & { readonly key: Key | null };
+export type PendingDelete = Omit<Pending, 'targets' | 'version' | 'reason' | 'detail'> & {
+  readonly key: Key | null;
+  /** It was changed by somebody whose change the deleter did not know of. */
+  readonly isUnseen: boolean;
+};
 
 export function pendingDeletes(library: Library): PendingDelete[] {
   return library.registry.models.flatMap((model) =>
     library.sql
       .rows(
-        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key FROM flotilla_pending p LEFT JOIN ${rowsTable(model)} m ON m.uuid = p.uuid
+        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key, m.cells, s.seen
+         FROM flotilla_pending p LEFT JOIN ${rowsTable(model)} m ON m.uuid = p.uuid
+         LEFT JOIN flotilla_tombstones s ON s.uuid = p.uuid
          WHERE p.version IS NULL AND p.tbl = ?`,
         model.n,
       )
-      .map(([uuid, birthHlc, birthRun, hlc, run, key]) => ({
+      .map(([uuid, birthHlc, birthRun, hlc, run, key, cells, seen]) => ({
         model,
         uuid: uuid as Uint8Array,
         birthHlc: Number(birthHlc),
@@ -206,6 +214,7 @@ export function pendingDeletes(library: Library): PendingDelete[] {
         hlc: Number(hlc),
         run: Number(run),
         key: key as Key | null,
+        isUnseen: hasUnseen(parseCells(cells), parseSeen(seen)),
       })),
   );
 }

@@ -5,6 +5,7 @@
 import type { Batch } from '../protocol/types.ts';
 import { messageOf } from '../errors.ts';
 import type { Adopter } from './adopt.ts';
+import { formatCells } from './cells.ts';
 import type { Hold, Incoming } from './incoming.ts';
 import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
 import type { Library } from './library.ts';
@@ -137,8 +138,8 @@ export class RowWriter {
     const keys = natural ? model.key.map((name) => columnNamed(model, name)) : [];
     insertMany(
       this.#library.sql,
-      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
-      7 + keys.length,
+      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells${keyColumns})`,
+      8 + keys.length,
       rows.length,
       (at, into) => {
         const row = rows[at] as Incoming;
@@ -147,6 +148,7 @@ export class RowWriter {
           this.uuidOf(row.index),
           ...this.#stamps(row),
           this.#library.nextLsn(),
+          formatCells(row.outcome.cells),
         );
         this.#pushValues(row, keys, into);
       },
@@ -158,7 +160,7 @@ export class RowWriter {
     const library = this.#library;
     const { model } = row;
     const key = this.keyOf(row.index);
-    const columns = syncedColumns(model);
+    const columns = takenColumns(row);
     const values: unknown[] = [];
     this.#pushValues(row, columns, values);
     try {
@@ -170,13 +172,15 @@ export class RowWriter {
       this.#refuse(row, error);
       return;
     }
-    const keys = model.rowid === null ? model.key.map((name) => columnNamed(model, name)) : [];
+    const keys = model.rowid === null ? columns.filter(({ name }) => model.key.includes(name)) : [];
     const keyValues: unknown[] = [];
     this.#pushValues(row, keys, keyValues);
+    const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`).join('');
     library.sql.run(
-      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?${keys.map((_, i) => `, k${i + 1} = ?`).join('')} WHERE key = ?`,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${setKeys} WHERE key = ?`,
       ...this.#stamps(row),
       library.nextLsn(),
+      formatCells(row.outcome.cells),
       ...keyValues,
       key,
     );
@@ -210,13 +214,12 @@ export class RowWriter {
 
   /** Birth and change stamp, as the map table holds them. */
   #stamps(row: Incoming): number[] {
-    const { index, position, table } = row;
-    const run = (at: number | undefined): number => this.#found.runs[at ?? 0] ?? 0;
+    const { index, outcome } = row;
     return [
       this.#batch.birthHlc[index] ?? 0,
-      run(this.#batch.birthRun[index]),
-      table.hlc[position] ?? 0,
-      run(table.run[position]),
+      this.#found.runs[this.#batch.birthRun[index] ?? 0] ?? 0,
+      outcome.hlc,
+      outcome.run,
     ];
   }
 
@@ -230,6 +233,12 @@ export class RowWriter {
   #refKey(target: number): Key | null {
     return target < 0 ? null : (this.keyOf(target) ?? null);
   }
+}
+
+/** The columns that an arriving version writes. */
+export function takenColumns({ model, outcome }: Incoming): Column[] {
+  const columns = syncedColumns(model);
+  return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }
 
 /** SQL condition that finds the row of a user's table by the key in its map table. */

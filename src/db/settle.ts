@@ -7,12 +7,16 @@
  * ON DELETE CASCADE and SET NULL are carried out here. The other clauses wait, listed, until the release that does them.
  */
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
-import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import type { Batch } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import type { Batch, TableData } from '../protocol/types.ts';
 import { writeTombstone } from './births.ts';
 import { withoutStandingBlockers } from './blockers.ts';
+import type { Cells } from './cells.ts';
+import { formatCells, writeColumns } from './cells.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
+import { cellsOf, columnNamed } from './incoming.ts';
+import { clearColumns, translateRuns } from './join.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
@@ -28,7 +32,7 @@ import {
   unboundVersions,
   versionsOfDeadTargets,
 } from './pending.ts';
-import { joinVersions, withoutReferences } from './version.ts';
+import { joinVersions } from './version.ts';
 
 /** Merges versions that wait here, in the running transaction. `doomed` are the rows whose delete waits. */
 export type MergeWaiting = (versions: Batch, doomed: readonly Doomed[]) => void;
@@ -41,6 +45,11 @@ export function settle(library: Library, merge: MergeWaiting, holdDeletes: boole
     moved = retryVersions(library, merge, holdDeletes) || moved;
     moved = settleVersions(library, merge) || moved;
   }
+}
+
+/** Tries those versions again that wait for no row, and writes nothing of our own: it may be done at any time. */
+export function retryWaiting(library: Library, merge: MergeWaiting): void {
+  while (retryVersions(library, merge, false));
 }
 
 // -- deletes that wait because rows here refer to what they delete
@@ -61,7 +70,13 @@ function waitingDeletes(library: Library): Doomed[] {
   const doomed: Doomed[] = [];
   for (const waiting of pendingDeletes(library)) {
     if (waiting.key === null) forgetPending(library, waiting.uuid);
-    else doomed.push({ ...waiting, key: waiting.key, isWaiting: true });
+    else
+      doomed.push({
+        ...waiting,
+        key: waiting.key,
+        isWaiting: true,
+        ...(waiting.isUnseen ? { discards: 'deleted' } : {}),
+      });
   }
   return doomed;
 }
@@ -73,8 +88,8 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
   if (!isSettled(library, referrer) || !mayWriteHere(library, referrer) || hasWaitingVersion(library, uuid))
     return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
-    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now());
-    return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run };
+    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), referrer.cells);
+    return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run, discards: 'cascade' };
   }
   const table = quoteName(model.table);
   const set = foreignKey.columns.map((column) => `${quoteName(column)} = NULL`).join(', ');
@@ -89,11 +104,16 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
     if (!isConstraint(error)) throw error;
     return 'stays';
   }
+  const hlc = library.stampAt(library.around.now());
+  const numbers = foreignKey.columns.map((name) => columnNamed(model, name).number);
+  const cells =
+    model.ownership === 'device' ? referrer.cells : writeColumns(referrer.cells, numbers, { hlc, run: library.run });
   library.sql.run(
-    `UPDATE ${rowsTable(model)} SET hlc = ?, run = ?, lsn = ? WHERE key = ?`,
-    library.stampAt(library.around.now()),
+    `UPDATE ${rowsTable(model)} SET hlc = ?, run = ?, lsn = ?, cells = ? WHERE key = ?`,
+    hlc,
     library.run,
     library.nextLsn(),
+    formatCells(cells),
     key,
   );
   return 'released';
@@ -106,7 +126,10 @@ function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boole
   const before = unboundVersions(library);
   const versions = withoutStandingBlockers(library, before);
   if (versions.length === 0) return false;
-  merge(joinVersions(library, readVersionsOf(library, versions)), holdDeletes ? [] : waitingDeletes(library));
+  merge(
+    joinVersions(library, readVersionsOf(library, versions).map(decodeBatch)),
+    holdDeletes ? [] : waitingDeletes(library),
+  );
   return unboundVersions(library).length < before.length;
 }
 
@@ -129,25 +152,21 @@ function isCarriedOut(model: Model, { onDelete, columns }: ForeignKey): boolean 
 
 function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merge: MergeWaiting): boolean {
   const { model, uuid } = waiting;
-  if (waiting.version === null || !isSettled(library, waiting) || !mayWriteHere(library, waiting)) return false;
+  if (waiting.version === null || !mayWriteHere(library, waiting)) return false;
   const version = decodeBatch(waiting.version);
+  const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
+  if (!isSettled(library, { ...waiting, cells })) return false;
   const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
-    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now());
+    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), cells);
     holdOlderVersion(library, waiting);
     return true;
   }
   if (!dead.every((foreignKey) => isCarriedOut(model, foreignKey))) return false;
   const cleared = new Set(dead.flatMap((foreignKey) => foreignKey.columns));
   if (cleared.size === 0) return false;
-  const stamp = {
-    hlc: library.stampAt(library.around.now()),
-    run: hexToBytes(library.runHex(library.run)),
-    device: library.around.device,
-  };
-  const changed = withoutReferences(version, model, cleared, stamp);
-  merge(decodeBatch(encodeBatch(changed)), []);
+  merge(decodeBatch(encodeBatch(clearColumns(library, model, version, cleared))), []);
   return true;
 }
 
@@ -197,8 +216,9 @@ function hasWaitingVersion(library: Library, uuid: Uint8Array): boolean {
 }
 
 /** Nothing about it can still be on its way from where we have heard of it. */
-function isSettled(library: Library, version: KnownVersion): boolean {
-  return library.isSettled(version.birthRun, version.birthHlc) && library.isSettled(version.run, version.hlc);
+function isSettled(library: Library, version: KnownVersion & { readonly cells?: Cells }): boolean {
+  const stamps = [...(version.cells?.values() ?? []), version, { hlc: version.birthHlc, run: version.birthRun }];
+  return stamps.every(({ hlc, run }) => library.isSettled(run, hlc));
 }
 
 function mayWriteHere(library: Library, row: { readonly model: Model; readonly birthRun: number }): boolean {

@@ -5,13 +5,16 @@
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bear, writeTombstone } from './births.ts';
+import type { Cells } from './cells.ts';
+import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { forgetPending, hasPending } from './pending.ts';
+import { amendWaiting } from './overtake.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
 import { jsonKeys } from './sql.ts';
@@ -30,12 +33,15 @@ interface Slot {
     readonly uuid: Uint8Array;
     readonly birthHlc: number;
     readonly birthRun: number;
+    readonly cells: Cells;
   } | null;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;
   alive: boolean;
   changed: boolean;
+  /** Which columns have: bits as in a mark's mask. */
+  mask: bigint;
   /** Some column of its identity may have changed. */
   renamed: boolean;
   /** A mark says that a REPLACE may have evicted it. */
@@ -144,6 +150,7 @@ class Replay {
           uuid: row[1] as Uint8Array,
           birthHlc: Number(row[2]),
           birthRun: Number(row[3]),
+          cells: parseCells(row[4]),
         };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
@@ -164,6 +171,7 @@ class Replay {
         const slot = this.#touch(live, model, after as MarkKey, order, time);
         slot.key = after as MarkKey;
         slot.changed = true;
+        slot.mask = ALL_COLUMNS;
         slot.renamed = true;
         break;
       }
@@ -171,6 +179,7 @@ class Replay {
         const slot = this.#touch(live, model, before as MarkKey, order, time);
         // A new integer key alone says nothing to others: it only moves the mapping.
         if (mask !== 0) slot.changed = true;
+        slot.mask |= BigInt(mask as number | bigint);
         if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
         if (after !== before) this.#move(live, slot, after as MarkKey);
         break;
@@ -275,13 +284,13 @@ class Replay {
     const saved = moved.map(
       (slot) =>
         sql.rows(
-          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn`,
+          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn, cells`,
           slot.mapped?.key,
         )[0],
     );
     moved.forEach((slot, index) => {
       sql.run(
-        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
         slot.key,
         ...(saved[index] ?? []),
       );
@@ -289,8 +298,13 @@ class Replay {
       this.#reused.push({ model: slot.model, key: slot.key });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
-    for (const slot of slots) {
-      if (slot.alive && slot.changed && slot.mapped !== null) this.#restamp(slot);
+    const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
+    for (const slot of changed) this.#restamp(slot);
+    if (!hasPending(this.#library)) return;
+    for (const { model, mapped, mask } of changed) {
+      if (mapped === null || model.ownership === 'device') continue;
+      const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+      amendWaiting(this.#library, model, mapped.uuid, columns);
     }
   }
 
@@ -298,8 +312,9 @@ class Replay {
     if (slot.mapped === null) return;
     const { sql } = this.#library;
     sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
-    if (!this.#isForeign(slot))
-      writeTombstone(this.#library, slot.model, slot.mapped.uuid, slot.mapped.birthHlc, slot.mapped.birthRun, slot.at);
+    if (this.#isForeign(slot)) return;
+    const { uuid, birthHlc, birthRun, cells } = slot.mapped;
+    writeTombstone(this.#library, slot.model, uuid, birthHlc, birthRun, slot.at, cells);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -330,6 +345,12 @@ class Replay {
     );
   }
 
+  #cells({ model, mask }: Slot, before: Cells, hlc: number): string | null {
+    const written = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+    const numbers = written.map(({ number }) => number);
+    return formatCells(writeColumns(before, numbers, { hlc, run: this.#library.run }));
+  }
+
   #restamp(slot: Slot): void {
     const library = this.#library;
     if (slot.mapped === null) return;
@@ -343,14 +364,18 @@ class Replay {
     const natural = slot.model.rowid === null;
     const parts = natural ? decodeKey(String(slot.key)) : [];
     const keys = natural ? slot.model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
-    const birth = this.#hasDangling || slot.reborn ? { birthHlc: hlc, birthRun: run } : overtaken(library, slot.mapped);
+    const isReborn = this.#hasDangling || slot.reborn;
+    let birth = isReborn ? { birthHlc: hlc, birthRun: run } : slot.mapped;
+    if (!isReborn && slot.model.ownership === 'device') birth = overtaken(library, slot.mapped);
+    const cells = isReborn || slot.model.ownership === 'device' ? null : this.#cells(slot, slot.mapped.cells, hlc);
     library.sql.run(
-      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?${keys} WHERE key = ?`,
+      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
       birth.birthHlc,
       birth.birthRun,
       hlc,
       run,
       library.nextLsn(),
+      cells,
       ...parts,
       natural ? slot.mapped.key : slot.key,
     );
@@ -358,7 +383,7 @@ class Replay {
 }
 
 /**
- * A local write overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
+ * A local write of an owned row overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
  * over it elsewhere. A delete that waits is not undone by an update.
  */
 function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthHlc: number; birthRun: number } {
@@ -387,10 +412,18 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     at: 0,
     alive: true,
     changed: false,
+    mask: 0n,
     renamed: false,
     suspect: false,
     reborn: false,
   };
+}
+
+/** Every bit that a mask may have. */
+const ALL_COLUMNS = (1n << BigInt(LAST_MASK_BIT + 1)) - 1n;
+
+function maskBit(number: number): bigint {
+  return 1n << BigInt(Math.min(number, LAST_MASK_BIT));
 }
 
 function identityMayChange(model: Model, mask: bigint): boolean {
@@ -398,22 +431,22 @@ function identityMayChange(model: Model, mask: bigint): boolean {
   if (identity.kind !== 'derived') return false;
   return identity.columns.some((name) => {
     const number = model.columns.find((column) => column.name === name)?.number ?? 0;
-    return (mask & (1n << BigInt(Math.min(number, LAST_MASK_BIT)))) !== 0n;
+    return (mask & maskBit(number)) !== 0n;
   });
 }
 
-/** Mappings of the given keys: key as marks name it → (map key, uuid, birth). */
+/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells). */
 function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {
   const found = new Map<MarkKey, RawRow>();
   if (model.rowid !== null) {
     const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
       jsonKeys(keys as ReadonlySet<Key>),
     );
     for (const row of rows) found.set(row[0] as Key, row);
     return found;
   }
-  const text = `SELECT key, uuid, birth_hlc, birth_run FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  const text = `SELECT key, uuid, birth_hlc, birth_run, cells FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
   for (const key of keys) {
     const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);

@@ -2,10 +2,8 @@
  * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
  * several together again.
  */
-import { decodeBatch } from '../protocol/batch.ts';
-import type { Batch, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, CellData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
-import type { Model } from './model.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
 
 /** The version at `position` of `table`, as a batch of its own, with just the dictionary, runs and names that it needs. */
@@ -41,6 +39,13 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const birthRun = pick(batch.birthRun).map(runs.place);
   const uuidTable = pick(batch.uuidTable).map(names.place);
   const run = [runs.place(at(table.run))];
+  const own = table.cells.row.flatMap((row, i) => (row === position ? [i] : []));
+  const cells: CellData = {
+    row: own.map(() => 0),
+    column: own.map((i) => table.cells.column[i] ?? 0),
+    hlc: own.map((i) => table.cells.hlc[i] ?? 0),
+    run: own.map((i) => runs.place(table.cells.run[i] ?? 0)),
+  };
   const runIds = new Uint8Array(runs.used.length * 16);
   runs.used.forEach((index, i) => runIds.set(runBytes(batch, index), i * 16));
   return {
@@ -51,50 +56,18 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
     birthRun,
     uuidTable,
     names: names.used.map((index) => batch.names[index] ?? ''),
-    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies }],
+    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies, cells }],
     tombstones: [],
     end: NO_END,
   };
 }
 
 /** Versions that wait, as one batch: one look-up for all, and those that refer to each other can stand together. */
-export function joinVersions(library: Library, versions: readonly Uint8Array[]): Batch {
+export function joinVersions(library: Library, versions: readonly Batch[]): Batch {
   const builder = new PageBuilder(library.sql, library.registry, (ordinal) => ({
     hex: library.runHex(ordinal),
     device: library.runDevice(ordinal) ?? '',
   }));
-  for (const version of versions) builder.addWaiting(decodeBatch(version));
+  for (const version of versions) builder.addWaiting(version);
   return builder.build(NO_END);
-}
-
-/** The one version of such a batch with some references set to NULL and a new change stamp. */
-export function withoutReferences(
-  batch: Batch,
-  model: Model,
-  columns: ReadonlySet<string>,
-  stamp: { readonly hlc: number; readonly run: Uint8Array; readonly device: string },
-): Batch {
-  const runs = new Uint8Array(batch.runs.length + 16);
-  runs.set(batch.runs);
-  runs.set(stamp.run, batch.runs.length);
-  return {
-    ...batch,
-    runs,
-    runDevices: [...batch.runDevices, stamp.device],
-    tables: batch.tables.map((table) => ({
-      ...table,
-      hlc: [stamp.hlc],
-      run: [batch.runDevices.length],
-      columns: table.columns.map((column) => {
-        if (!columns.has(column.name)) return column;
-        return column.kind === 'ref' ? { ...column, refs: [-1] } : { ...column, values: [null] };
-      }),
-      // A key of several columns refers to nothing as soon as one of them is NULL.
-      dependencies: table.dependencies.map((dependency) =>
-        model.foreignKeys[dependency.foreignKey]?.columns.some((name) => columns.has(name)) === true
-          ? { ...dependency, refs: [-1] }
-          : dependency,
-      ),
-    })),
-  };
 }

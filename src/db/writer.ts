@@ -18,7 +18,7 @@ import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
 import { readServedRegistry } from './serving.ts';
 import { addMemberRow } from './setup.ts';
-import { STAMP_SLICE, stampAll, stampMarks } from './stamp.ts';
+import { STAMP_SLICE, stampAll } from './stamp.ts';
 import { watchCommits } from './watch.ts';
 
 /** Tries to find a moment without a foreign write for a reader that never found one. */
@@ -95,7 +95,7 @@ export class Writer {
   }
 
   stamp(): { head: number; stamped: number } {
-    const stamped = this.#do(() => this.#library.transact(() => stampAll(this.#library)));
+    const stamped = this.#do(() => this.#applier.stamp());
     return { head: this.#library.head, stamped };
   }
 
@@ -212,7 +212,7 @@ export class Writer {
   }
 
   #stampSlice(): number {
-    return this.#do(() => this.#library.transact(() => stampMarks(this.#library, STAMP_SLICE)));
+    return this.#do(() => this.#applier.stamp(STAMP_SLICE));
   }
 
   #do<T>(work: () => T): T {

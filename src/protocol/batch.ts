@@ -14,10 +14,22 @@ import { MAX_HLC } from './hlc.ts';
 import { knowledgeFault, MAX_KNOWN_RUNS } from './knowledge.ts';
 import { bytesToRun, RUN_BYTES, runToBytes } from './stamp.ts';
 import { UUID_BYTES } from './uuid.ts';
-import type { Batch, ColumnData, DependencyData, PageEnd, TableData, TombstoneData } from './types.ts';
+import type {
+  Batch,
+  CellData,
+  ColumnData,
+  DependencyData,
+  PageEnd,
+  StampList,
+  TableData,
+  TombstoneData,
+} from './types.ts';
 
-/** First byte of every batch. 1: columns, row-level stamps. */
+/** First byte of every batch. 1: columns, with stamps of rows and of single columns. */
 export const BATCH_FORMAT = 1;
+
+/** No stamps beside those that every row has. */
+export const NO_STAMPS: CellData = { row: [], column: [], hlc: [], run: [] };
 
 /** Bytes of an encoded batch: 32 MiB with the frame's type byte. Room for one huge row; a common page of 1,000 rows has 0.1 MB. */
 export const MAX_BATCH_BYTES = 32 * 1024 * 1024 - 1;
@@ -90,7 +102,10 @@ export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {
   writer.count(checkCount(batch.tables.length, MAX_BATCH_GROUPS, 'groups'));
   for (const table of batch.tables) writeTable(writer, table, bounds);
   writer.count(checkCount(batch.tombstones.length, MAX_BATCH_GROUPS, 'groups'));
-  for (const table of batch.tombstones) writeRows(writer, table, bounds);
+  for (const table of batch.tombstones) {
+    writeRows(writer, table, bounds);
+    writeStamps(writer, table.seen, table.hlc, bounds);
+  }
   writeEnd(writer, batch.end);
   if (writer.length > MAX_BATCH_BYTES) damaged(`A batch of ${writer.length} bytes is larger than ${MAX_BATCH_BYTES}.`);
   return writer.finish();
@@ -132,7 +147,7 @@ function readBatch(bytes: Uint8Array): Batch {
   for (let left = reader.count(MAX_BATCH_GROUPS, 'groups'); left > 0; left -= 1) tables.push(readTable(reader, bounds));
   const tombstones: TombstoneData[] = [];
   for (let left = reader.count(MAX_BATCH_GROUPS, 'groups'); left > 0; left -= 1)
-    tombstones.push(readRows(reader, bounds));
+    tombstones.push(readTombstones(reader, bounds));
   const end = readEnd(reader);
   reader.end();
   return { runs, runDevices, uuids, birthHlc, birthRun, uuidTable, names, tables, tombstones, end };
@@ -167,6 +182,7 @@ function writeTable(writer: ByteWriter, table: TableData, bounds: Bounds): void 
     writer.count(checkCount(dependency.foreignKey, MAX_BATCH_COLUMNS, 'foreign keys'));
     writeList(writer, dependency.refs, rows, -1, lastUuid, 'dependencies');
   }
+  writeCells(writer, table.cells, table.hlc, table.columns.length, bounds);
 }
 
 function readTable(reader: ByteReader, bounds: Bounds): TableData {
@@ -195,11 +211,64 @@ function readTable(reader: ByteReader, bounds: Bounds): TableData {
     const foreignKey = reader.count(MAX_BATCH_COLUMNS, 'foreign keys');
     dependencies.push({ foreignKey, refs: reader.integers(rows, -1, lastUuid, 'dependencies') });
   }
-  return { ...head, columns, dependencies };
+  return { ...head, columns, dependencies, cells: readCells(reader, head.hlc, columns.length, bounds) };
 }
 
+function readTombstones(reader: ByteReader, bounds: Bounds): TombstoneData {
+  const head = readRows(reader, bounds);
+  return { ...head, seen: readStamps(reader, head.hlc, bounds) };
+}
+
+function writeCells(
+  writer: ByteWriter,
+  cells: CellData,
+  changes: readonly number[],
+  columns: number,
+  bounds: Bounds,
+): void {
+  writeStamps(writer, cells, changes, bounds);
+  writeList(writer, cells.column, cells.row.length, 0, columns - 1, 'columns of stamps');
+}
+
+function readCells(reader: ByteReader, changes: readonly number[], columns: number, bounds: Bounds): CellData {
+  const stamps = readStamps(reader, changes, bounds);
+  return { ...stamps, column: reader.integers(stamps.row.length, 0, columns - 1, 'columns of stamps') };
+}
+
+/** @param changes - hlc of each row's change stamp */
+function writeStamps(writer: ByteWriter, stamps: StampList, changes: readonly number[], bounds: Bounds): void {
+  const count = stamps.row.length;
+  takeCells(bounds, count, 1);
+  writer.count(count);
+  writeList(writer, stamps.row, count, 0, changes.length - 1, 'rows of stamps');
+  writeList(writer, stamps.hlc, count, 0, MAX_HLC, 'stamps');
+  writeList(writer, stamps.run, count, 0, bounds.lastRun, 'runs of stamps');
+  checkStamps(stamps, changes);
+}
+
+function readStamps(reader: ByteReader, changes: readonly number[], bounds: Bounds): StampList {
+  const count = reader.count(MAX_BATCH_CELLS, 'stamps');
+  takeCells(bounds, count, 1);
+  const row = reader.integers(count, 0, changes.length - 1, 'rows of stamps');
+  const hlc = reader.integers(count, 0, MAX_HLC, 'stamps');
+  const stamps = { row, hlc, run: reader.integers(count, 0, bounds.lastRun, 'runs of stamps') };
+  checkStamps(stamps, changes);
+  return stamps;
+}
+
+/** In the order of their rows, and none later than the last change of its row. */
+function checkStamps({ row, hlc }: StampList, changes: readonly number[]): void {
+  for (let i = 0; i < row.length; i += 1) {
+    if (i > 0 && row[i]! < row[i - 1]!) damaged('Stamps are not in the order of their rows.');
+    if (hlc[i]! > changes[row[i]!]!) damaged('A stamp is later than the last change of its row.');
+  }
+}
+
+/** Rows' own stamps: the part that versions and tombstones share. */
+type RowsHead = Pick<TombstoneData, 'table' | 'rows' | 'hlc' | 'run'>;
+
 /** The part that rows and tombstones share: the table, which rows, their stamps. */
-function writeRows(writer: ByteWriter, table: TombstoneData, bounds: Bounds): void {
+function writeRows(writer: ByteWriter, table: RowsHead, bounds: Bounds): void {
   const index = bounds.names.indexOf(table.table);
   if (index < 0) damaged('A table is not among the names of its batch.');
   const rows = table.rows.length;
@@ -212,7 +281,7 @@ function writeRows(writer: ByteWriter, table: TombstoneData, bounds: Bounds): vo
   writeList(writer, table.run, rows, 0, bounds.lastRun, 'runs of stamps');
 }
 
-function readRows(reader: ByteReader, bounds: Bounds): TombstoneData {
+function readRows(reader: ByteReader, bounds: Bounds): RowsHead {
   const index = reader.count(MAX_BATCH_TABLES, 'tables');
   const table = bounds.names[index];
   if (table === undefined) damaged('A table is not among the names of its batch.');

@@ -54,6 +54,23 @@ export interface DependencyData {
   readonly refs: readonly number[];
 }
 
+/** Stamps beside those that every row has, as lists of equal length; `row` says which position they belong to, ascending. */
+export interface StampList {
+  readonly row: readonly number[];
+  readonly hlc: readonly number[];
+  /** Indexes into the batch's `runs`. */
+  readonly run: readonly number[];
+}
+
+/**
+ * Stamps of single columns that were written after the birth of their row; a column without one has the birth's stamp. Of several
+ * entries with the same row and column the first is the stamp, the others are what its writer had seen of others in that column.
+ */
+export interface CellData extends StampList {
+  /** Indexes into the table's `columns`. */
+  readonly column: readonly number[];
+}
+
 /** The row versions of one table in a batch, in columns. */
 export interface TableData {
   readonly table: string;
@@ -65,6 +82,7 @@ export interface TableData {
   readonly run: readonly number[];
   readonly columns: readonly ColumnData[];
   readonly dependencies: readonly DependencyData[];
+  readonly cells: CellData;
 }
 
 /** Tombstones of one table in a batch. `rows` are dictionary indexes; the birth there is the birth of what died. */
@@ -73,6 +91,8 @@ export interface TombstoneData {
   readonly rows: readonly number[];
   readonly hlc: readonly number[];
   readonly run: readonly number[];
+  /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. */
+  readonly seen: StampList;
 }
 
 /** How a page ends. */

@@ -1,7 +1,7 @@
 /** What the property tests of the protocol draw from: batches, stamps and knowledges, with the values that break codecs. */
 import fc from 'fast-check';
 import { Knowledge } from '../../src/protocol/knowledge.ts';
-import type { Batch, ColumnData, SqlValue, TableData, TombstoneData } from '../../src/protocol/types.ts';
+import type { Batch, ColumnData, SqlValue, TableData, StampList, TombstoneData } from '../../src/protocol/types.ts';
 
 /** Objects as programs write them: fast-check would also make some without a prototype, which strict equality tells apart. */
 export function record<T>(fields: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> {
@@ -94,7 +94,7 @@ function column(rows: number, uuids: number): fc.Arbitrary<ColumnData> {
 }
 
 /** The rows of a table are those that the dictionary gives it, in any order, any number of times. */
-function group(table: string, candidates: readonly number[], runs: number): fc.Arbitrary<TombstoneData> {
+function group(table: string, candidates: readonly number[], runs: number): fc.Arbitrary<Omit<TombstoneData, 'seen'>> {
   const rows = candidates.length === 0 ? fc.constant([]) : fc.array(fc.constantFrom(...candidates), { maxLength: 30 });
   return rows.chain((list) =>
     record({
@@ -104,6 +104,27 @@ function group(table: string, candidates: readonly number[], runs: number): fc.A
       run: numbers(list.length, fc.nat(runs - 1)),
     }),
   );
+}
+
+/** Tombstones, some with what their deleter had seen. */
+function graves(tableName: string, candidates: readonly number[], runs: number): fc.Arbitrary<TombstoneData> {
+  return group(tableName, candidates, runs).chain((head) =>
+    stamps(head.hlc, runs).map((seen): TombstoneData => ({ ...head, seen })),
+  );
+}
+
+/** Stamps of some rows, in their order. @param changes - hlc of each row's last change */
+function stamps(changes: readonly number[], runs: number): fc.Arbitrary<StampList> {
+  const rows = changes.length;
+  const entry = fc.tuple(fc.nat(Math.max(0, rows - 1)), hlc, fc.nat(runs - 1));
+  return fc.array(entry, { maxLength: rows === 0 ? 0 : 10 }).map((list) => {
+    const sorted = list.toSorted(([a], [b]) => a - b);
+    return {
+      row: sorted.map(([row]) => row),
+      hlc: sorted.map(([row, at]) => Math.min(at, changes[row] ?? 0)),
+      run: sorted.map(([, , run]) => run),
+    };
+  });
 }
 
 function table(tableName: string, candidates: readonly number[], runs: number, uuids: number): fc.Arbitrary<TableData> {
@@ -117,6 +138,14 @@ function table(tableName: string, candidates: readonly number[], runs: number, u
       run: fc.constant(head.run),
       columns: fc.uniqueArray(column(rows, uuids), { maxLength: 5, selector: (one) => one.name }),
       dependencies: fc.array(record({ foreignKey: fc.nat(20), refs: references }), { maxLength: 2 }),
+    }).chain((body) => {
+      const { length } = body.columns;
+      return stamps(length === 0 ? [] : body.hlc, runs).chain((list) =>
+        numbers(list.row.length, fc.nat(Math.max(0, length - 1))).map((columns): TableData => ({
+          ...body,
+          cells: { ...list, column: columns },
+        })),
+      );
     });
   });
 }
@@ -153,7 +182,7 @@ export const batch: fc.Arbitrary<Batch> = record({
   }).chain((head) => {
     const of = (index: number) => head.uuidTable.flatMap((tableIndex, uuid) => (tableIndex === index ? [uuid] : []));
     const tables = names.map((tableName, index) => table(tableName, of(index), runDevices.length, uuids));
-    const tombstones = names.map((tableName, index) => group(tableName, of(index), runDevices.length));
+    const tombstones = names.map((tableName, index) => graves(tableName, of(index), runDevices.length));
     return record({ tables: fc.tuple(...tables), tombstones: fc.tuple(...tombstones) }).map((body): Batch => ({
       ...head,
       ...body,

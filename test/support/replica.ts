@@ -14,7 +14,7 @@ import { Library } from '../../src/db/library.ts';
 import { getState, setState, tableNumbers } from '../../src/db/metadata.ts';
 import { readRegistry } from '../../src/db/schema.ts';
 import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
-import { stampAll, stampExisting } from '../../src/db/stamp.ts';
+import { stampExisting } from '../../src/db/stamp.ts';
 import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
 
 export interface ReplicaOptions {
@@ -128,7 +128,7 @@ export class Replica {
   }
 
   stamp(): number {
-    return this.library.transact(() => stampAll(this.library));
+    return this.applier.stamp();
   }
 
   addMember(member: MemberRow): void {

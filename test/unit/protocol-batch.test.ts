@@ -8,16 +8,23 @@ import {
   MAX_BATCH_CELLS,
   MAX_BATCH_COLUMNS,
   MAX_BATCH_ROWS,
+  NO_STAMPS,
 } from '../../src/protocol/batch.ts';
 import { ByteReader, ByteWriter } from '../../src/protocol/bytes.ts';
-import type { Batch, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
+import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
 import { sampleBatch } from './protocol-samples.ts';
 
 const protocolError = expect.objectContaining({ name: 'FlotillaError', code: 'PROTOCOL' });
 
 /** The sample with its one table changed. */
 function withTable(change: Partial<TableData>): Batch {
-  return { ...sampleBatch, tables: [{ ...sampleBatch.tables[0]!, ...change }] };
+  // The stamps of the sample are of columns that a change may take away.
+  const cells = change.columns === undefined ? {} : { cells: NO_STAMPS };
+  return { ...sampleBatch, tables: [{ ...sampleBatch.tables[0]!, ...cells, ...change }] };
+}
+
+function withCells(change: Partial<CellData>): Batch {
+  return withTable({ cells: { row: [0], column: [0], hlc: [1], run: [0], ...change } });
 }
 
 /** A batch of `rows` rows of table `t`, all of them the one UUID there is. */
@@ -30,7 +37,7 @@ function sized(rows: number, columns: readonly ColumnData[]): Batch {
     birthRun: [0],
     uuidTable: [0],
     names: ['t'],
-    tables: [{ table: 't', rows: zeros, hlc: zeros, run: zeros, columns, dependencies: [] }],
+    tables: [{ table: 't', rows: zeros, hlc: zeros, run: zeros, columns, dependencies: [], cells: NO_STAMPS }],
     tombstones: [],
   };
 }
@@ -136,6 +143,19 @@ describe('what cannot be sent', () => {
     ['a table named __proto__', { ...withTable({ table: '__proto__' }), names: ['__proto__', 'locations'] }],
     ['a table named twice', { ...sampleBatch, names: ['entries', 'entries'] }],
     ['a foreign key with a negative number', withTable({ dependencies: [{ foreignKey: -1, refs: [0, 0] }] })],
+    ['a stamp of a row that is none', withCells({ row: [2] })],
+    ['a stamp of a column that is none', withCells({ column: [9] })],
+    ['a stamp by a run beyond the runs', withCells({ run: [2] })],
+    ['stamps fewer than their rows', withCells({ hlc: [] })],
+    ['a stamp later than its row', withCells({ hlc: [2 ** 53 - 1] })],
+    ['stamps out of order', withCells({ row: [1, 0], column: [0, 0], hlc: [1, 1], run: [0, 0] })],
+    [
+      'what a deleter had seen of no tombstone',
+      {
+        ...sampleBatch,
+        tombstones: sampleBatch.tombstones.map((one) => ({ ...one, seen: { row: [1], hlc: [1], run: [0] } })),
+      },
+    ],
     [
       'marks fewer than rows',
       withTable({ columns: [{ kind: 'value', name: 'c', values: [1, 2], ints: Uint8Array.of(1) }] }),
@@ -268,7 +288,7 @@ describe('hostile bytes', () => {
       writer.count(0);
       writer.count(rows);
       for (let list = 0; list < 3; list += 1) writer.integers(new Array<number>(rows).fill(0), 0, 0, 'list');
-      if (group < groups - 1) writer.raw(new Uint8Array(8));
+      if (group < groups - 1) writer.raw(new Uint8Array(12));
     }
     return writer;
   }

@@ -35,9 +35,10 @@ export const sampleBatch: Batch = {
         { kind: 'value', name: 'any', values: [5, 'x'], ints: Uint8Array.of(1, 0) },
       ],
       dependencies: [{ foreignKey: 2, refs: [3, -1] }],
+      cells: { row: [0, 1, 1], column: [2, 3, 3], hlc: [HLC + 5, HLC + 9, HLC + 8], run: [0, 1, 0] },
     },
   ],
-  tombstones: [{ table: 'entries', rows: [2], hlc: [HLC + 7], run: [1] }],
+  tombstones: [{ table: 'entries', rows: [2], hlc: [HLC + 7], run: [1], seen: { row: [0], hlc: [HLC + 4], run: [0] } }],
   end: {
     cursor: { position: 41, head: 42, run: RUN_A },
     complete: true,

@@ -1,0 +1,244 @@
+/**
+ * Joining two versions of one row, column by column, outside of the tables: when one of them waits, what arrives and what is
+ * written here go into it. Versions are batches of one row, as `flotilla_pending` holds them.
+ */
+import { NO_STAMPS } from '../protocol/batch.ts';
+import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
+import type { Batch, CellData, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
+import type { Cells, LocalStamp, Order } from './cells.ts';
+import { joinCells, lastChange, writeColumns } from './cells.ts';
+import { cellsOf, columnNamed } from './incoming.ts';
+import type { Library } from './library.ts';
+import type { Model } from './model.ts';
+import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
+import { cutVersion } from './version.ts';
+
+/** Two versions in one. */
+export interface JoinedVersion {
+  readonly version: Batch;
+  /** Its change stamp. */
+  readonly last: LocalStamp;
+  /** Whether `theirs` brought anything. */
+  readonly isNews: boolean;
+}
+
+/** Runs of a batch as local numbers. New ones are stored, so it must not happen inside a savepoint that may be undone. */
+export function translateRuns(library: Library, batch: Batch): number[] {
+  return batch.runDevices.map((device, i) =>
+    library.runOrdinal(bytesToHex(runBytes(batch, i)), device === '' ? null : device),
+  );
+}
+
+/** The row that stands here, as a version; null if none does, or if its references point nowhere. */
+export function readVersion(library: Library, model: Model, uuid: Uint8Array): Batch | null {
+  const { sql, registry } = library;
+  const builder = new PageBuilder(sql, registry, (ordinal) => ({
+    hex: library.runHex(ordinal),
+    device: library.runDevice(ordinal) ?? '',
+  }));
+  const text = versionSelect(model, registry, 'WHERE m.uuid = ?');
+  builder.addVersions(model, readVersions(sql, model, text, [Buffer.from(uuid)]));
+  builder.resolve();
+  const page = builder.build(NO_END);
+  const table = page.tables[0];
+  return table === undefined ? null : cutVersion(page, table, 0);
+}
+
+/** A version with the birth of another one, of which it keeps only the stamps of some columns: they were written on top of that. */
+export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<string>): Batch {
+  const table = onlyTable(version);
+  const row = table.rows[0] ?? 0;
+  const born = onlyTable(of).rows[0] ?? 0;
+  const birthRun = version.runDevices.length;
+  const run = of.birthRun[born] ?? 0;
+  const kept = table.cells.row.flatMap((_, i) =>
+    columns.has(table.columns[table.cells.column[i] ?? 0]?.name ?? '') ? [i] : [],
+  );
+  const pick = (list: readonly number[]): number[] => kept.map((i) => list[i] ?? 0);
+  return {
+    ...version,
+    runs: concat(version.runs, runBytes(of, run)),
+    runDevices: [...version.runDevices, of.runDevices[run] ?? ''],
+    birthHlc: version.birthHlc.map((hlc, i) => (i === row ? (of.birthHlc[born] ?? 0) : hlc)),
+    birthRun: version.birthRun.map((own, i) => (i === row ? birthRun : own)),
+    tables: [
+      {
+        ...table,
+        cells: {
+          row: kept.map(() => 0),
+          column: pick(table.cells.column),
+          hlc: pick(table.cells.hlc),
+          run: pick(table.cells.run),
+        },
+      },
+    ],
+  };
+}
+
+/** Joins two versions with the same birth: of each column the later one, of equal ones theirs. */
+export function joinVersion(library: Library, model: Model, ours: Batch, theirs: Batch): JoinedVersion {
+  const order: Order = (hlcA, runA, hlcB, runB) => library.compare(hlcA, runA, hlcB, runB);
+  const mine = onlyTable(ours);
+  const table = onlyTable(theirs);
+  const ourCells = cellsOf(model, mine, 0, translateRuns(library, ours));
+  const theirRuns = translateRuns(library, theirs);
+  const theirCells = cellsOf(model, table, 0, theirRuns);
+  const { cells, taken } = joinCells(order, ourCells, theirCells);
+  const isOurs = (name: string): boolean => {
+    const { number } = columnNamed(model, name);
+    const [our, their] = [ourCells.get(number), theirCells.get(number)];
+    if (our === undefined || taken.has(number)) return false;
+    return their === undefined || order(our.hlc, our.run, their.hlc, their.run) > 0;
+  };
+  const page = new Joining(theirs);
+  const columns = table.columns.map((column): ColumnData => {
+    if (!isOurs(column.name)) return column;
+    const own = mine.columns.find(({ name }) => name === column.name) ?? column;
+    return own.kind === 'ref' ? { ...own, refs: own.refs.map((index) => page.place(ours, index)) } : own;
+  });
+  const dependencies = table.dependencies.map((dependency): DependencyData => {
+    const names = model.foreignKeys.find(({ number }) => number === dependency.foreignKey)?.columns ?? [];
+    if (!names.some(isOurs)) return dependency;
+    const own = mine.dependencies.find(({ foreignKey }) => foreignKey === dependency.foreignKey) ?? dependency;
+    return { ...own, refs: own.refs.map((index) => page.place(ours, index)) };
+  });
+  const born = table.rows[0] ?? 0;
+  const birth = { hlc: theirs.birthHlc[born] ?? 0, run: theirRuns[theirs.birthRun[born] ?? 0] ?? 0 };
+  const last = lastChange(order, birth, cells);
+  const version = page.build({
+    ...table,
+    hlc: [last.hlc],
+    run: [page.run(library, last.run)],
+    columns,
+    dependencies,
+    cells: page.cells(library, model, columns, cells),
+  });
+  return { version, last, isNews: taken.size > 0 };
+}
+
+/** A version with some columns set to NULL by a write of this device. */
+export function clearColumns(library: Library, model: Model, version: Batch, cleared: ReadonlySet<string>): Batch {
+  const stamp = { hlc: library.stampAt(library.around.now()), run: library.run };
+  const table = onlyTable(version);
+  const page = new Joining(version);
+  const numbers = [...cleared].map((name) => columnNamed(model, name).number);
+  const before = cellsOf(model, table, 0, translateRuns(library, version));
+  const columns = table.columns.map((column): ColumnData => {
+    if (!cleared.has(column.name)) return column;
+    return column.kind === 'ref' ? { ...column, refs: [-1] } : { kind: 'value', name: column.name, values: [null] };
+  });
+  return page.build({
+    ...table,
+    hlc: [stamp.hlc],
+    run: [page.run(library, stamp.run)],
+    columns,
+    // A key of several columns refers to nothing as soon as one of them is NULL.
+    dependencies: table.dependencies.map((dependency) =>
+      model.foreignKeys[dependency.foreignKey]?.columns.some((name) => cleared.has(name)) === true
+        ? { ...dependency, refs: [-1] }
+        : dependency,
+    ),
+    cells:
+      model.ownership === 'device'
+        ? NO_STAMPS
+        : page.cells(library, model, columns, writeColumns(before, numbers, stamp)),
+  });
+}
+
+/** The rows that a version refers to, itself left out. */
+export function targetsIn(version: Batch): { readonly table: string; readonly uuid: Uint8Array }[] {
+  const table = onlyTable(version);
+  const own = table.rows[0];
+  const refs = [
+    ...table.columns.flatMap((column) => (column.kind === 'ref' ? column.refs : [])),
+    ...table.dependencies.flatMap((dependency) => dependency.refs),
+  ];
+  return [...new Set(refs)]
+    .filter((index) => index >= 0 && index !== own)
+    .map((index) => ({
+      table: version.names[version.uuidTable[index] ?? 0] ?? '',
+      uuid: version.uuids.subarray(index * 16, index * 16 + 16),
+    }));
+}
+
+function onlyTable(version: Batch): TableData {
+  const table = version.tables[0];
+  if (table === undefined) throw new RangeError('a version without its row');
+  return table;
+}
+
+/** A version that grows out of another one. */
+class Joining {
+  #batch: Batch;
+
+  constructor(batch: Batch) {
+    this.#batch = batch;
+  }
+
+  /** The place in the dictionary of what stands at `index` in that of another version. */
+  place(from: Batch, index: number): number {
+    if (index < 0) return -1;
+    const batch = this.#batch;
+    const uuid = from.uuids.subarray(index * 16, index * 16 + 16);
+    const known = batch.birthHlc.findIndex(
+      (_, i) => Buffer.compare(batch.uuids.subarray(i * 16, i * 16 + 16), uuid) === 0,
+    );
+    if (known >= 0) return known;
+    const run = from.birthRun[index] ?? 0;
+    const name = from.names[from.uuidTable[index] ?? 0] ?? '';
+    const names = batch.names.includes(name) ? batch.names : [...batch.names, name];
+    this.#batch = {
+      ...batch,
+      uuids: concat(batch.uuids, uuid),
+      birthHlc: [...batch.birthHlc, from.birthHlc[index] ?? 0],
+      birthRun: [...batch.birthRun, batch.runDevices.length],
+      runs: concat(batch.runs, runBytes(from, run)),
+      runDevices: [...batch.runDevices, from.runDevices[run] ?? ''],
+      uuidTable: [...batch.uuidTable, names.indexOf(name)],
+      names,
+    };
+    return batch.birthHlc.length;
+  }
+
+  run(library: Library, ordinal: number): number {
+    const batch = this.#batch;
+    const hex = library.runHex(ordinal);
+    for (let i = 0; i < batch.runDevices.length; i += 1) if (bytesToHex(runBytes(batch, i)) === hex) return i;
+    this.#batch = {
+      ...batch,
+      runs: concat(batch.runs, hexToBytes(hex)),
+      runDevices: [...batch.runDevices, library.runDevice(ordinal) ?? ''],
+    };
+    return batch.runDevices.length;
+  }
+
+  cells(library: Library, model: Model, columns: readonly ColumnData[], cells: Cells): CellData {
+    const numbers = columns.map(({ name }) => columnNamed(model, name).number);
+    const sorted = [...cells].toSorted(([a], [b]) => a - b);
+    const stamps = sorted.flatMap(([number, cell]) =>
+      [cell, ...cell.seen].map(({ hlc, run }) => ({
+        column: numbers.indexOf(number),
+        hlc,
+        run: this.run(library, run),
+      })),
+    );
+    return {
+      row: stamps.map(() => 0),
+      column: stamps.map(({ column }) => column),
+      hlc: stamps.map(({ hlc }) => hlc),
+      run: stamps.map(({ run }) => run),
+    };
+  }
+
+  /** In the form that every version has: what it does not need is left out, and the same version is always the same bytes. */
+  build(table: TableData): Batch {
+    return cutVersion({ ...this.#batch, tables: [table] }, table, 0);
+  }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const out = new Uint8Array(a.length + b.length);
+  out.set(a);
+  out.set(b, a.length);
+  return out;
+}
