@@ -19,6 +19,8 @@ interface Event {
   readonly number: number;
   readonly isDelete: boolean;
   readonly isBirth: boolean;
+  /** The row is merged as a whole: it belongs to a device. */
+  readonly isWhole: boolean;
   /** Token columns that it wrote. */
   readonly columns: ReadonlySet<number>;
   /** All tokens of the row after it. */
@@ -48,8 +50,6 @@ export interface Effects {
 }
 
 export interface JudgeOptions {
-  /** Every column has its own stamp; else the later write wins the whole row. */
-  readonly byColumn: boolean;
   /** Tokens in tables, or waiting. */
   readonly present: ReadonlySet<string>;
   /** Tokens of which a conflict record tells; null where there are no such records yet. */
@@ -74,9 +74,19 @@ export class Oracle {
     const none = new Set<never>();
     const [tokensBefore, tokensAfter] = [tokens(before), tokens(after)];
     for (const token of tokensBefore) if (!tokensAfter.has(token)) effects.ended.push({ token, known });
-    for (const [name] of before.rows) {
+    for (const [name, { table }] of before.rows) {
+      const isWhole = table.ownership === 'device';
       if (!after.rows.has(name))
-        effects.events.push({ row: name, writer, number, isDelete: true, isBirth: false, columns: none, tokens: none });
+        effects.events.push({
+          row: name,
+          writer,
+          number,
+          isDelete: true,
+          isBirth: false,
+          isWhole,
+          columns: none,
+          tokens: none,
+        });
     }
     for (const [name, row] of after.rows) {
       const old = before.rows.get(name);
@@ -84,7 +94,9 @@ export class Oracle {
       const changed = tokensOf(row).filter(({ token, column }) => old === undefined || !has(old, token, column));
       const columns = new Set(changed.map(({ column }) => column));
       const own = new Set(tokensOf(row).map(({ token }) => token));
-      const event = { row: name, writer, number, isDelete: false, isBirth: old === undefined, columns, tokens: own };
+      const isWhole = row.table.ownership === 'device';
+      const isBirth = old === undefined;
+      const event = { row: name, writer, number, isDelete: false, isBirth, isWhole, columns, tokens: own };
       effects.events.push(event);
       for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
       row.table.foreignKeys.forEach(({ onDelete }, i) => {
@@ -130,11 +142,11 @@ export class Oracle {
     const gone = this.#mayBeGone();
     for (const one of this.#written.values()) {
       if (options.present.has(one.token)) {
-        if (!options.mayReturn && this.#isBack(one, gone, options.byColumn))
+        if (!options.mayReturn && this.#isBack(one, gone))
           wrong.push(`${one.token} in ${one.row} is back: it was replaced or deleted by someone who knew it`);
         continue;
       }
-      const excuse = this.#excuse(one, gone, options.byColumn);
+      const excuse = this.#excuse(one, gone);
       if (excuse === null)
         wrong.push(`${one.token} in ${one.row} is lost (written by ${one.writer}, statement ${one.number})`);
       else if (excuse === 'concurrent' && options.recorded !== null && !options.recorded.has(one.token))
@@ -143,26 +155,26 @@ export class Oracle {
     return wrong;
   }
 
-  #isBack(one: Written, gone: ReadonlySet<string>, byColumn: boolean): boolean {
+  #isBack(one: Written, gone: ReadonlySet<string>): boolean {
     const ends = this.#ended.get(one.token);
     if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1) return false;
-    if (byColumn) return true;
+    if (!one.isWhole) return true;
     // The whole row was written anew, with its older content, by a copy that had not seen the newer one.
     const kept = (this.#events.get(one.row) ?? []).filter((event) => event.tokens.has(one.token));
     return !this.#mayBeCleared(one.row, gone) && ends.some(({ known }) => kept.every((event) => isKnown(event, known)));
   }
 
   /** Why a token may be absent; null when nothing excuses it. */
-  #excuse(one: Written, gone: ReadonlySet<string>, byColumn: boolean): 'later' | 'concurrent' | 'effect' | null {
+  #excuse(one: Written, gone: ReadonlySet<string>): 'later' | 'concurrent' | 'effect' | null {
     if (this.#ended.has(one.token)) return 'later';
     for (const row of this.#rowsOfToken.get(one.token) ?? []) {
       for (const event of this.#events.get(row) ?? []) {
         if (event.writer === one.writer && event.number === one.number) continue;
         if (isKnown(event, one.known) && !(event.isDelete && this.#wasUnseen(event, one))) continue;
-        const touches = event.isDelete || event.isBirth || one.isBirth || !byColumn || event.columns.has(one.column);
+        const touches = event.isDelete || event.isBirth || one.isBirth || one.isWhole || event.columns.has(one.column);
         if (touches) return 'concurrent';
       }
-      if (gone.has(row) || (!byColumn && this.#mayBeCleared(row, gone))) return 'effect';
+      if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
     return null;
   }

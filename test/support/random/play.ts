@@ -23,8 +23,8 @@ export type Kind = (typeof KINDS)[number];
 
 /** What this release does not do yet: expectations rise when it does. */
 export const RELEASE = {
-  /** Shared rows are merged column by column. */
-  byColumn: false,
+  /** Every value that was discarded unseen is in a record somewhere. */
+  records: false,
   /** Tables WITHOUT ROWID sync. */
   withoutRowid: false,
 } as const;
@@ -341,9 +341,9 @@ class Story {
     }
     await this.#compare();
     const wrong = this.#oracle.judge({
-      byColumn: RELEASE.byColumn,
       present: this.#present(),
-      recorded: null,
+      // What a device recorded goes with it when it is restored.
+      recorded: RELEASE.records && this.#options.kind !== 'restored' ? this.#recorded() : null,
       mayReturn: this.#options.kind !== 'easy' && this.#options.kind !== 'owned',
     });
     if (wrong.length > 0) throw new Wrong('lost', wrong.join('\n'));
@@ -417,6 +417,16 @@ class Story {
         for (const token of waitingTexts(version as Uint8Array)) present.add(token);
     }
     return present;
+  }
+
+  /** Tokens in the records of what was discarded. */
+  #recorded(): Set<string> {
+    const recorded = new Set<string>();
+    for (const { replica } of this.#copies) {
+      for (const [column, lost] of replica.rows('SELECT col, lost FROM flotilla_conflicts'))
+        for (const token of column === null ? waitingTexts(lost as Uint8Array) : [textOf(lost)]) recorded.add(token);
+    }
+    return recorded;
   }
 
   close(): void {
