@@ -87,12 +87,12 @@ const ODD: readonly string[] = [
 const ROWIDS: readonly string[] = ['rowid', 'oid', '_rowid_'];
 
 /** Gives out names that nobody has had; SQLite takes ASCII letters of both cases for the same. */
-export function freshNames(chance: Chance): () => string {
+export function freshNames(chance: Chance, withRowids: boolean): () => string {
   const taken = new Set<string>();
   const oddness = chance.pick([0, 0.2, 0.6]);
   return () => {
     for (;;) {
-      const pool = chance.is(oddness) ? (chance.is(0.05) ? ROWIDS : ODD) : PLAIN;
+      const pool = chance.is(oddness) ? (withRowids && chance.is(0.05) ? ROWIDS : ODD) : PLAIN;
       let name = chance.pick(pool);
       if (chance.is(0.1)) name = name.toUpperCase();
       if (chance.is(0.3) || taken.size > 20) name = `${name}${taken.size}`;

@@ -25,7 +25,7 @@ export type Kind = (typeof KINDS)[number];
 export const RELEASE = {
   /** Every value that was discarded unseen is in a record somewhere. */
   records: false,
-  /** Tables WITHOUT ROWID sync. */
+  /** Tables WITHOUT ROWID sync, and those with columns that are named like the rowid. */
   withoutRowid: false,
 } as const;
 

@@ -72,11 +72,11 @@ export interface Traits {
 }
 
 export function randomSchema(chance: Chance, traits: Traits): Schema {
-  const names = freshNames(chance);
+  const names = freshNames(chance, true);
   const tables: Table[] = [];
   const columnNames = new Map<Table, () => string>();
   for (let i = chance.between(2, 5); i > 0; i -= 1) {
-    const own = freshNames(chance);
+    const own = freshNames(chance, traits.hasWithoutRowid);
     const table = randomTable(chance, traits, names(), own, tables);
     tables.push(table);
     columnNames.set(table, own);
