@@ -1,10 +1,11 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export { createInvitation, examineLibrary, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
+  ExamineOptions,
   FlotillaNode,
   InitOptions,
   Invitation,
@@ -19,5 +20,14 @@ export type {
   Progress,
   VerifyReport,
 } from './api.ts';
-export type { Counters, InitReport, LibraryStatus, MemberRow, TableReport, WaitingRow } from './db/api.ts';
+export type {
+  Counters,
+  Examination,
+  Finding,
+  InitReport,
+  LibraryStatus,
+  MemberRow,
+  TableReport,
+  WaitingRow,
+} from './db/api.ts';
 export type { ErrorCode } from './errors.ts';
