@@ -24,10 +24,12 @@ export function hasDangling(library: Library): boolean {
 /**
  * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
  * they are marked, and the next slice stamps them (and renames those whose identity holds the reference).
+ * @param byKeyOnly - the row has only moved to another id: who refers to it by other columns still means the same row
  */
-export function touchReferrers(library: Library, model: Model, key: MarkKey): void {
+export function touchReferrers(library: Library, model: Model, key: MarkKey, byKeyOnly = false): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
+      if (byKeyOnly && !foreignKey.targets.includes(model.rowid ?? '')) continue;
       if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key);
     }
   }

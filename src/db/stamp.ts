@@ -126,7 +126,7 @@ class Replay {
   /** Living rows: table number → key now (folded) → slot. */
   readonly #live = new Map<number, Map<MarkKey, Slot>>();
   /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
-  readonly #reused: { model: Model; key: MarkKey }[] = [];
+  readonly #reused: { model: Model; key: MarkKey; hasMoved: boolean }[] = [];
   /** A row that is changed may be one that stayed behind, and a new one may be what others point to. */
   readonly #hasDangling: boolean;
 
@@ -143,7 +143,7 @@ class Replay {
     }
     this.#rename();
     this.#write();
-    for (const { model, key } of this.#reused) touchReferrers(this.#library, model, key);
+    for (const { model, key, hasMoved } of this.#reused) touchReferrers(this.#library, model, key, hasMoved);
   }
 
   #loadMapped(marks: readonly RawRow[]): void {
@@ -315,7 +315,7 @@ class Replay {
         ...(saved[index] ?? []),
       );
       // Another row may have had this id, or none: who refers to it refers to this one from now on.
-      this.#reused.push({ model: slot.model, key: slot.key });
+      this.#reused.push({ model: slot.model, key: slot.key, hasMoved: true });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
@@ -361,7 +361,7 @@ class Replay {
       for (const slot of own) {
         const isReused = model.rowid !== null && dead.has(slot.key as Key);
         if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model))
-          this.#reused.push({ model, key: slot.key });
+          this.#reused.push({ model, key: slot.key, hasMoved: false });
       }
     }
   }

@@ -138,6 +138,31 @@ describe('foreign keys to a unique column that may change', () => {
   });
 });
 
+describe('ids that are references', () => {
+  it('get theirs after the row that they lead to, when that refers back', async () => {
+    const [a, b] =
+      pairOf(`CREATE TABLE people (id INTEGER PRIMARY KEY, badge_id INTEGER REFERENCES badges ON DELETE SET NULL);
+      CREATE TABLE badges (id INTEGER PRIMARY KEY REFERENCES people ON DELETE CASCADE)`);
+    b.write('INSERT INTO people VALUES (8, NULL)');
+    a.write('INSERT INTO people VALUES (1, NULL); INSERT INTO badges VALUES (1); UPDATE people SET badge_id = 1');
+    converge([a, b]);
+    expect(b.rows('SELECT p.id, badge_id FROM people p JOIN badges b ON b.id = p.id')).toEqual([[9, 9]]);
+    await expectEqual(a, b);
+  });
+});
+
+describe('a row that moves to another id', () => {
+  it('leaves those alone that refer to it by another column', async () => {
+    const [a, b] = pairOf(`CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+      CREATE TABLE pets (id INTEGER PRIMARY KEY, owner TEXT REFERENCES people (name) ON UPDATE CASCADE)`);
+    a.write("INSERT INTO people VALUES (1, 'Ann'); INSERT INTO pets VALUES (1, 'Ann')");
+    converge([a, b]);
+    a.write('UPDATE people SET id = 7');
+    expect(b.pull(a).map(({ rows }) => rows)).toEqual([0]);
+    await expectEqual(a, b);
+  });
+});
+
 describe('local columns', () => {
   const ddl = `CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, seen INTEGER DEFAULT 0, own INTEGER REFERENCES t (id))`;
   const config = { tables: { t: { localColumns: ['seen', 'own'] } } };
