@@ -98,7 +98,9 @@ export class Oracle {
       const isBirth = old === undefined;
       const event = { row: name, writer, number, isDelete: false, isBirth, isWhole, columns, tokens: own };
       effects.events.push(event);
-      for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
+      // A row that leads nowhere stays behind, and which row it is cannot be told: nothing of it is followed.
+      if (!row.isDangling)
+        for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
       row.table.foreignKeys.forEach(({ onDelete }, i) => {
         const target = row.targets[i] ?? null;
         const parent = target === null ? undefined : after.names.get(target);
