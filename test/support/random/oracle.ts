@@ -127,11 +127,9 @@ export class Oracle {
     }
   }
 
-  /** The device that was `writer` is restored from a copy that knew `known`: what nobody else has is gone with it. */
-  lose(writer: string, known: Known, left: ReadonlySet<string>): void {
-    const since = known.get(writer) ?? 0;
-    for (const one of this.#written.values())
-      if (one.writer === writer && one.number > since && !left.has(one.token)) this.#written.delete(one.token);
+  /** A device was restored: what only its file held is gone with that, whoever wrote it. */
+  lose(before: ReadonlySet<string>, after: ReadonlySet<string>): void {
+    for (const token of before) if (!after.has(token)) this.#written.delete(token);
   }
 
   get tokens(): number {

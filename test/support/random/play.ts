@@ -304,11 +304,11 @@ class Story {
     const copy = this.#copy(index);
     this.trace.push(`${index}: is restored`);
     this.#exchange.forget(index);
+    const before = this.#present();
     this.#reopen(index, backup.file);
-    const lost = copy.writer;
     copy.writer = `device-${index}-${(this.#incarnations += 1)}`;
     copy.known = new Map(backup.known);
-    this.#oracle.lose(lost, backup.known, this.#present());
+    this.#oracle.lose(before, this.#present());
   }
 
   #shiftClock(index: number, chance: Chance): void {
