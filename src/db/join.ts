@@ -2,7 +2,6 @@
  * Joining two versions of one row, column by column, outside of the tables: when one of them waits, what arrives and what is
  * written here go into it. Versions are batches of one row, as `flotilla_pending` holds them.
  */
-import { NO_STAMPS } from '../protocol/batch.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Batch, CellData, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
@@ -116,13 +115,21 @@ export function joinVersion(library: Library, model: Model, ours: Batch, theirs:
   return { version, last, isNews: taken.size > 0 };
 }
 
-/** A version with some columns set to NULL by a write of this device. */
-export function clearColumns(library: Library, model: Model, version: Batch, cleared: ReadonlySet<string>): Batch {
+/**
+ * A version with some columns set to NULL by a write of this device.
+ * @param before - the cells of the version; of an owned row, those of what is written over it
+ */
+export function clearColumns(
+  library: Library,
+  model: Model,
+  version: Batch,
+  cleared: ReadonlySet<string>,
+  before: Cells,
+): Batch {
   const stamp = { hlc: library.stampAt(library.around.now()), run: library.run };
   const table = onlyTable(version);
   const page = new Joining(version);
   const numbers = [...cleared].map((name) => columnNamed(model, name).number);
-  const before = cellsOf(model, table, 0, translateRuns(library, version));
   const columns = table.columns.map((column): ColumnData => {
     if (!cleared.has(column.name)) return column;
     return column.kind === 'ref' ? { ...column, refs: [-1] } : { kind: 'value', name: column.name, values: [null] };
@@ -138,10 +145,12 @@ export function clearColumns(library: Library, model: Model, version: Batch, cle
         ? { ...dependency, refs: [-1] }
         : dependency,
     ),
-    cells:
-      model.ownership === 'device'
-        ? NO_STAMPS
-        : page.cells(library, model, columns, writeColumns(before, numbers, stamp)),
+    cells: page.cells(
+      library,
+      model,
+      columns,
+      model.ownership === 'device' ? before : writeColumns(before, numbers, stamp),
+    ),
   });
 }
 
@@ -217,7 +226,7 @@ class Joining {
     const sorted = [...cells].toSorted(([a], [b]) => a - b);
     const stamps = sorted.flatMap(([number, cell]) =>
       [cell, ...cell.seen].map(({ hlc, run }) => ({
-        column: numbers.indexOf(number),
+        column: number < 0 ? number : numbers.indexOf(number),
         hlc,
         run: this.run(library, run),
       })),

@@ -8,16 +8,13 @@
 import { createHash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
-import { badConfig, chooseTables, isInternal, MEMBERS_TABLE, select, unsupported } from './choose.ts';
+import { badConfig, chooseTables, INTERNAL_TABLES, isInternal, select, unsupported } from './choose.ts';
 import type { TableEntry } from './choose.ts';
 import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 import { readKeyIndex, readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, ColumnRole, DeleteAction, ForeignKey, Identity, Model, Registry } from './model.ts';
-
-/** Number of the members table in every file; the user's tables begin at 1. */
-const MEMBERS_NUMBER = 0;
 
 /** A column, with the text of its default when that is a literal. */
 export type SchemaColumn = Column & { readonly defaultSql: string | null };
@@ -78,11 +75,11 @@ export function readRegistry(db: Database, config: Config, numbers: ReadonlyMap<
   for (const draft of drafts.values()) refuseRing(draft, drafts);
 
   const order = parentsFirst(drafts);
-  let next = Math.max(MEMBERS_NUMBER, ...numbers.values()) + 1;
-  const models = order.map((draft) => {
-    const fallback = draft.table === MEMBERS_TABLE ? MEMBERS_NUMBER : undefined;
-    return toModel(draft, drafts, numbers.get(draft.table) ?? fallback ?? next++);
-  });
+  const given = [...numbers].filter(([table]) => !INTERNAL_TABLES.has(table)).map(([, n]) => n);
+  let next = Math.max(0, ...given) + 1;
+  const models = order.map((draft) =>
+    toModel(draft, drafts, numbers.get(draft.table) ?? INTERNAL_TABLES.get(draft.table) ?? next++),
+  );
   return { models, byName: new Map(models.map((model) => [model.table, model])), left, schemaHash: hashOf(models) };
 }
 
@@ -154,7 +151,7 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
       ...settings,
       identity: settings.identity && resolve(settings.identity, columnNames, `identity of the table "${table}"`),
     },
-    ownership: table === MEMBERS_TABLE ? 'shared' : (settings.ownership ?? config.ownership ?? 'shared'),
+    ownership: isInternal(table) ? 'shared' : ownershipOf(table, settings, config),
     columns,
     key,
     keyCollations: keyIndex?.collations ?? ['BINARY'],
@@ -162,6 +159,13 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
     uniques: readUniques(db, table),
     foreignKeys: [],
   };
+}
+
+function ownershipOf(table: string, { ownership, ownedBy }: TableConfig, config: Config): 'shared' | 'device' {
+  if (ownedBy === undefined) return ownership ?? config.ownership ?? 'shared';
+  if (ownership === 'shared')
+    throw badConfig(`The table "${table}" cannot be shared and have "ownedBy". Take one of the two away.`);
+  return 'device';
 }
 
 /** Names from the configuration in the schema's own spelling. */
@@ -266,6 +270,39 @@ function refuseRing(draft: Draft, drafts: Drafts): void {
   }
 }
 
+/** The foreign key behind `ownedBy`, which must lead, over any number of tables, to one whose rows belong to their maker. */
+function ownedByOf(draft: Draft, drafts: Drafts, foreignKeys: readonly ForeignKey[]): ForeignKey | null {
+  const path = [draft.table];
+  let found: ForeignKey | null = null;
+  for (let at = draft; at.settings.ownedBy !== undefined;) {
+    const key = ownerKey(at);
+    found ??= foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === key.columns[0]) ?? null;
+    const parent = drafts.get(key.table) as Draft;
+    const where = `The table "${at.table}" cannot be owned by its ${key.columns[0]}`;
+    if (parent.ownership === 'shared')
+      throw badConfig(
+        `${where}: rows of "${parent.table}" belong to nobody. Set "ownership": "device" for that table, or "ownedBy".`,
+      );
+    if (path.includes(parent.table))
+      throw badConfig(`${where}: ${path.join(', ')} would own each other. One of them must belong to its maker.`);
+    path.push(parent.table);
+    at = parent;
+  }
+  return found;
+}
+
+function ownerKey(draft: Draft): RawForeignKey {
+  const named = draft.settings.ownedBy ?? '';
+  const found = draft.foreignKeys.find(
+    ({ columns }) => columns.length === 1 && foldName(columns[0] ?? '') === foldName(named),
+  );
+  if (found === undefined)
+    throw badConfig(
+      `ownedBy of the table "${draft.table}" names "${named}", which is no column with a foreign key of its own that syncs. Name one that has.`,
+    );
+  return found;
+}
+
 function identityOf(draft: Draft, columns: readonly Column[]): Identity {
   const declared = draft.settings.identity;
   if (declared === undefined) {
@@ -307,6 +344,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     n,
     table: draft.table,
     ownership: draft.ownership,
+    ownedBy: ownedByOf(draft, drafts, foreignKeys),
     identity: identityOf(draft, columns),
     columns,
     key: draft.key,
@@ -328,7 +366,7 @@ function literal(text: string | null): string | null {
   return word === undefined || /^current_/i.test(word) ? null : `'${word.replaceAll("'", "''")}'`;
 }
 
-/** The members table, then parents before children; where references go in a circle, the first name goes first. */
+/** Internal tables, then parents before children; where references go in a circle, the first name goes first. */
 function parentsFirst(drafts: Drafts): Draft[] {
   const waiting = [...drafts.values()].toSorted((a, b) => compare(a.table, b.table));
   const done = new Set<string>();
@@ -336,8 +374,8 @@ function parentsFirst(drafts: Drafts): Draft[] {
   const ready = (draft: Draft): boolean =>
     draft.foreignKeys.every((key) => key.table === draft.table || done.has(key.table));
   while (waiting.length > 0) {
-    const members = waiting.findIndex((draft) => draft.table === MEMBERS_TABLE);
-    const position = Math.max(0, members === -1 ? waiting.findIndex(ready) : members);
+    const internal = waiting.findIndex((draft) => INTERNAL_TABLES.has(draft.table));
+    const position = Math.max(0, internal === -1 ? waiting.findIndex(ready) : internal);
     for (const draft of waiting.splice(position, 1)) {
       order.push(draft);
       done.add(draft.table);
@@ -361,7 +399,7 @@ function hashOf(models: readonly Model[]): string {
     .toSorted((a, b) => compare(a.table, b.table))
     .map((model) => [
       model.table,
-      model.ownership,
+      model.ownedBy === null ? model.ownership : model.ownedBy.columns,
       model.identity.kind === 'derived' ? model.identity.columns : null,
       model.key,
       model.keyCollations,

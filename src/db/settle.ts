@@ -18,9 +18,11 @@ import { carryOutDeletes } from './deletes.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
 import { clearColumns, translateRuns } from './join.ts';
 import type { Library } from './library.ts';
+import { isKilled } from './killed.ts';
 import type { KnownVersion } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { cellsHere, cellsOverWaiting } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import {
@@ -84,11 +86,12 @@ function waitingDeletes(library: Library): Doomed[] {
 function settleReferrer(library: Library, referrer: Referrer): Verdict {
   const { model, foreignKey, uuid, key, birthHlc, birthRun } = referrer;
   if (!isCarriedOut(model, foreignKey)) return 'stays';
-  // A newer version waits, which may refer to something else: this one decides nothing.
-  if (!isSettled(library, referrer) || !mayWriteHere(library, referrer) || hasWaitingVersion(library, uuid))
-    return 'stays';
+  // A newer version waits, which may refer to something else: this one decides nothing. Rows of others are left to them.
+  if (!isSettled(library, referrer) || hasWaitingVersion(library, uuid)) return 'stays';
+  const before = model.ownership === 'shared' ? referrer.cells : cellsHere(library, referrer);
+  if (before === null) return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
-    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), referrer.cells);
+    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), before);
     return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run, discards: 'cascade' };
   }
   const table = quoteName(model.table);
@@ -106,8 +109,7 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
   }
   const hlc = library.stampAt(library.around.now());
   const numbers = foreignKey.columns.map((name) => columnNamed(model, name).number);
-  const cells =
-    model.ownership === 'device' ? referrer.cells : writeColumns(referrer.cells, numbers, { hlc, run: library.run });
+  const cells = model.ownership === 'device' ? before : writeColumns(before, numbers, { hlc, run: library.run });
   library.sql.run(
     `UPDATE ${rowsTable(model)} SET hlc = ?, run = ?, lsn = ?, cells = ? WHERE key = ?`,
     hlc,
@@ -152,21 +154,23 @@ function isCarriedOut(model: Model, { onDelete, columns }: ForeignKey): boolean 
 
 function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merge: MergeWaiting): boolean {
   const { model, uuid } = waiting;
-  if (waiting.version === null || !mayWriteHere(library, waiting)) return false;
+  if (waiting.version === null) return false;
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
+  const over = model.ownership === 'shared' ? cells : cellsOverWaiting(library, { ...waiting, cells }, version);
+  if (over === null) return false;
   const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
-    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), cells);
+    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
     holdOlderVersion(library, waiting);
     return true;
   }
   if (!dead.every((foreignKey) => isCarriedOut(model, foreignKey))) return false;
   const cleared = new Set(dead.flatMap((foreignKey) => foreignKey.columns));
   if (cleared.size === 0) return false;
-  merge(decodeBatch(encodeBatch(clearColumns(library, model, version, cleared))), []);
+  merge(decodeBatch(encodeBatch(clearColumns(library, model, version, cleared, over))), []);
   return true;
 }
 
@@ -197,14 +201,19 @@ function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 
   )
     return 'alive';
   if (hasWaitingVersion(library, uuid)) return 'unsettled';
-  const tombstone = library.sql.rows('SELECT hlc, run FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
+  const tombstone = library.sql.rows(
+    'SELECT hlc, run, birth_hlc, birth_run, seen FROM flotilla_tombstones WHERE uuid = ?',
+    uuid,
+  )[0];
   // Without a tombstone nothing is decided, even if its birth is in our knowledge: it may have stayed behind at its writer, for
   // lack of a target of its own, and will be born again.
   if (tombstone === undefined) return 'unsettled';
-  const [hlc, run] = tombstone.map(Number) as [number, number];
+  const [hlc, run, deadHlc, deadRun] = tombstone.slice(0, 4).map(Number) as [number, number, number, number];
   const birthRun = library.runOrdinal(bytesToHex(runBytes(version, version.birthRun[target] ?? 0)), null);
+  const grave = { hlc, run, birthHlc: deadHlc, birthRun: deadRun, seen: tombstone[4] ?? null };
   // A tombstone from before the target's birth says nothing: that row is still to come.
-  if (library.compare(version.birthHlc[target] ?? 0, birthRun, hlc, run) > 0) return 'unsettled';
+  const birth = { birthHlc: version.birthHlc[target] ?? 0, birthRun };
+  if (!isKilled(library, library.model(foreignKey.table), grave, birth, null)) return 'unsettled';
   return library.isSettled(run, hlc) ? 'dead' : 'unsettled';
 }
 
@@ -219,10 +228,6 @@ function hasWaitingVersion(library: Library, uuid: Uint8Array): boolean {
 function isSettled(library: Library, version: KnownVersion & { readonly cells?: Cells }): boolean {
   const stamps = [...(version.cells?.values() ?? []), version, { hlc: version.birthHlc, run: version.birthRun }];
   return stamps.every(({ hlc, run }) => library.isSettled(run, hlc));
-}
-
-function mayWriteHere(library: Library, row: { readonly model: Model; readonly birthRun: number }): boolean {
-  return row.model.ownership === 'shared' || library.runDevice(row.birthRun) === library.around.device;
 }
 
 function canBeNull(model: Model, columns: readonly string[]): boolean {

@@ -429,6 +429,7 @@ describe('identity and ownership', () => {
     });
     expect(registry.models.map(({ table, ownership }) => [table, ownership])).toEqual([
       ['flotilla_members', 'shared'],
+      ['flotilla_transfers', 'shared'],
       ['s', 'shared'],
       ['t', 'device'],
     ]);
@@ -438,8 +439,8 @@ describe('identity and ownership', () => {
 describe('the registry', () => {
   it('begins with the members, and leaves the other tables of ours out', () => {
     const registry = read('CREATE TABLE a (id INTEGER PRIMARY KEY)', { metadata: true });
-    expect(names(registry)).toEqual(['flotilla_members', 'a']);
-    expect(registry.models.map(({ n }) => n)).toEqual([0, 1]);
+    expect(names(registry)).toEqual(['flotilla_members', 'flotilla_transfers', 'a']);
+    expect(registry.models.map(({ n }) => n)).toEqual([0, 100_000, 1]);
     expect(model(registry, 'flotilla_members').identity).toEqual({ kind: 'derived', columns: ['device'] });
     expect(registry.left.find(({ table }) => table === 'flotilla_marks')?.reason).toMatch(/Flotilla/);
   });
