@@ -12,6 +12,7 @@
 import type { Database } from 'better-sqlite3';
 import type { SqlValue } from '../protocol/types.ts';
 import { isInternal } from './choose.ts';
+import { mayBeUndone } from './clauses.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
 import { quoteName, syncedColumns } from './model.ts';
@@ -22,7 +23,7 @@ import type { SchemaColumn } from './schema.ts';
 export const OP_INSERT = 1;
 /** A row was changed, moved, or both: `old`, `new`, `mask`. */
 export const OP_UPDATE = 2;
-/** A row was deleted: `old`. */
+/** A row was deleted: `old`, and in `new` what it held if the delete may have to be undone. */
 export const OP_DELETE = 3;
 /** A row that a REPLACE may evict: `old`. */
 export const OP_EVICT = 4;
@@ -35,8 +36,11 @@ const NOW = `CAST(julianday('now') * 86400000.0 - 210866760000000.0 + 0.5 AS INT
 
 const CAPTURING = '(SELECT suspended FROM flotilla_capture) IS NOT 1';
 
-/** The triggers that capture `model`, as CREATE TRIGGER statements. */
-export function captureTriggers(model: Model, registry: Registry): string[] {
+/**
+ * The triggers that capture `model`, as CREATE TRIGGER statements.
+ * @param keepsLast - a delete may have to be undone: its mark carries what the row held, since nobody can read it later
+ */
+export function captureTriggers(model: Model, registry: Registry, keepsLast = false): string[] {
   const synced = syncedColumns(model);
   const name = (part: string): string => `CREATE TRIGGER flotilla_${model.n}_${part}`;
   const table = quoteName(model.table);
@@ -51,7 +55,18 @@ export function captureTriggers(model: Model, registry: Registry): string[] {
     `${name('insert')} AFTER INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_INSERT, { new: newKey })} END`,
     `${name('update')} AFTER UPDATE ON ${table} WHEN ${anything} AND ${CAPTURING} BEGIN ` +
       `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced), ...ownerBefore(model, 'OLD') })} END`,
-    `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, { old: oldKey, ...ownerBefore(model, 'OLD') })} END`,
+    `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, {
+      old: oldKey,
+      ...ownerBefore(model, 'OLD'),
+      ...(keepsLast
+        ? {
+            new: encodedParts(
+              synced.map(({ name: column }) => column),
+              'OLD',
+            ),
+          }
+        : {}),
+    })} END`,
     ...evictions(model, name),
     ...(model.ownership === 'device' ? guards(model, name, registry) : []),
   ];
@@ -65,7 +80,7 @@ export function captureTriggers(model: Model, registry: Registry): string[] {
  * @returns true when something was changed
  */
 export function installCapture(db: Database, registry: Registry): boolean {
-  const wanted = registry.models.flatMap((model) => captureTriggers(model, registry));
+  const wanted = registry.models.flatMap((model) => captureTriggers(model, registry, mayBeUndone(registry, model)));
   if (isInstalled(db, registry, wanted)) return false;
   db.transaction(() => {
     dropCapture(db);
@@ -88,7 +103,11 @@ export function dropCapture(db: Database): void {
  */
 export function encodedKey(model: Model, alias: string): string {
   if (model.rowid !== null) return `${alias}.${quoteName(model.rowid)}`;
-  return model.key.map((column) => encodedPart(`${alias}.${quoteName(column)}`)).join(` || ',' || `);
+  return encodedParts(model.key, alias);
+}
+
+function encodedParts(columns: readonly string[], alias: string): string {
+  return columns.map((column) => encodedPart(`${alias}.${quoteName(column)}`)).join(` || ',' || `) || `''`;
 }
 
 /** The key columns of a key that {@link encodedKey} made as text. Integers beyond ±(2^53−1) come as bigints. */

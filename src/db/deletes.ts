@@ -7,6 +7,7 @@ import type { Cells } from './cells.ts';
 import { parseCells } from './cells.ts';
 import type { Rule } from './conflicts.ts';
 import { recordRow } from './conflicts.ts';
+import { keepLast } from './graves.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
@@ -151,6 +152,11 @@ function generations(
 
 /** Removes rows and their mappings; nothing refers to them. */
 function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
+  keepLast(
+    library,
+    model,
+    rows.map((row) => row.key),
+  );
   const keys = jsonKeys(rows.map((row) => row.key));
   const table = quoteName(model.table);
   if (model.rowid === null) {
@@ -219,7 +225,8 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     CROSS JOIN ${childTable} ON ${on.join(' AND ')} CROSS JOIN ${childMap}`;
 }
 
-function nodeId(model: Model, key: Key): string {
+/** Names a row among others, by the key in its map table. */
+export function nodeId(model: Model, key: Key): string {
   return `${model.n}:${key}`;
 }
 

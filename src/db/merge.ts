@@ -378,7 +378,7 @@ class Merge {
     if (known === undefined) {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned. (Not
       // where its tombstone is here, which it has just been found to outlive.)
-      if (tombstone === undefined && library.knows(birthRun, birthHlc)) return null;
+      if (tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
       if (births < 0) return null;
@@ -410,7 +410,9 @@ class Merge {
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
       // Whoever deleted the row that is here, or wrote it, has seen it.
-      if (birthRun === row.run || this.#tombstone(index) !== undefined || this.#options.retake) return whole;
+      const tombstone = this.#tombstone(index);
+      const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
+      if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }

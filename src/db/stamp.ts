@@ -9,6 +9,7 @@ import type { Cells } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
+import { lastVersions } from './graves.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
@@ -53,6 +54,8 @@ interface Slot {
   changed: boolean;
   /** Which columns have: bits as in a mark's mask. */
   mask: bigint;
+  /** What it held when it was deleted, as its mark carries it. */
+  last: string | null;
   /** Some column of its identity may have changed. */
   renamed: boolean;
   /** A mark says that a REPLACE may have evicted it. */
@@ -148,10 +151,11 @@ class Replay {
 
   #loadMapped(marks: readonly RawRow[]): void {
     const keys = new Map<number, Map<MarkKey, MarkKey>>();
-    for (const [, table, , before, after] of marks) {
+    for (const [, table, op, before, after] of marks) {
       const model = this.#library.modelByNumber(Number(table));
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
-      for (const key of [before as MarkKey | null, after as MarkKey | null])
+      // What a deleted row held is no key.
+      for (const key of [before as MarkKey | null, op === OP_DELETE ? null : (after as MarkKey | null)])
         if (key !== null) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
@@ -206,6 +210,7 @@ class Replay {
       case OP_DELETE: {
         const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
+        slot.last = typeof after === 'string' ? after : null;
         this.#kill(live, slot, order, time);
         break;
       }
@@ -293,7 +298,8 @@ class Replay {
       (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
-    for (const slot of dead) this.#bury(slot);
+    const last = this.#lastVersions(dead);
+    for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
       if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot))
@@ -327,19 +333,29 @@ class Replay {
     }
   }
 
-  #bury(slot: Slot): void {
+  /** What the dead rows held, while the rows that they refer to still have their mappings. */
+  #lastVersions(dead: readonly Slot[]): Map<string, Uint8Array> {
+    const found = new Map<string, Uint8Array>();
+    for (const model of new Set(dead.map((slot) => slot.model))) {
+      const rows = dead.flatMap(({ model: own, mapped, last }) =>
+        own === model && mapped !== null && last !== null ? [{ ...mapped, last }] : [],
+      );
+      for (const [uuid, version] of lastVersions(this.#library, model, rows)) found.set(uuid, version);
+    }
+    return found;
+  }
+
+  #bury(slot: Slot, last: ReadonlyMap<string, Uint8Array>): void {
     const { mapped, model } = slot;
     if (mapped === null) return;
     const library = this.#library;
-    if (this.#isForeign(slot)) {
-      revert(library, model, mapped);
-      library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key = ?`, mapped.key);
-      return;
-    }
+    if (this.#isForeign(slot)) revert(library, model, mapped);
     library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key = ?`, mapped.key);
+    if (this.#isForeign(slot)) return;
     const base = model.ownership === 'device' ? overtaken(library, model, mapped) : mapped;
+    const version = last.get(Buffer.from(mapped.uuid).toString('hex')) ?? null;
     const cells = this.#cellsOver(slot, base);
-    writeTombstone(library, model, mapped.uuid, base.birthHlc, base.birthRun, slot.at, cells);
+    writeTombstone(library, model, mapped.uuid, base.birthHlc, base.birthRun, slot.at, cells, version);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -433,6 +449,7 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     alive: true,
     changed: false,
     mask: 0n,
+    last: null,
     renamed: false,
     suspect: false,
     reborn: false,

@@ -177,6 +177,15 @@ describe('status', () => {
     expect(lineWith(text, 'nas')).toBe('nas …22222222 not connected everything');
   });
 
+  it('says so too when the rest came from that member itself, which ACKs nothing of its own', async () => {
+    const inSync = nodeStatus({
+      peers: [{ ...peer, state: 'live', progress: null, inSync: true }],
+      library: { ...library, acks: { [PEER]: { position: 2, complete: true, at: 1 } } },
+    });
+    const { text } = await running(['status', 'x'], { readStatus: () => Promise.resolve(inSync) });
+    expect(lineWith(text, 'nas')).toBe('nas …22222222 live, in sync everything via mdns');
+  });
+
   it('gives machines the whole status and the sums', async () => {
     const { io } = await running(['status', 'x', '--json'], { readStatus });
     expect(io.stdout.json).toEqual([
