@@ -143,11 +143,7 @@ function decodePart(part: string): SqlValue {
   }
 }
 
-function mark(
-  model: Model,
-  op: number,
-  parts: { old?: string; new?: string; mask?: string; owner?: string },
-): string {
+function mark(model: Model, op: number, parts: { old?: string; new?: string; mask?: string; owner?: string }): string {
   const columns = [
     'tbl',
     'op',

@@ -253,4 +253,3 @@ export function standingOf(
   const owner = transfer === null ? library.runDevice(title?.run ?? birthRun) : transfer.device;
   return owner === writer ? 'valid' : 'invalid';
 }
-

@@ -256,10 +256,7 @@ function reviveTargets(
     const uuid = targetOf(next.version, next.foreignKey);
     const target = library.model(next.foreignKey.table);
     if (uuid === null || revived.has(bytesToHex(uuid))) continue;
-    const grave = library.sql.rows(
-      'SELECT hlc, run, version FROM flotilla_tombstones WHERE uuid = ?',
-      uuid,
-    )[0];
+    const grave = library.sql.rows('SELECT hlc, run, version FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
     // Its values went with somebody else: whoever has them, or the row, bears it again.
     if (grave === undefined || grave[2] === null) return false;
     const [hlc, run] = grave.slice(0, 2).map(Number) as [number, number];

@@ -187,7 +187,9 @@ function play(seed: number, { moves, deletes }: { moves: boolean; deletes: boole
       const own = [...one.rows.values()].filter(({ row, isDead }) => !isDead && one.ownerOf(row) === one.id);
       const version = own[below(own.length + 1)];
       if (version === undefined) continue;
-      const places = [...one.rows.keys()].filter((row) => row < (version.row < ROOTS + PLACES ? ROOTS : ROOTS + PLACES));
+      const places = [...one.rows.keys()].filter(
+        (row) => row < (version.row < ROOTS + PLACES ? ROOTS : ROOTS + PLACES),
+      );
       const isMove = moves && version.parent !== null && below(3) === 0;
       const isDead = deletes && version.row >= ROOTS + PLACES && below(8) === 0;
       const parent = isMove ? (places[below(places.length)] as number) : version.parent;
@@ -222,10 +224,7 @@ function play(seed: number, { moves, deletes }: { moves: boolean; deletes: boole
 function knowsTitle(device: Device, { tenure: { title } }: Version, births: Map<number, Born>): boolean {
   if (title === null) return true;
   const isBirth = [...births.values()].some((born) => order(born.hlc, born.run, title.hlc, title.run) === 0);
-  return (
-    isBirth ||
-    device.transfers.some((one) => order(one.hlc, one.run, title.hlc, title.run) === 0)
-  );
+  return isBirth || device.transfers.some((one) => order(one.hlc, one.run, title.hlc, title.run) === 0);
 }
 
 describe('ownership, in a model', () => {
