@@ -1,7 +1,7 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export { createInvitation, initLibrary, joinLibrary, ownRow, readStatus, verifyLibrary } from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
@@ -14,10 +14,11 @@ export type {
   NodeEvent,
   NodeOptions,
   NodeStatus,
+  OwnOptions,
   PeerState,
   PeerStatus,
   Progress,
   VerifyReport,
 } from './api.ts';
-export type { Counters, InitReport, LibraryStatus, MemberRow, TableReport, WaitingRow } from './db/api.ts';
+export type { Counters, InitReport, LibraryStatus, MemberRow, Owned, TableReport, WaitingRow } from './db/api.ts';
 export type { ErrorCode } from './errors.ts';
