@@ -61,7 +61,9 @@ function modelNamed(library: Library, table: string): Model {
 /** A member by its peer id, or by its name if only one has it. */
 function memberNamed(library: Library, named: string | null): string {
   const wanted = named ?? library.around.device;
-  const members = library.sql.rows('SELECT device, name FROM flotilla_members ORDER BY device').map((row) => row.map(String));
+  const members = library.sql
+    .rows('SELECT device, name FROM flotilla_members ORDER BY device')
+    .map((row) => row.map(String));
   const byId = members.find(([device]) => device === wanted);
   const byName = members.filter(([, name]) => name === wanted);
   const found = byId ?? (byName.length === 1 ? byName[0] : undefined);
@@ -74,7 +76,8 @@ function memberNamed(library: Library, named: string | null): string {
 function rowNamed(library: Library, model: Model, text: string): { key: Key; uuid: Uint8Array } {
   const map = rowsTable(model);
   const uuid = parseUuid(text);
-  let row = uuid === null ? undefined : library.sql.rows(`SELECT key, uuid FROM ${map} WHERE uuid = ?`, Buffer.from(uuid))[0];
+  let row =
+    uuid === null ? undefined : library.sql.rows(`SELECT key, uuid FROM ${map} WHERE uuid = ?`, Buffer.from(uuid))[0];
   if (row === undefined) {
     const values = model.key.length === 1 ? [text] : keyValues(text, model);
     // As the table compares them: '7' finds 7 in a column of integers.

@@ -1,6 +1,7 @@
 /**
- * Outcomes that are written of rows, by whoever may: of an owned row, its owner alone. As long as its path leads to nothing that
- * is here, an owned row is that of whoever wrote it last.
+ * Outcomes that are written of rows, by whoever may. Of an owned row: its owner; whoever wrote it last, under the title that it
+ * has; and where what it belonged to was deleted, whoever did that. They may be several, and write the same; if it were the
+ * owner alone, each could leave it to another, since where a row is gone nobody can tell any more to whom it led.
  */
 import type { Batch, TableData } from '../protocol/types.ts';
 import type { Cells } from './cells.ts';
@@ -10,15 +11,16 @@ import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Owner, Root, Written } from './owners.ts';
-import { Owners, cellsOver, ownerColumn, ownerOfRoot } from './owners.ts';
+import { Owners, cellsOver, ownerColumn, ownerOfRoot, transferAt } from './owners.ts';
+import { tenureOfGrave } from './killed.ts';
 import type { Key } from './sql.ts';
 
 /** Whether this device may write a row that stands here. @param key - in its map table */
 export function mayWriteHere(library: Library, model: Model, key: Key): boolean {
   if (model.ownership === 'shared') return true;
-  const owner = new Owners(library).of(model, key);
+  if (new Owners(library).of(model, key)?.device === library.around.device) return true;
   const run = library.sql.number(`SELECT run FROM ${rowsTable(model)} WHERE key = ?`, key);
-  return isOwn(library, owner, run);
+  return library.runDevice(run) === library.around.device;
 }
 
 /** The cells of what this device writes over an owned row that stands here; null if it belongs to another one. */
@@ -45,12 +47,8 @@ export function cellsOverWaiting(library: Library, model: Model, version: Batch)
 }
 
 function overWith(library: Library, row: Written, owner: Owner | null): Cells | null {
-  if (!isOwn(library, owner, row.run)) return null;
-  return owner === null ? row.cells : cellsOver(library, row, owner);
-}
-
-function isOwn(library: Library, owner: Owner | null, run: number): boolean {
-  return (owner === null ? library.runDevice(run) : owner.device) === library.around.device;
+  if (owner?.device === library.around.device) return cellsOver(library, row, owner);
+  return library.runDevice(row.run) === library.around.device ? row.cells : null;
 }
 
 function ownerOfVersion(library: Library, model: Model, root: Root, version: Batch): Owner | null {
@@ -62,8 +60,26 @@ function ownerOfVersion(library: Library, model: Model, root: Root, version: Bat
   const target = (ownedBy.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
   if (target < 0) return ownerOfRoot(library, root);
   const parent = library.model(ownedBy.table);
-  const key = library.sql.value(`SELECT key FROM ${rowsTable(parent)} WHERE uuid = ?`, uuidAt(version, target));
-  return key === undefined ? null : new Owners(library).of(parent, key as Key);
+  const uuid = uuidAt(version, target);
+  const key = library.sql.value(`SELECT key FROM ${rowsTable(parent)} WHERE uuid = ?`, uuid);
+  return key === undefined ? ownerOfGrave(library, parent, uuid) : new Owners(library).of(parent, key as Key);
+}
+
+/** Who decides about what belonged to a row that was deleted: whoever deleted it, or to whom it has gone since. */
+function ownerOfGrave(library: Library, model: Model, uuid: Buffer): Owner | null {
+  const row = library.sql.rows(
+    'SELECT birth_hlc, birth_run, run, seen FROM flotilla_tombstones WHERE uuid = ?',
+    uuid,
+  )[0];
+  if (row === undefined) return null;
+  const [birthHlc, birthRun, run] = row.slice(0, 3).map(Number) as [number, number, number];
+  const device = library.runDevice(run);
+  if (device !== library.around.device && model.ownedBy === null)
+    return ownerOfRoot(library, { uuid, birthHlc, birthRun });
+  const { title } = tenureOfGrave(row[3]);
+  const transfer = title === null ? null : transferAt(library, title);
+  const root = { uuid, birthHlc: title?.hlc ?? birthHlc, birthRun: title?.run ?? birthRun };
+  return { root, device, transfer };
 }
 
 function uuidAt(version: Batch, index: number): Buffer {
