@@ -1,10 +1,19 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, initLibrary, joinLibrary, ownRow, readStatus, verifyLibrary } from './companions.ts';
+export {
+  createInvitation,
+  examineLibrary,
+  initLibrary,
+  joinLibrary,
+  ownRow,
+  readStatus,
+  verifyLibrary,
+} from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
+  ExamineOptions,
   FlotillaNode,
   InitOptions,
   Invitation,
@@ -20,5 +29,15 @@ export type {
   Progress,
   VerifyReport,
 } from './api.ts';
-export type { Counters, InitReport, LibraryStatus, MemberRow, Owned, TableReport, WaitingRow } from './db/api.ts';
+export type {
+  Counters,
+  Examination,
+  Finding,
+  InitReport,
+  LibraryStatus,
+  MemberRow,
+  Owned,
+  TableReport,
+  WaitingRow,
+} from './db/api.ts';
 export type { ErrorCode } from './errors.ts';

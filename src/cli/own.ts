@@ -7,7 +7,7 @@ import { printable, shortDevice } from './text.ts';
 
 export const ownCommand = defineCommand({
   name: 'own',
-  summary: 'give an owned row, and all that is owned through it, to a device',
+  summary: 'give an owned row, and all below it, to a device',
   args: {
     file: FILE_HELP,
     table: 'a table with "ownership": "device"',

@@ -10,14 +10,14 @@
  *   {@link OP_EVICT} marks name such rows beforehand, and whether it came to that is seen when stamping.
  */
 import type { Database } from 'better-sqlite3';
+import { textOf } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
-import { isInternal } from './choose.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
-import { quoteName, syncedColumns } from './model.ts';
+import { keyColumn, quoteName, syncedColumns } from './model.ts';
 import { foreignCondition, foreignOwner, ownerColumn } from './owners.ts';
-import type { SchemaColumn } from './schema.ts';
+import type { SchemaColumn, SchemaModel } from './schema.ts';
 
 /** A row was inserted: `new`. */
 export const OP_INSERT = 1;
@@ -92,7 +92,7 @@ export function installCapture(db: Database, registry: Registry): boolean {
 /** Removes all triggers of ours. */
 export function dropCapture(db: Database): void {
   for (const { name } of triggers(db)) {
-    if (isInternal(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
+    if (isOurs(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
   }
 }
 
@@ -135,7 +135,7 @@ function decodePart(part: string): SqlValue {
     case 'r':
       return /inf/i.test(value) ? (value.startsWith('-') ? -Infinity : Infinity) : Number(value);
     case 't':
-      return Buffer.from(value, 'hex').toString('utf8');
+      return textOf(Buffer.from(value, 'hex'));
     case 'b':
       return Uint8Array.from(Buffer.from(value, 'hex'));
     default:
@@ -237,11 +237,10 @@ function evictions(model: Model, name: (part: string) => string): string[] {
   if (found.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
-  const others = notItself(model);
   const update = found.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.
-    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), ...others]);
+    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), notItself(model)]);
   });
   return [
     `${name('insert_evict')} BEFORE INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${insert.join(' ')} END`,
@@ -254,9 +253,12 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   const table = quoteName(model.table);
   const terms = index.columns.map((column, position) => {
     const expression = index.expressions[position];
-    // The text of an expression names bare columns, so the new row is given to it as a table of one row.
-    if (column === null)
-      return `${expression ?? 'NULL'} = (SELECT ${expression ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    // The text of an expression names bare columns, so the new row is given to it as a table of one row. Outside of a
+    // partial index it may not even be computable.
+    if (column === null) {
+      const value = index.where === null ? expression : `CASE WHEN (${index.where}) THEN ${expression} END`;
+      return `${expression ?? 'NULL'} = (SELECT ${value ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    }
     return `${table}.${quoteName(column)} COLLATE ${quoteName(index.collations[position] ?? 'BINARY')} = ${newValue(model, column)}`;
   });
   const where = [
@@ -281,14 +283,16 @@ function newValue(model: Model, name: string): string {
 }
 
 function newRow(model: Model): string {
-  return `SELECT ${model.columns.map((column) => `${newValue(model, column.name)} AS ${quoteName(column.name)}`).join(', ')}`;
+  const names = [...model.columns.map((column) => column.name), ...(model as SchemaModel).generated];
+  return `SELECT ${names.map((name) => `${newValue(model, name)} AS ${quoteName(name)}`).join(', ')}`;
 }
 
-/** The row that is being updated is no rival of itself. Where all names of the rowid are taken it is marked in vain. */
-function notItself(model: Model): string[] {
-  const taken = new Set(model.columns.map((column) => column.name.toLowerCase()));
-  const rowid = model.rowid ?? ['rowid', 'oid', '_rowid_'].find((alias) => !taken.has(alias));
-  return rowid === undefined ? [] : [`${quoteName(model.table)}.${quoteName(rowid)} <> OLD.${quoteName(rowid)}`];
+/** The row that is being updated is no rival of itself. */
+function notItself(model: Model): string {
+  const table = quoteName(model.table);
+  if (model.rowid !== null) return `${table}.${quoteName(model.rowid)} <> OLD.${quoteName(model.rowid)}`;
+  const same = model.key.map((column, index) => `${keyColumn(model, index, table)} IS OLD.${quoteName(column)}`);
+  return `NOT (${same.join(' AND ')})`;
 }
 
 // ---- ownership
@@ -330,12 +334,17 @@ function triggers(db: Database): TriggerRow[] {
     .all() as TriggerRow[];
 }
 
+/** By the number of a table after the prefix: a trigger of the user's that only begins like ours is left alone. */
+function isOurs(trigger: string): boolean {
+  return /^flotilla_\d+_/.test(trigger);
+}
+
 function isInstalled(db: Database, registry: Registry, wanted: readonly string[]): boolean {
   const all = triggers(db);
-  const ours = all.filter((trigger) => isInternal(trigger.name));
+  const ours = all.filter((trigger) => isOurs(trigger.name));
   if (JSON.stringify(ours.map((trigger) => trigger.sql).toSorted()) !== JSON.stringify(wanted.toSorted())) return false;
   const first = Math.min(...ours.map((trigger) => trigger.position));
   return all.every(
-    (trigger) => isInternal(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
+    (trigger) => isOurs(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
   );
 }

@@ -10,7 +10,7 @@ import { recordRow } from './conflicts.ts';
 import { keepLast } from './graves.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
 import { forgetPending, hasPending, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
@@ -159,15 +159,10 @@ function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doo
   );
   const keys = jsonKeys(rows.map((row) => row.key));
   const table = quoteName(model.table);
-  if (model.rowid === null) {
-    library.sql.run(
-      `DELETE FROM ${table} WHERE rowid IN (
-         SELECT t.rowid FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value CROSS JOIN ${table} t ON ${mapJoin(model)})`,
-      keys,
-    );
-  } else {
+  if (model.rowid === null)
+    for (const { key } of rows) library.sql.run(`DELETE FROM ${table} WHERE ${rowByKey(model)}`, key);
+  else
     library.sql.run(`DELETE FROM ${table} WHERE ${quoteName(model.rowid)} IN (SELECT value FROM json_each(?))`, keys);
-  }
   library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key IN (SELECT value FROM json_each(?))`, keys);
   if (hasPending(library)) for (const row of rows) forgetPending(library, row.uuid);
 }

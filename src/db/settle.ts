@@ -22,7 +22,7 @@ import type { Library } from './library.ts';
 import { isKilled } from './killed.ts';
 import type { KnownVersion } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
 import { cellsHere, cellsOverWaiting, mayWriteHere } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
@@ -119,20 +119,20 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
 }
 
 function clearReference(library: Library, { model, foreignKey, key, cells: before }: Referrer): boolean {
-  const table = quoteName(model.table);
   const isDefault = foreignKey.onDelete === 'SET DEFAULT';
   const set = foreignKey.columns.map(
     (name) => `${quoteName(name)} = ${(isDefault ? defaultOf(model, name) : null) ?? 'NULL'}`,
   );
-  const where = `rowid IN (
-    SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${table} t ON ${mapJoin(model)} WHERE m.key = ?)`;
   try {
-    library.sql.run(`UPDATE ${table} SET ${set.join(', ')} WHERE ${where}`, key);
+    library.sql.run(
+      `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set.join(', ')} WHERE ${rowByKey(model)}`,
+      key,
+    );
   } catch (error) {
     if (!isConstraint(error)) throw error;
     return false;
   }
-  if (isDefault && !hasTarget(library, model, foreignKey, where, key)) return false;
+  if (isDefault && !hasTarget(library, model, foreignKey, key)) return false;
   const hlc = library.stampAt(library.around.now());
   const numbers = foreignKey.columns.map((name) => columnNamed(model, name).number);
   const cells = model.ownership === 'device' ? before : writeColumns(before, numbers, { hlc, run: library.run });
@@ -148,19 +148,14 @@ function clearReference(library: Library, { model, foreignKey, key, cells: befor
 }
 
 /** The defaults of a foreign key must mean a row that is here, or nothing. */
-function hasTarget(
-  library: Library,
-  model: Model,
-  { columns, table, targets }: ForeignKey,
-  where: string,
-  key: Key,
-): boolean {
-  const on = columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = c.${quoteName(name)}`).join(' AND ');
-  const isNull = columns.map((name) => `c.${quoteName(name)} IS NULL`).join(' OR ');
+function hasTarget(library: Library, model: Model, { columns, table, targets }: ForeignKey, key: Key): boolean {
+  const own = (name: string): string => `${quoteName(model.table)}.${quoteName(name)}`;
+  const on = columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = ${own(name)}`).join(' AND ');
+  const isNull = columns.map((name) => `${own(name)} IS NULL`).join(' OR ');
   return (
     library.sql.value(
-      `SELECT 1 FROM ${quoteName(model.table)} c
-       WHERE c.${where} AND (${isNull} OR EXISTS (SELECT 1 FROM ${quoteName(table)} p WHERE ${on}))`,
+      `SELECT 1 FROM ${quoteName(model.table)}
+       WHERE ${rowByKey(model)} AND (${isNull} OR EXISTS (SELECT 1 FROM ${quoteName(table)} p WHERE ${on}))`,
       key,
     ) !== undefined
   );

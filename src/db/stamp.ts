@@ -28,6 +28,9 @@ import { jsonKeys } from './sql.ts';
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
 
+/** A mark that says nothing to others. */
+const OP_NONE = 0;
+
 /** A row as the marks saw it. */
 interface Slot {
   readonly model: Model;
@@ -116,7 +119,8 @@ function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] 
   return library.sql
     .rows(
       `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t
-       WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
+       WHERE ${model.key.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ')}
+       AND NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
       limit,
     )
     .map(([key]) => String(key));
@@ -139,7 +143,7 @@ class Replay {
 
   run(marks: readonly RawRow[]): void {
     this.#loadMapped(marks);
-    for (const mark of marks) this.#replay(mark);
+    for (const mark of marks) this.#replay(named(this.#library, mark));
     for (const slot of this.#slots) {
       if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
     }
@@ -156,7 +160,7 @@ class Replay {
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
       // What a deleted row held is no key.
       for (const key of [before as MarkKey | null, op === OP_DELETE ? null : (after as MarkKey | null)])
-        if (key !== null) own.set(foldedKey(model, key), key);
+        if (key !== null && isNamed(model, key)) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
     for (const [table, own] of keys) {
@@ -231,6 +235,8 @@ class Replay {
         slot.reborn = true;
         break;
       }
+      case OP_NONE:
+        break;
       default:
         throw new RangeError(`a mark has the unknown operation ${String(op)}`);
     }
@@ -430,6 +436,26 @@ class Replay {
   #cellsOfRebirth({ model, owner }: Slot): Cells {
     return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
   }
+}
+
+/**
+ * A mark as it concerns others. A row with NULL in its natural key (which only old tables allow) has no name that another
+ * device could know, nor does anything tell two of them apart: it stays on this device, comes to be when it gets a whole
+ * key, and is gone for others when it loses it.
+ */
+function named(library: Library, mark: RawRow): RawRow {
+  const [n, table, op, before, after, at, mask] = mark;
+  const model = library.modelByNumber(Number(table));
+  const had = before !== null && isNamed(model, before as MarkKey);
+  const has = after !== null && isNamed(model, after as MarkKey);
+  if (op === OP_UPDATE && had !== has)
+    return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
+  return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);
+}
+
+/** False for a natural key with a NULL in it. */
+function isNamed(model: Model, key: MarkKey): boolean {
+  return model.rowid !== null || !String(key).split(',').includes('n');
 }
 
 /** True for a v8 UUID. */

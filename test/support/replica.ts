@@ -138,8 +138,7 @@ export class Replica {
 
   /** Gives an owned row to a device that is a member. @param to - @default this one */
   own(table: string, key: string | number, to: Replica = this): void {
-    for (const { device } of [this, to])
-      this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    for (const { device } of [this, to]) this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
     ownRow(this.library, { table, key: String(key), device: to.device });
   }
 

@@ -10,6 +10,9 @@ const TREE =
   'CREATE TABLE entries (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE, name TEXT); CREATE INDEX e ON entries (parent_id)';
 const NAMES = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)';
 
+/** ms: such numbers of rows take a loaded machine longer than other tests. */
+const BULK_TIMEOUT = 180_000;
+
 /** Applies pages as if all came from the middle of a pass that was broken off, so that the next one begins at 0. */
 function applyAll(to: Replica, from: string, pages: readonly Uint8Array[]): void {
   for (const page of pages) {
@@ -54,7 +57,7 @@ describe('rows whose targets have not come', () => {
     await expectEqual(a, b);
   });
 
-  it('wakes 10,000 rows that waited for one with one look-up for all of them', async () => {
+  it('wakes 10,000 rows that waited for one with one look-up for all of them', { timeout: BULK_TIMEOUT }, async () => {
     const [a, b] = pairOf(TREE);
     a.write(`INSERT INTO entries VALUES (1, NULL, 'p');
       WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10001) INSERT INTO entries SELECT i, 1, 'n' || i FROM n`);
@@ -425,22 +428,26 @@ describe('ON DELETE', () => {
     await expectEqual(a, b);
   });
 
-  it('deletes 10,000 rows of a tree that came in small pages, and 10,000 that were hung on it elsewhere', async () => {
-    const [a, b] = pairOf(TREE);
-    const tree = (from: number, to: number, step: number): string =>
-      `WITH RECURSIVE n (i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})
+  it(
+    'deletes 10,000 rows of a tree that came in small pages, and 10,000 that were hung on it elsewhere',
+    { timeout: BULK_TIMEOUT },
+    async () => {
+      const [a, b] = pairOf(TREE);
+      const tree = (from: number, to: number, step: number): string =>
+        `WITH RECURSIVE n (i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})
        INSERT INTO entries SELECT i, CASE WHEN i % ${step} = 0 THEN 1 ELSE i - 1 END, 'n' || i FROM n`;
-    a.write(`INSERT INTO entries VALUES (1, NULL, 'root'); ${tree(2, 10_001, 2)}`);
-    converge([a, b]);
-    a.write('DELETE FROM entries WHERE id = 1');
-    b.write(tree(20_000, 29_999, 100));
-    converge([a, b], 500);
-    for (const replica of [a, b]) {
-      expect(replica.rows('SELECT count(*) FROM entries')).toEqual([[0]]);
-      expect(replica.waiting()).toEqual([]);
-    }
-    await expectEqual(a, b);
-  });
+      a.write(`INSERT INTO entries VALUES (1, NULL, 'root'); ${tree(2, 10_001, 2)}`);
+      converge([a, b]);
+      a.write('DELETE FROM entries WHERE id = 1');
+      b.write(tree(20_000, 29_999, 100));
+      converge([a, b], 500);
+      for (const replica of [a, b]) {
+        expect(replica.rows('SELECT count(*) FROM entries')).toEqual([[0]]);
+        expect(replica.waiting()).toEqual([]);
+      }
+      await expectEqual(a, b);
+    },
+  );
 
   it('keeps a row that something refers to which does not sync, and goes on', async () => {
     const outside = `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT, mine INTEGER REFERENCES p (id));

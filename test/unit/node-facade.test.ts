@@ -76,6 +76,7 @@ describe('public API', () => {
       'ERROR_CODES',
       'FlotillaError',
       'createInvitation',
+      'examineLibrary',
       'initLibrary',
       'joinLibrary',
       'openNode',
