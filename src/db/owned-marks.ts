@@ -12,8 +12,8 @@ import { translateRuns } from './join.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
-import type { Owner, OwnerBefore, Written } from './owners.ts';
-import { Owners, cellsOfBirth } from './owners.ts';
+import type { Owner, OwnerBefore, Root, Written } from './owners.ts';
+import { Owners, cellsOfBirth, ownerOfRoot } from './owners.ts';
 import { forgetPending, hasPending } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
@@ -22,7 +22,7 @@ import { compareTenures, tenureOf } from './tenure.ts';
 /** A row that marks concern, as far as its owner goes. */
 interface OwnedSlot {
   readonly model: Model;
-  readonly mapped: { readonly key: Key } | null;
+  readonly mapped: (Root & { readonly key: Key }) | null;
   readonly ownedBy: SqlValue;
   owner: Owner | null;
 }
@@ -33,14 +33,19 @@ export function ownersOfMarks(library: Library, slots: readonly OwnedSlot[]): vo
   if (owned.length === 0) return;
   const owners = new Owners(library, ownerBeforeMarks(library));
   for (const model of new Set(owned.map((slot) => slot.model))) {
+    if (model.ownedBy === null) continue;
     const unknown = owned.filter((slot) => slot.model === model && slot.ownedBy === null);
     owners.prepare(
       model,
       unknown.map(({ mapped }) => mapped?.key ?? 0),
     );
   }
-  for (const slot of owned)
-    if (slot.mapped !== null) slot.owner = owners.of(slot.model, slot.mapped.key, slot.ownedBy ?? undefined);
+  for (const slot of owned) {
+    const { model, mapped } = slot;
+    if (mapped === null) continue;
+    slot.owner =
+      model.ownedBy === null ? ownerOfRoot(library, mapped) : owners.of(model, mapped.key, slot.ownedBy ?? undefined);
+  }
 }
 
 /**

@@ -23,6 +23,17 @@ export function mayWriteHere(library: Library, model: Model, key: Key): boolean 
   return library.runDevice(run) === library.around.device;
 }
 
+/** Whether this device owns a row that stands here: only its owner bears it again, since that would make the row its own. */
+export function ownsHere(library: Library, model: Model, key: Key): boolean {
+  return model.ownership === 'shared' || new Owners(library).of(model, key)?.device === library.around.device;
+}
+
+/** The same of a row that does not. @param version - what it held last */
+export function ownsVersion(library: Library, model: Model, version: Batch): boolean {
+  if (model.ownership === 'shared') return true;
+  return ownerOfVersion(library, model, writtenIn(library, model, version), version)?.device === library.around.device;
+}
+
 /** The cells of what this device writes over an owned row that stands here; null if it belongs to another one. */
 export function cellsHere(library: Library, row: Written & { readonly model: Model; readonly key: Key }): Cells | null {
   return overWith(library, row, new Owners(library).of(row.model, row.key));
@@ -30,20 +41,23 @@ export function cellsHere(library: Library, row: Written & { readonly model: Mod
 
 /** The cells that a write of this device over a version has, which stands nowhere here; null if it is not its to write. */
 export function cellsOverWaiting(library: Library, model: Model, version: Batch): Cells | null {
+  const row = writtenIn(library, model, version);
+  if (model.ownership === 'shared') return row.cells;
+  return overWith(library, row, ownerOfVersion(library, model, row, version));
+}
+
+function writtenIn(library: Library, model: Model, version: Batch): Written & Root {
   const table = version.tables[0] as TableData;
   const runs = translateRuns(library, version);
-  const cells = cellsOf(model, table, 0, runs);
-  if (model.ownership === 'shared') return cells;
   const index = table.rows[0] ?? 0;
-  const row = {
+  return {
     uuid: uuidAt(version, index),
     birthHlc: version.birthHlc[index] ?? 0,
     birthRun: runs[version.birthRun[index] ?? 0] ?? 0,
     hlc: table.hlc[0] ?? 0,
     run: runs[table.run[0] ?? 0] ?? 0,
-    cells,
+    cells: cellsOf(model, table, 0, runs),
   };
-  return overWith(library, row, ownerOfVersion(library, model, row, version));
 }
 
 function overWith(library: Library, row: Written, owner: Owner | null): Cells | null {

@@ -23,7 +23,7 @@ import { isKilled } from './killed.ts';
 import type { KnownVersion } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
-import { cellsHere, cellsOverWaiting, mayWriteHere } from './owned-outcomes.ts';
+import { cellsHere, cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import type { Judgement } from './revive.ts';
@@ -71,6 +71,7 @@ function settleDeletes(library: Library): number {
     // A newer version that waits may refer to something else: this one decides nothing.
     isReferrerSettled: (row) => isSettled(library, row) && !hasWaitingVersion(library, row.uuid),
     mayWrite: ({ model, key }) => mayWriteHere(library, model, key),
+    mayBear: ({ model, key }) => ownsHere(library, model, key),
     isCarriedOut,
   };
   const { undone, undecided } = blockedDeletes(library, waiting, judge);
@@ -85,7 +86,7 @@ function settleDeletes(library: Library): number {
     return verdict;
   });
   // A CHECK forbids it, or a unique index that has the rest of the row already: SQLite would have refused the delete.
-  const kept = [...refused].filter((row) => row.isWaiting === true && judge.mayWrite(row));
+  const kept = [...refused].filter((row) => row.isWaiting === true && judge.mayBear(row));
   for (const row of kept) revive(library, row);
   return gone + undone.length + kept.length;
 }
@@ -256,7 +257,7 @@ function reviveTargets(
     if (grave === undefined || grave[2] === null) return false;
     const [hlc, run] = grave.slice(0, 2).map(Number) as [number, number];
     const last = decodeBatch(grave[2] as Uint8Array);
-    if (cellsOverWaiting(library, target, last) === null) return false;
+    if (!ownsVersion(library, target, last)) return false;
     revived.set(bytesToHex(uuid), rebear(library, last));
     recordDelete(library, { model: target, uuid, hlc, run }, { hlc: library.hlc, run: library.run });
     for (const foreignKey of target.foreignKeys) {
