@@ -31,6 +31,7 @@ import { TRANSFERS_TABLE } from './choose.ts';
 import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
 import { tenureOf } from './tenure.ts';
 import { joinVersion, readVersion, translateRuns } from './join.ts';
+import { takeLost } from './owned-marks.ts';
 import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-versions.ts';
 
 /** What a merge did. */
@@ -378,7 +379,8 @@ class Merge {
     if (known === undefined) {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned. (Not
       // where its tombstone is here, which it has just been found to outlive.)
-      if (tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake) return null;
+      const isPruned = tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake;
+      if (isPruned && !(isOwned && takeLost(library, this.#rows.uuidOf(index)))) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
       if (births < 0) return null;

@@ -4,12 +4,14 @@
  */
 import { decodeBatch } from '../protocol/batch.ts';
 import type { SqlValue, TableData } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
 import { formatCells } from './cells.ts';
 import type { Order } from './cells.ts';
 import { recordRow } from './conflicts.ts';
 import { cellsOf } from './incoming.ts';
 import { translateRuns } from './join.ts';
 import type { Library } from './library.ts';
+import { getState, setState } from './metadata.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Owner, OwnerBefore, Root, Written } from './owners.ts';
@@ -131,12 +133,27 @@ export function overtaken(library: Library, model: Model, row: Base & { readonly
 export function revert(
   library: Library,
   model: Model,
-  row: { readonly uuid: Uint8Array; readonly hlc: number; readonly run: number } & Pick<Base, 'birthHlc' | 'birthRun'>,
+  row: { readonly uuid: Uint8Array; readonly hlc: number; readonly run: number },
 ): void {
   const at = { hlc: library.stampAt(library.around.now()), run: library.run };
   recordRow(library, model, row.uuid, 'ownership', row, at);
   library.sql.run(`UPDATE ${rowsTable(model)} SET hlc = 0 WHERE uuid = ?`, Buffer.from(row.uuid));
   library.forget(row.run, row.hlc);
-  library.forget(row.birthRun, row.birthHlc);
   library.sql.run('DELETE FROM flotilla_cursors');
+}
+
+/** A row that went in such a write: it is to be taken again though its birth is known, as that of a row that was deleted. */
+export function noteLost(library: Library, uuid: Uint8Array): void {
+  setState(library.db, lostKey(uuid), 1);
+}
+
+/** Whether a row is waited for that went without a delete; it is not any more. */
+export function takeLost(library: Library, uuid: Uint8Array): boolean {
+  if (getState(library.db, lostKey(uuid)) !== 1) return false;
+  library.sql.run('DELETE FROM flotilla_state WHERE key = ?', lostKey(uuid));
+  return true;
+}
+
+function lostKey(uuid: Uint8Array): string {
+  return `lost ${bytesToHex(uuid)}`;
 }

@@ -18,7 +18,7 @@ import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
 import type { Owner } from './owners.ts';
 import { cellsOfBirth, cellsOver } from './owners.ts';
-import { overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
+import { noteLost, overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
@@ -355,10 +355,14 @@ class Replay {
     const { mapped, model } = slot;
     if (mapped === null) return;
     const library = this.#library;
-    if (this.#isForeign(slot)) revert(library, model, mapped);
+    const isForeign = this.#isForeign(slot);
+    if (isForeign) revert(library, model, mapped);
     library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key = ?`, mapped.key);
-    if (this.#isForeign(slot)) return;
-    const base = model.ownership === 'device' ? overtaken(library, model, mapped) : mapped;
+    if (isForeign) {
+      noteLost(library, mapped.uuid);
+      return;
+    }
+    const base = this.#base(slot, mapped);
     const version = last.get(Buffer.from(mapped.uuid).toString('hex')) ?? null;
     const cells = this.#cellsOver(slot, base);
     writeTombstone(library, model, mapped.uuid, base.birthHlc, base.birthRun, slot.at, cells, version);
@@ -382,14 +386,19 @@ class Replay {
     }
   }
 
+  /** As long as its path leads nowhere, an owned row is that of whoever wrote it last. */
+  #isOwn({ model, mapped, owner }: Slot): boolean {
+    if (model.ownership === 'shared' || mapped === null) return true;
+    const device = owner === null ? this.#library.runDevice(mapped.run) : owner.device;
+    return device === this.#library.around.device;
+  }
+
   /**
    * The row belongs to another device. The guards refuse such a write, but not one that no trigger sees. Nobody would take a
-   * stamp of ours for it, so there is none. As long as its path leads nowhere it is the row of whoever wrote it last.
+   * stamp of ours for it, so there is none. Where we were the last to write it, it is a late write under the title that we had.
    */
-  #isForeign({ model, mapped, owner }: Slot): boolean {
-    if (model.ownership !== 'device' || mapped === null) return false;
-    const device = owner === null ? this.#library.runDevice(mapped.run) : owner.device;
-    return device !== this.#library.around.device;
+  #isForeign(slot: Slot): boolean {
+    return !this.#isOwn(slot) && this.#library.runDevice(slot.mapped?.run ?? 0) !== this.#library.around.device;
   }
 
   #cells({ model, mask }: Slot, before: Cells, hlc: number): string | null {
@@ -400,7 +409,8 @@ class Replay {
 
   /** Of an owned row: the tenure of what is written over this version. */
   #cellsOver({ model, owner }: Slot, base: Base): Cells {
-    return model.ownership === 'shared' || owner === null ? base.cells : cellsOver(this.#library, base, owner);
+    if (model.ownership === 'shared' || owner?.device !== this.#library.around.device) return base.cells;
+    return cellsOver(this.#library, base, owner);
   }
 
   #restamp(slot: Slot): void {
@@ -412,8 +422,8 @@ class Replay {
       return;
     }
     const isOwned = model.ownership === 'device';
-    const isReborn = this.#hasDangling || slot.reborn;
-    const base = isOwned && !isReborn ? overtaken(library, model, mapped) : mapped;
+    const isReborn = (this.#hasDangling || slot.reborn) && this.#isOwn(slot);
+    const base = isReborn ? mapped : this.#base(slot, mapped);
     const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
     const { run } = library;
@@ -431,6 +441,12 @@ class Replay {
       ...parts,
       natural ? mapped.key : slot.key,
     );
+  }
+
+  /** What is written over: of a row of our own it may be a version that waits. */
+  #base({ model, owner }: Slot, mapped: NonNullable<Slot['mapped']>): Base {
+    const isOwn = model.ownership === 'device' && owner?.device === this.#library.around.device;
+    return isOwn ? overtaken(this.#library, model, mapped) : mapped;
   }
 
   #cellsOfRebirth({ model, owner }: Slot): Cells {

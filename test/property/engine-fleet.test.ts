@@ -44,4 +44,8 @@ describe('seeds that found a fault once', () => {
   ])('%i in %i steps (hard: %s): %s', { timeout: TIMEOUT }, async (seed, steps, hard) => {
     await playFleet(seed, { steps, hard });
   });
+
+  it('[O8] 401204, where rows are given away: copies that differed', { timeout: TIMEOUT }, () =>
+    playFleet(401_204, { transfers: true, steps: 100 }),
+  );
 });
