@@ -266,8 +266,9 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
+        const alias = table.alias[i] ?? -1;
         library.sql.run(
-          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
           this.#rows.uuidOf(index),
           model.n,
           birthHlc,
@@ -276,6 +277,7 @@ class Merge {
           run,
           library.nextLsn(),
           seen,
+          alias < 0 ? null : this.#rows.uuidOf(alias),
         );
         this.result.changed += 1;
         const buried = { model, index, birthHlc, birthRun, hlc, run, seen };
