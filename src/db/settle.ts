@@ -28,6 +28,7 @@ import {
   pendingDeletes,
   readVersionsOf,
   unboundVersions,
+  waitersOf,
 } from './pending.ts';
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
@@ -94,7 +95,8 @@ function redirectAliases(library: Library): boolean {
     const winner = aliasOf(library, loser.model, loser.uuid);
     const here = standingRow(library, loser.model, loser.uuid);
     if (winner === null || here === null || !isSettled(library, loser) || !isSettled(library, winner)) continue;
-    if (referrersOf(library, loser.model, [loser.key]).length === 0) continue;
+    const referrers = referrersOf(library, loser.model, [loser.key]);
+    if (!referrers.some(({ model, key }) => mayWriteHere(library, model, key))) continue;
     redirect(library, here, winner);
     moved = true;
   }
@@ -179,10 +181,16 @@ function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boole
   const before = unboundVersions(library);
   const versions = withoutStandingBlockers(library, before);
   if (versions.length === 0) return false;
-  merge(
-    joinVersions(library, readVersionsOf(library, versions).map(decodeBatch)),
-    holdDeletes ? [] : waitingDeletes(library),
-  );
+  const doomed = holdDeletes ? [] : waitingDeletes(library);
+  // What waits for them may be what lets go of a row in their way.
+  const waiters =
+    doomed.length === 0
+      ? []
+      : waitersOf(
+          library,
+          versions.map(({ uuid }) => uuid),
+        );
+  merge(joinVersions(library, [...readVersionsOf(library, versions), ...waiters].map(decodeBatch)), doomed);
   return unboundVersions(library).length < before.length;
 }
 

@@ -324,3 +324,31 @@ describe('writes that no guard saw', () => {
     await expectEqual(a, b);
   });
 });
+
+describe('shared rows that owned rows refer to', () => {
+  it('[O9] become one by the devices that own what refers to them, in any order', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE labels (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+       CREATE TABLE files (id INTEGER PRIMARY KEY, name TEXT, label_id INTEGER REFERENCES labels (id))`,
+      { config: { tables: { files: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    for (const replica of [a, b]) {
+      replica.write(`INSERT INTO labels VALUES (1, 'x'); INSERT INTO files VALUES (1, '${replica.device}', 1)`);
+      replica.stamp();
+    }
+    for (const from of [b, a, b]) c.pull(from);
+    converge([a, b, c]);
+    for (const replica of [a, b, c]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(
+        replica.rows('SELECT f.name, l.name FROM files f JOIN labels l ON l.id = f.label_id ORDER BY f.name'),
+      ).toEqual([
+        ['A', 'x'],
+        ['B', 'x'],
+      ]);
+      expect(replica.rows('SELECT count(*) FROM labels')).toEqual([[1]]);
+    }
+    await expectEqual(a, b, c);
+  });
+});
