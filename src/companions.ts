@@ -15,11 +15,13 @@ import type {
   JoinOptions,
   JoinReport,
   NodeStatus,
+  OwnOptions,
   VerifyReport,
 } from './api.ts';
-import type { Examination, InitReport, JoinState, LibraryStatus } from './db/api.ts';
+import type { Examination, InitReport, JoinState, LibraryStatus, OwnRequest, Owned } from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
+import type { Home } from './net/home.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
 import { openInvitations } from './node.ts';
@@ -84,13 +86,7 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as Invitation;
   const { libraryId } = await libraryStatus(path);
-  const home = await findHome(homePath);
-  if (home === null) {
-    throw new FlotillaError(
-      'NOT_INITIALISED',
-      `This device has no home folder ${homePath}: run "flotilla up" once, or name it with --home.`,
-    );
-  }
+  const home = await requireHome(homePath);
   let { port } = await home.settings();
   if (port === 0) {
     // The invitation has to name the port on which the node will listen when somebody starts it.
@@ -203,6 +199,38 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
     maxEventLoopDelayMs: 0,
     library,
   };
+}
+
+/**
+ * Gives an owned row, and all that is owned through it, to a member of the library: by default to this device.
+ * @param key - the row's primary key as text (several columns as a JSON array), or its UUID
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, NO_SUCH_ROW, NOT_OWNED, NOT_A_MEMBER, LIBRARY_IN_USE
+ */
+export async function ownRow(
+  file: string,
+  table: string,
+  key: string,
+  options: HomeOption & OwnOptions = {},
+): Promise<Owned> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const request: OwnRequest = { table, key, device: options.device ?? null };
+  const told = await callControl(controlPath(homePath), 'own', request, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as Owned;
+  await libraryStatus(path);
+  const { device } = await requireHome(homePath);
+  const spec: WorkerSpec = { role: 'write', purpose: 'serve', file: path, device, name: '', durability: 'full' };
+  return (await withWorker(spec, systemClock, (call) => call('own', [request]))) as Owned;
+}
+
+/** The home folder of this device. @throws FlotillaError NOT_INITIALISED */
+async function requireHome(path: string): Promise<Home> {
+  const home = await findHome(path);
+  if (home !== null) return home;
+  throw new FlotillaError(
+    'NOT_INITIALISED',
+    `This device has no home folder ${path}: run "flotilla up" once, or name it with --home.`,
+  );
 }
 
 async function libraryStatus(path: string): Promise<LibraryStatus> {

@@ -25,6 +25,8 @@ export const ERROR_CODES = {
   LIBRARY_NOT_EMPTY: 'the library to join with has rows, and nothing says what they are',
   UNREACHABLE: 'no address of a peer answered',
   REFUSED: 'a peer refused the session',
+  NO_SUCH_ROW: 'the row that was named does not exist',
+  NOT_OWNED: 'the row that was named has no owner of its own',
   NOT_A_MEMBER: 'the device is not a member of the library',
   OTHER_LIBRARY: 'the peer belongs to another library',
   PROTOCOL: 'a peer sent what the protocol does not allow',

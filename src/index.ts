@@ -1,7 +1,15 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, examineLibrary, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export {
+  createInvitation,
+  examineLibrary,
+  initLibrary,
+  joinLibrary,
+  ownRow,
+  readStatus,
+  verifyLibrary,
+} from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
@@ -15,6 +23,7 @@ export type {
   NodeEvent,
   NodeOptions,
   NodeStatus,
+  OwnOptions,
   PeerState,
   PeerStatus,
   Progress,
@@ -27,6 +36,7 @@ export type {
   InitReport,
   LibraryStatus,
   MemberRow,
+  Owned,
   TableReport,
   WaitingRow,
 } from './db/api.ts';

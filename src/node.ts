@@ -19,6 +19,7 @@ import type {
   NodeStatus,
   VerifyReport,
 } from './api.ts';
+import type { OwnRequest } from './db/api.ts';
 import { FlotillaError, messageOf } from './errors.ts';
 import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
@@ -145,6 +146,7 @@ async function start(
     const control = await serveControl(controlPath(home.path), {
       status: () => opening.then((node) => node.status()),
       verify: () => opening.then((node) => node.verify()),
+      own: (params) => store.own(params as OwnRequest),
       invite: (params) =>
         invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true),
     });
@@ -267,6 +269,7 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
     addresses: () => host.addresses(),
     status,
     verify: () => verify(running),
+    own: (table, key, { device = null } = {}) => store.own({ table, key, device }),
     onEvent(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

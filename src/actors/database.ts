@@ -236,6 +236,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     acked: forward('write', 'acked'),
     members: forward('write', 'members'),
     addMember: forward('write', 'addMember'),
+    own: forward('write', 'own'),
     apply: (peer, data, priority = 'live') => call('write', 'apply', [peer, data], priority) as Promise<Applied>,
     openFeed: forward('read', 'openFeed'),
     page: (feed, limits) => readStamped('page', [feed, { ...limits, groupEnds: [...heads] }]),

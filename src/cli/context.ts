@@ -15,6 +15,7 @@ import type {
   JoinReport,
   NodeOptions,
   NodeStatus,
+  Owned,
   VerifyReport,
 } from '../index.ts';
 import { flush } from './output.ts';
@@ -27,6 +28,12 @@ export interface Api {
   createInvitation(file: string, options: InviteOptions): Promise<Invitation>;
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
+  ownRow(
+    file: string,
+    table: string,
+    key: string,
+    options: { readonly home?: string; readonly device?: string },
+  ): Promise<Owned>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
 }
 

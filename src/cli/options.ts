@@ -132,6 +132,12 @@ export const OPTIONS = {
     help: 'minutes until the invitation expires',
     fallback: '15',
   }),
+  device: option({
+    flags: '--for <device>',
+    schema: text,
+    help: 'member that gets the row, by peer id or name',
+    fallback: 'this device',
+  }),
   qr: option({ flags: '--qr', schema: flag, help: 'draw the QR code even when this is not a terminal' }),
   union: option({
     flags: '--union',

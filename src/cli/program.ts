@@ -11,6 +11,7 @@ import { initCommand } from './init.ts';
 import { inviteCommand } from './invite.ts';
 import { joinCommand } from './join.ts';
 import { commanderOption, readOptions } from './options.ts';
+import { ownCommand } from './own.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
 import { verifyCommand } from './verify.ts';
@@ -22,6 +23,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   inviteCommand,
   joinCommand,
   statusCommand,
+  ownCommand,
   verifyCommand,
   doctorCommand,
 ];

@@ -71,6 +71,28 @@ export interface MemberRow {
   readonly addedAt: number;
 }
 
+/** Gives an owned row to a member. */
+export interface OwnRequest {
+  readonly table: string;
+  /** The row's primary key as text (several columns: as a JSON array), or its UUID. */
+  readonly key: string;
+  /** Peer id or name of the new owner; null for this device. */
+  readonly device: string | null;
+}
+
+/** What became of a row that was given to a member. */
+export interface Owned {
+  readonly table: string;
+  /** UUID of the row, hex with dashes. */
+  readonly uuid: string;
+  /** Peer id of its owner from now on. */
+  readonly device: string;
+  /** Peer id of its owner before, as far as this device knew; '' if it knew of none. */
+  readonly previous: string;
+  /** False when it was the owner already, and nothing was done. */
+  readonly changed: boolean;
+}
+
 /** Counters: of what came in since the library was initialised (kept in it), of what went out since the node started. */
 export interface Counters {
   readonly batchesIn: number;
@@ -204,6 +226,8 @@ export interface WriteStore {
   acked(peer: string, cursor: Cursor, complete: boolean): Promise<void>;
   members(): Promise<MemberRow[]>;
   addMember(member: MemberRow): Promise<void>;
+  /** Gives a row to a member. Durable and stamped when it resolves. */
+  own(request: OwnRequest): Promise<Owned>;
 }
 
 /** The read-only side. */

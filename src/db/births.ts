@@ -11,6 +11,7 @@ import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import { forgetPending, hasPending, noteArrival } from './pending.ts';
 import { insertMany } from './sql.ts';
+import { tenureOf, tenureStamps } from './tenure.ts';
 
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
 export function bear(
@@ -86,7 +87,11 @@ function hexOf(uuid: Uint8Array): string {
   return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
 }
 
-/** Stamps a death of our own. @param cells - of the row that dies @param last - the row itself, if its delete may have to be undone */
+/**
+ * Stamps a death of our own.
+ * @param cells - of the row that dies; of an owned row, those of what is written over it
+ * @param last - the row itself, if its delete may have to be undone
+ */
 export function writeTombstone(
   library: Library,
   model: Model,
@@ -107,8 +112,8 @@ export function writeTombstone(
     hlc,
     library.run,
     library.nextLsn(),
-    formatSeen(seenIn(cells)),
+    formatSeen(model.ownership === 'device' ? tenureStamps(tenureOf(cells), library.run) : seenIn(cells)),
     last === null ? null : Buffer.from(last),
   );
-  if (hasPending(library)) forgetPending(library, uuid);
+  if (model.ownership === 'shared' && hasPending(library)) forgetPending(library, uuid);
 }

@@ -18,6 +18,8 @@ const tableSchema = z.strictObject({
   sync: z.boolean().optional(),
   /** Who may write a row: every member, or the device that made it. @default the setting for all tables */
   ownership: ownership.optional(),
+  /** The column that refers to the row whose owner may write this one. @default none: its maker may */
+  ownedBy: columnName.optional(),
   /** Columns that say which row it is on all devices. @default the natural key, or a UUID made at birth */
   identity: z
     .union([columnName.transform((name) => [name]), z.array(columnName).min(1, 'it must name a column')], {

@@ -27,6 +27,8 @@ export type Rule =
   | 'later-birth'
   /** Another device deleted the row. */
   | 'deleted'
+  /** It was written by a device to which the row did not belong, or not any more. */
+  | 'ownership'
   /** What the row referred to was deleted: ON DELETE CASCADE. */
   | 'cascade'
   /** What the row referred to was deleted: ON DELETE SET NULL or SET DEFAULT. */
@@ -73,13 +75,24 @@ export function recordOverwritten(library: Library, row: Incoming, rows: RowWrit
   });
 }
 
-/** Records a row that goes, or that another one replaces, with all that it holds. Nothing is recorded if it is not here. */
-export function recordRow(library: Library, model: Model, uuid: Uint8Array, rule: Rule, kept: LocalStamp): void {
+/**
+ * Records a row that goes, or that another one replaces, with all that it holds. Nothing is recorded if it is not here.
+ * @param at - when it was written, where that is not the stamp that it has
+ */
+export function recordRow(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  rule: Rule,
+  kept: LocalStamp,
+  at?: LocalStamp,
+): void {
   const version = readVersion(library, model, uuid);
   const row = library.sql.rows(`SELECT hlc, run FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid))[0];
   if (version === null || row === undefined) return;
-  const lost = { hlc: Number(row[0]), run: Number(row[1]), value: Buffer.from(encodeBatch(version)) };
-  record(library, model, uuid, null, rule, lost, { ...kept, value: null });
+  const value = Buffer.from(encodeBatch(version));
+  const lost = { hlc: at?.hlc ?? Number(row[0]), run: at?.run ?? Number(row[1]), value };
+  record(library, model, uuid, null, rule, lost, { hlc: kept.hlc, run: kept.run, value: null });
 }
 
 /** Records a value of a row here that is about to be changed by a rule. */

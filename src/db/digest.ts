@@ -160,7 +160,8 @@ function cellsInWords(batch: Batch, { cells, columns }: TableData): Map<number, 
   const words = new Map<number, string[]>();
   cells.row.forEach((row, i) => {
     if (cells.row[i - 1] === row && cells.column[i - 1] === cells.column[i]) return;
-    const word = `${columns[cells.column[i] ?? 0]?.name}=${cells.hlc[i]}@${bytesToHex(runBytes(batch, cells.run[i] ?? 0))}`;
+    const column = cells.column[i] ?? 0;
+    const word = `${column < 0 ? column : columns[column]?.name}=${cells.hlc[i]}@${bytesToHex(runBytes(batch, cells.run[i] ?? 0))}`;
     words.set(row, [...(words.get(row) ?? []), word].toSorted());
   });
   return words;

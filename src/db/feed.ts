@@ -292,7 +292,9 @@ export class Feeds {
         size: bytes.length,
         version: stamps,
         cells: batch.tables.flatMap(({ cells }) =>
-          cells.hlc.map((cell, i): [string, number] => [bytesToHex(runBytes(batch, cells.run[i] ?? 0)), cell]),
+          cells.hlc.flatMap((cell, i): [string, number][] =>
+            (cells.column[i] ?? 0) < 0 ? [] : [[bytesToHex(runBytes(batch, cells.run[i] ?? 0)), cell]],
+          ),
         ),
         add: (builder) => builder.addWaiting(batch),
       });
@@ -321,7 +323,10 @@ export class Feeds {
   #knowsCells(pass: Pass, { version, cells }: Entry): boolean {
     if (cells !== undefined) return cells.every(([run, hlc]) => hlc <= (pass.known.get(run) ?? -1));
     if (typeof version?.[CELLS] !== 'string') return true;
-    return [...parseCells(version[CELLS]).values()].every(({ hlc, run }) => this.#isKnown(pass, hlc, run));
+    // What an owned row says of its ownership is no change.
+    return [...parseCells(version[CELLS])].every(
+      ([column, { hlc, run }]) => column < 0 || this.#isKnown(pass, hlc, run),
+    );
   }
 
   #isKnown(pass: Pass, hlc: number, run: number): boolean {

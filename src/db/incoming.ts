@@ -7,7 +7,6 @@ import type { Cell, Cells, LocalStamp } from './cells.ts';
 import type { Batch, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
-import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { syncedColumns } from './model.ts';
 
@@ -47,13 +46,6 @@ export interface Outcome extends LocalStamp {
   readonly cells: Cells;
 }
 
-/** Owned rows are written by their owner alone: the device whose run gave birth to them. */
-export function mayWrite(library: Library, model: Model, birthRun: number, run: number): boolean {
-  if (model.ownership === 'shared') return true;
-  const owner = library.runDevice(birthRun);
-  return owner !== null && owner === library.runDevice(run);
-}
-
 const references = new WeakMap<TableData, (readonly number[])[]>();
 
 /** All lists of references of a table's rows: columns and dependencies. */
@@ -91,7 +83,8 @@ export function cellsOf(model: Model, table: TableData, position: number, runs: 
   }
   const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
   for (let i = places.get(position) ?? Infinity; cells.row[i] === position; i += 1) {
-    const { number } = columnNamed(model, table.columns[cells.column[i] ?? 0]?.name ?? '');
+    const column = cells.column[i] ?? 0;
+    const number = column < 0 ? column : columnNamed(model, table.columns[column]?.name ?? '').number;
     const stamp = { hlc: cells.hlc[i] ?? 0, run: runs[cells.run[i] ?? 0] ?? 0 };
     const known = found.get(number);
     if (known === undefined) found.set(number, { ...stamp, seen: [] });

@@ -131,18 +131,21 @@ export interface Target {
   readonly birth: LocalStamp;
 }
 
-/** A version with some columns written by this device. */
+/**
+ * A version with some columns written by this device.
+ * @param before - the cells of the version; of an owned row, those of what is written over it
+ */
 export function writeVersion(
   library: Library,
   model: Model,
   version: Batch,
   settings: ReadonlyMap<string, Setting>,
+  before: Cells,
 ): Batch {
   const stamp = { hlc: library.stampAt(library.around.now()), run: library.run };
   const table = onlyTable(version);
   const page = new Joining(version);
   const numbers = [...settings.keys()].map((name) => columnNamed(model, name).number);
-  const before = cellsOf(model, table, 0, translateRuns(library, version));
   const placed = new Map(
     [...settings].map(([name, { target }]) => [name, target === null ? -1 : page.placeTarget(library, target)]),
   );
@@ -163,10 +166,12 @@ export function writeVersion(
       // A key of several columns refers to nothing as soon as one of them is NULL.
       return name === undefined ? dependency : { ...dependency, refs: [placed.get(name) ?? -1] };
     }),
-    cells:
-      model.ownership === 'device'
-        ? NO_STAMPS
-        : page.cells(library, model, columns, writeColumns(before, numbers, stamp)),
+    cells: page.cells(
+      library,
+      model,
+      columns,
+      model.ownership === 'device' ? before : writeColumns(before, numbers, stamp),
+    ),
   });
 }
 
@@ -272,7 +277,7 @@ class Joining {
     const sorted = [...cells].toSorted(([a], [b]) => a - b);
     const stamps = sorted.flatMap(([number, cell]) =>
       [cell, ...cell.seen].map(({ hlc, run }) => ({
-        column: numbers.indexOf(number),
+        column: number < 0 ? number : numbers.indexOf(number),
         hlc,
         run: this.run(library, run),
       })),

@@ -281,6 +281,11 @@ export class Library {
     });
   }
 
+  /** A version that was merged here is here no more: what this run stamped from there on has to come again. */
+  forget(run: number, hlc: number): void {
+    if (this.knows(run, hlc)) this.#knowledge.set(run, Math.max(0, hlc - 1));
+  }
+
   /** Our knowledge: run id (hex) → hlc. */
   knowledge(): Map<string, number> {
     return new Map([...this.#knowledge].map(([run, hlc]) => [this.runHex(run), hlc]));

@@ -10,9 +10,9 @@ import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkTable, firstOfEach, mayWrite, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
-import type { Found, KnownPending, KnownRow, KnownTombstone, KnownVersion } from './lookup.ts';
+import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
 import { LooseKeys } from './loose.ts';
 import type { Model } from './model.ts';
@@ -25,9 +25,14 @@ import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
-import { formatSeen, hasUnseen, joinCells, lastChange, parseCells, parseSeen } from './cells.ts';
+import { formatSeen, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
+import { TRANSFERS_TABLE } from './choose.ts';
+import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
+import { tenureOf } from './tenure.ts';
 import { joinVersion, readVersion, translateRuns } from './join.ts';
+import { takeLost } from './owned-marks.ts';
+import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-versions.ts';
 
 /** What a merge did. */
 export interface Merged {
@@ -59,6 +64,13 @@ interface Buried extends KnownTombstone {
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
 export function mergeBatch(library: Library, batch: Batch, options: MergeOptions): Merged {
   if (batch.tables.length === 0 && batch.tombstones.length === 0) return { changed: 0, arrivals: [], held: [] };
+  const transfers = batch.tables.filter(({ table }) => table === TRANSFERS_TABLE);
+  if (transfers.length > 0 && transfers.length < batch.tables.length + batch.tombstones.length) {
+    // What was written under them comes after them.
+    const others = batch.tables.filter(({ table }) => table !== TRANSFERS_TABLE);
+    const known = mergeBatch(library, { ...batch, tables: transfers, tombstones: [] }, options);
+    return both(known, mergeBatch(library, { ...batch, tables: others }, options));
+  }
   const [first, rest] = splitVersions(batch);
   const merged = mergeOnce(library, first, options);
   if (rest === null) return merged;
@@ -131,6 +143,7 @@ class Merge {
   readonly #buried: (Buried | undefined)[] = [];
   /** The version that waited here has died in this batch. */
   readonly #dropped: boolean[] = [];
+  readonly #standings: Standings;
 
   constructor(
     library: Library,
@@ -148,6 +161,7 @@ class Merge {
     this.#parks = parks;
     this.#first = firstOfEach(batch);
     this.#rows = new RowWriter(library, batch, found, this.#first);
+    this.#standings = new Standings(library);
   }
 
   /** Rows that a constraint refused, by dictionary index. */
@@ -237,9 +251,13 @@ class Merge {
         const run = this.#found.runs[table.run[i] ?? 0] ?? 0;
         const { birthHlc, birthRun } = this.#birth(index);
         library.sawHlc(hlc);
-        if (!mayWrite(library, model, birthRun, run)) return;
+        const seen = formatSeen(this.#seen(table, i));
+        const tenure = tenureOfGrave(seen);
+        // A transfer that is not known yet hides no delete: there is nothing that could be written over it meanwhile.
+        if (model.ownership === 'device' && this.#standings.of(birthRun, run, tenure) === 'invalid') return;
         const known = this.#found.tombstones[index];
-        if (known !== undefined && library.compare(hlc, run, known.hlc, known.run) <= 0) return;
+        if (known !== undefined && compareGraves(library, model, { birthHlc, birthRun, hlc, run, seen }, known) <= 0)
+          return;
         const waiting = this.#found.pending[index];
         if (
           known === undefined &&
@@ -248,7 +266,6 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
-        const seen = formatSeen(this.#seen(table, i));
         const alias = table.alias[i] ?? -1;
         library.sql.run(
           'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
@@ -265,7 +282,7 @@ class Merge {
         this.result.changed += 1;
         const buried = { model, index, birthHlc, birthRun, hlc, run, seen };
         this.#buried[this.#at(index)] = buried;
-        if (waiting !== undefined && !waiting.isDelete && this.#outlives(buried, waiting)) {
+        if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
           forgetPending(library, this.#rows.uuidOf(index));
           this.#dropped[this.#at(index)] = true;
         }
@@ -283,11 +300,15 @@ class Merge {
       .map((hlc, i) => ({ hlc, run: this.#found.runs[seen.run[from + i] ?? 0] ?? 0 }));
   }
 
-  #outlives(
-    tombstone: Pick<KnownVersion, 'hlc' | 'run'>,
-    version: Pick<KnownVersion, 'birthHlc' | 'birthRun'>,
-  ): boolean {
-    return this.#library.compare(version.birthHlc, version.birthRun, tombstone.hlc, tombstone.run) < 0;
+  /** The version that stands or waits here dies of a tombstone. */
+  #isKilled(index: number, tombstone: Buried, version: KnownRow | KnownPending): boolean {
+    const { model } = tombstone;
+    return isKilled(this.#library, model, tombstone, version, this.#cellsHere(model, index, version));
+  }
+
+  #cellsHere(model: Model, index: number, version: KnownRow | KnownPending): Cells {
+    if ('cells' in version) return parseCells(version.cells);
+    return model.ownership === 'shared' ? NO_CELLS : cellsWaiting(this.#library, model, this.#rows.uuidOf(index));
   }
 
   /** Rows that the tombstones of this batch kill, unless a version of a later birth has come or waits: that one lives. */
@@ -299,14 +320,14 @@ class Merge {
     this.#buried.forEach((tombstone, at) => {
       if (tombstone === undefined || reborn.has(at)) return;
       const row = this.#found.rows[tombstone.index];
-      if (row === undefined || !this.#outlives(tombstone, row)) return;
+      if (row === undefined || !this.#isKilled(tombstone.index, tombstone, row)) return;
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
       // Another birth: the same row was made apart, and its deleter may have known of its own only.
-      const discards = tombstone.birthRun !== birthRun || hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      const discards = tombstone.birthRun !== birthRun || isUnseen(this.#library, tombstone.model, row, tombstone);
       doomed.push({
-        ...(discards ? { discards: 'deleted' } : {}),
+        ...(discards ? { discards: tombstone.model.ownership === 'shared' ? 'deleted' : 'ownership' } : {}),
         model: tombstone.model,
         key,
         uuid: this.#rows.uuidOf(tombstone.index),
@@ -349,24 +370,33 @@ class Merge {
     const run = this.#found.runs[table.run[position] ?? 0] ?? 0;
     library.sawHlc(hlc);
     library.sawHlc(birthHlc);
-    if (!mayWrite(library, model, birthRun, run)) return null;
+    const isOwned = model.ownership === 'device';
+    const cells = isOwned ? cellsOf(model, table, position, this.#found.runs) : NO_CELLS;
+    const standing = isOwned ? this.#standings.of(birthRun, run, tenureOf(cells)) : 'valid';
+    if (standing === 'invalid') return null;
     const tombstone = this.#tombstone(index);
-    if (tombstone !== undefined && library.compare(birthHlc, birthRun, tombstone.hlc, tombstone.run) <= 0) return null;
+    if (tombstone !== undefined && isKilled(library, model, tombstone, { birthHlc, birthRun }, cells)) return null;
     const row = this.#found.rows[index];
     const waiting = this.#waiting(index);
     const known = waiting !== undefined && !waiting.isDelete ? waiting : row;
     if (known === undefined) {
-      // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned.
-      if (library.knows(birthRun, birthHlc) && !this.#options.retake) return null;
+      // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned. (Not
+      // where its tombstone is here, which it has just been found to outlive.)
+      const isPruned = tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake;
+      if (isPruned && !(isOwned && takeLost(library, this.#rows.uuidOf(index)))) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
       if (births < 0) return null;
       // Columns are compared one by one, unless a version that waits has brought them here.
       const isByColumn = births === 0 && model.ownership === 'shared';
-      const order = births || (isByColumn ? 1 : library.compare(hlc, run, known.hlc, known.run));
+      const order =
+        births ||
+        (isOwned
+          ? compareOwned(library, { hlc, run, cells }, { ...known, cells: this.#cellsHere(model, index, known) })
+          : Number(isByColumn) || library.compare(hlc, run, known.hlc, known.run));
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
-    const hold = this.#holds.get(index) ?? null;
+    const hold = this.#holds.get(index) ?? (standing === 'unknown' ? UNKNOWN_TRANSFER : null);
     const outcome = this.#outcome(model, table, position, row);
     if (outcome === null) return null;
     this.#coming[this.#at(index)] = row === undefined && hold === null;
@@ -386,15 +416,17 @@ class Merge {
     if (isReborn) {
       // Whoever deleted the row that is here, or wrote it, has seen it.
       const tombstone = this.#tombstone(index);
-      const hasSeen = tombstone !== undefined && !hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
       if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
-      const lost = new Map(
-        syncedColumns(model).map(({ number }) => [number, { hlc: row.hlc, run: row.run, seen: [] }]),
-      );
+      const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }
-    if (model.ownership === 'device') return whole;
     const ours = parseCells(row.cells);
+    if (model.ownership === 'device') {
+      if (!isUnseenOwned(library, whole, { ...row, cells: ours })) return whole;
+      const lost = lostIn(model, row);
+      return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'ownership' };
+    }
     const joined = joinCells(this.#order, ours, cells);
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
@@ -441,10 +473,9 @@ class Merge {
 
   #reasonFor(target: number): Hold {
     const name = this.#batch.names[this.#batch.uuidTable[target] ?? 0] ?? '';
-    const { birthHlc, birthRun } = this.#birth(target);
     const tombstone = this.#tombstone(target);
     return tombstone !== undefined &&
-      this.#outlives(tombstone, { birthHlc, birthRun }) &&
+      isKilled(this.#library, this.#library.model(name), tombstone, this.#birth(target), null) &&
       this.#waiting(target) === undefined
       ? { reason: 'dead-target', detail: `It refers to a row of ${name} that was deleted.` }
       : { reason: 'missing-target', detail: `It refers to a row of ${name} that has not arrived.` };
@@ -488,6 +519,16 @@ class Merge {
     };
   }
 }
+
+/** All columns of a row that is written over whole, as they were. */
+function lostIn(model: Model, { hlc, run }: LocalStamp): Cells {
+  return new Map(syncedColumns(model).map(({ number }) => [number, { hlc, run, seen: [] }]));
+}
+
+const UNKNOWN_TRANSFER: Hold = {
+  reason: 'not-owner',
+  detail: 'It was written under a transfer of ownership that has not arrived.',
+};
 
 const NOTHING: ReadonlySet<number> = new Set();
 const NO_CELLS: Cells = new Map();

@@ -61,6 +61,8 @@ export interface Model {
   readonly n: number;
   readonly table: string;
   readonly ownership: 'shared' | 'device';
+  /** Of an owned table: the foreign key, of one column, to the row whose owner owns this one; null if its maker does. */
+  readonly ownedBy: ForeignKey | null;
   readonly identity: Identity;
   readonly columns: readonly Column[];
   /** Primary key columns in key order. */
@@ -89,7 +91,7 @@ export interface Model {
   readonly maySkip: boolean;
 }
 
-/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */
+/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` and `flotilla_transfers` come first. */
 export interface Registry {
   readonly models: readonly Model[];
   readonly byName: ReadonlyMap<string, Model>;

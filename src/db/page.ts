@@ -411,7 +411,7 @@ export class PageBuilder {
     const cells = { row: [] as number[], column: [] as number[], hlc: [] as number[], run: [] as number[] };
     versions.forEach((version, row) => {
       for (const [number, cell] of parseCells(version[CELLS])) {
-        const place = places.get(number);
+        const place = number < 0 ? number : places.get(number);
         if (place === undefined) continue;
         for (const stamp of [cell, ...cell.seen]) {
           cells.row.push(row);

@@ -19,7 +19,9 @@ export interface Judgement {
   /** Nothing about the referring row can, and it stands here in its newest version. */
   readonly isReferrerSettled: (referrer: Referrer) => boolean;
   /** This device may write the row. */
-  readonly mayWrite: (row: { readonly model: Model; readonly birthRun: number }) => boolean;
+  readonly mayWrite: (row: { readonly model: Model; readonly key: Key }) => boolean;
+  /** This device may bear the row again. */
+  readonly mayBear: (row: { readonly model: Model; readonly key: Key }) => boolean;
   /** What becomes of the referring row can be written into it: a CASCADE, a SET NULL that the column takes. */
   readonly isCarriedOut: (model: Model, foreignKey: ForeignKey) => boolean;
 }
@@ -82,7 +84,7 @@ export function blockedDeletes(library: Library, doomed: readonly Doomed[], judg
     const name = nodeId(row.model, row.key);
     if (!standing.has(name) || undecided.has(name)) continue;
     // It is for its owner to bear it again.
-    if (judge.mayWrite(row)) undone.push(row);
+    if (judge.mayBear(row)) undone.push(row);
     else undecided.add(name);
   }
   return { undone, undecided };

@@ -14,10 +14,15 @@ import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
-import { forgetPending, hasPending } from './pending.ts';
+import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
+import type { Owner } from './owners.ts';
+import { cellsOfBirth, cellsOver } from './owners.ts';
+import { noteLost, overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
+import type { Base } from './owned-marks.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import { jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
@@ -37,8 +42,14 @@ interface Slot {
     readonly uuid: Uint8Array;
     readonly birthHlc: number;
     readonly birthRun: number;
+    readonly hlc: number;
+    readonly run: number;
     readonly cells: Cells;
   } | null;
+  /** What its `ownedBy` column held before these marks; see `flotilla_marks.owner`. */
+  ownedBy: SqlValue;
+  /** Of an owned row: whose it was before these marks; null where its path leads nowhere. */
+  owner: Owner | null;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;
@@ -58,7 +69,10 @@ interface Slot {
 
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
 export function stampMarks(library: Library, limit: number): number {
-  const marks = library.sql.rows('SELECT n, tbl, op, old, new, at, mask FROM flotilla_marks ORDER BY n LIMIT ?', limit);
+  const marks = library.sql.rows(
+    'SELECT n, tbl, op, old, new, at, mask, owner FROM flotilla_marks ORDER BY n LIMIT ?',
+    limit,
+  );
   const last = marks.at(-1);
   if (last === undefined) return 0;
   new Replay(library).run(marks);
@@ -141,6 +155,7 @@ class Replay {
     for (const slot of this.#slots) {
       if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
     }
+    ownersOfMarks(this.#library, this.#slots);
     this.#rename();
     this.#write();
     for (const { model, key, hasMoved } of this.#reused) touchReferrers(this.#library, model, key, hasMoved);
@@ -166,6 +181,8 @@ class Replay {
           uuid: row[1] as Uint8Array,
           birthHlc: Number(row[2]),
           birthRun: Number(row[3]),
+          hlc: Number(row[5]),
+          run: Number(row[6]),
           cells: parseCells(row[4]),
         };
         const slot = newSlot(model, key, mapped);
@@ -175,10 +192,12 @@ class Replay {
     }
   }
 
-  #replay([n, table, op, before, after, at, mask]: RawRow): void {
+  #replay([n, table, op, before, after, at, mask, owner = null]: RawRow): void {
     const live = this.#live.get(Number(table));
     if (live === undefined) return;
     const model = this.#library.modelByNumber(Number(table));
+    const first = owner === null ? undefined : live.get(foldedKey(model, before as MarkKey));
+    if (first !== undefined && first.ownedBy === null && !first.changed) first.ownedBy = owner;
     const order = Number(n);
     const time = Number(at);
     switch (op) {
@@ -341,20 +360,29 @@ class Replay {
   }
 
   #bury(slot: Slot, last: ReadonlyMap<string, Uint8Array>): void {
-    if (slot.mapped === null) return;
-    const { sql } = this.#library;
-    sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
-    if (this.#isForeign(slot)) return;
-    const { uuid, birthHlc, birthRun, cells } = slot.mapped;
-    const version = last.get(Buffer.from(uuid).toString('hex')) ?? null;
-    writeTombstone(this.#library, slot.model, uuid, birthHlc, birthRun, slot.at, cells, version);
+    const { mapped, model } = slot;
+    if (mapped === null) return;
+    const library = this.#library;
+    const isForeign = this.#isForeign(slot);
+    if (isForeign) revert(library, model, mapped);
+    library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key = ?`, mapped.key);
+    if (isForeign) {
+      noteLost(library, mapped.uuid);
+      return;
+    }
+    const base = this.#base(slot, mapped);
+    const version = last.get(Buffer.from(mapped.uuid).toString('hex')) ?? null;
+    const cells = this.#cellsOver(slot, base);
+    writeTombstone(library, model, mapped.uuid, base.birthHlc, base.birthRun, slot.at, cells, version);
   }
 
   #bearAll(born: readonly Slot[]): void {
     for (const model of this.#library.registry.models) {
       const own = born.filter((slot) => slot.model === model);
       if (own.length === 0) continue;
+      const { head } = this.#library;
       bear(this.#library, model, own);
+      titleBirths(this.#library, model, head);
       const dead = new Set(
         this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
       );
@@ -366,16 +394,19 @@ class Replay {
     }
   }
 
+  /** As long as its path leads nowhere, an owned row is that of whoever wrote it last. */
+  #isOwn({ model, mapped, owner }: Slot): boolean {
+    if (model.ownership === 'shared' || mapped === null) return true;
+    const device = owner === null ? this.#library.runDevice(mapped.run) : owner.device;
+    return device === this.#library.around.device;
+  }
+
   /**
-   * The row belongs to another device. The guards refuse such a write, but not a REPLACE that evicts the row. Nobody would
-   * take a stamp of ours for it, so there is none.
+   * The row belongs to another device. The guards refuse such a write, but not one that no trigger sees. Nobody would take a
+   * stamp of ours for it, so there is none. Where we were the last to write it, it is a late write under the title that we had.
    */
-  #isForeign({ model, mapped }: Slot): boolean {
-    return (
-      model.ownership === 'device' &&
-      mapped !== null &&
-      this.#library.runDevice(mapped.birthRun) !== this.#library.around.device
-    );
+  #isForeign(slot: Slot): boolean {
+    return !this.#isOwn(slot) && this.#library.runDevice(slot.mapped?.run ?? 0) !== this.#library.around.device;
   }
 
   #cells({ model, mask }: Slot, before: Cells, hlc: number): string | null {
@@ -384,51 +415,51 @@ class Replay {
     return formatCells(writeColumns(before, numbers, { hlc, run: this.#library.run }));
   }
 
+  /** Of an owned row: the tenure of what is written over this version. */
+  #cellsOver({ model, owner }: Slot, base: Base): Cells {
+    if (model.ownership === 'shared' || owner?.device !== this.#library.around.device) return base.cells;
+    return cellsOver(this.#library, base, owner);
+  }
+
   #restamp(slot: Slot): void {
     const library = this.#library;
-    if (slot.mapped === null) return;
+    const { mapped, model } = slot;
+    if (mapped === null) return;
     if (this.#isForeign(slot)) {
-      // Whatever comes of its owner is newer.
-      library.sql.run(`UPDATE ${rowsTable(slot.model)} SET hlc = 0 WHERE key = ?`, slot.mapped.key);
+      revert(library, model, mapped);
       return;
     }
+    const isOwned = model.ownership === 'device';
+    const isReborn = (this.#hasDangling || slot.reborn) && this.#isOwn(slot);
+    const base = isReborn ? mapped : this.#base(slot, mapped);
+    const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
     const { run } = library;
-    const natural = slot.model.rowid === null;
+    const natural = model.rowid === null;
     const parts = natural ? decodeKey(String(slot.key)) : [];
-    const keys = natural ? slot.model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
-    const isReborn = this.#hasDangling || slot.reborn;
-    let birth = isReborn ? { birthHlc: hlc, birthRun: run } : slot.mapped;
-    if (!isReborn && slot.model.ownership === 'device') birth = overtaken(library, slot.mapped);
-    const cells = isReborn || slot.model.ownership === 'device' ? null : this.#cells(slot, slot.mapped.cells, hlc);
+    const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
     library.sql.run(
-      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
-      birth.birthHlc,
-      birth.birthRun,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
+      isReborn ? hlc : base.birthHlc,
+      isReborn ? run : base.birthRun,
       hlc,
       run,
       library.nextLsn(),
-      cells,
+      isOwned || isReborn ? formatCells(ownedCells) : this.#cells(slot, mapped.cells, hlc),
       ...parts,
-      natural ? slot.mapped.key : slot.key,
+      natural ? mapped.key : slot.key,
     );
   }
-}
 
-/**
- * A local write of an owned row overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
- * over it elsewhere. A delete that waits is not undone by an update.
- */
-function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthHlc: number; birthRun: number } {
-  if (!hasPending(library)) return row;
-  const waiting = library.sql.rows(
-    'SELECT birth_hlc, birth_run FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL',
-    Buffer.from(row.uuid),
-  )[0];
-  if (waiting === undefined) return row;
-  forgetPending(library, row.uuid);
-  const [birthHlc, birthRun] = waiting.map(Number) as [number, number];
-  return library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0 ? { birthHlc, birthRun } : row;
+  /** What is written over: of a row of our own it may be a version that waits. */
+  #base({ model, owner }: Slot, mapped: NonNullable<Slot['mapped']>): Base {
+    const isOwn = model.ownership === 'device' && owner?.device === this.#library.around.device;
+    return isOwn ? overtaken(this.#library, model, mapped) : mapped;
+  }
+
+  #cellsOfRebirth({ model, owner }: Slot): Cells {
+    return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
+  }
 }
 
 /**
@@ -462,6 +493,8 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     model,
     key,
     mapped,
+    ownedBy: null,
+    owner: null,
     order: 0,
     at: 0,
     alive: true,
@@ -490,18 +523,18 @@ function identityMayChange(model: Model, mask: bigint): boolean {
   });
 }
 
-/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells). */
+/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells, stamp). */
 function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {
   const found = new Map<MarkKey, RawRow>();
   if (model.rowid !== null) {
     const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.hlc, m.run FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
       jsonKeys(keys as ReadonlySet<Key>),
     );
     for (const row of rows) found.set(row[0] as Key, row);
     return found;
   }
-  const text = `SELECT key, uuid, birth_hlc, birth_run, cells FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, hlc, run FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
   for (const key of keys) {
     const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);

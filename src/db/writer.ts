@@ -7,7 +7,7 @@ import type { Database } from 'better-sqlite3';
 
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
 import type { Cursor } from '../protocol/types.ts';
-import type { Applied, LibraryInfo, MemberRow, SessionStart } from './api.ts';
+import type { Applied, LibraryInfo, MemberRow, OwnRequest, Owned, SessionStart } from './api.ts';
 import { Applier } from './apply.ts';
 import { installCapture } from './capture.ts';
 import { wireOf } from './feed.ts';
@@ -16,6 +16,7 @@ import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
+import { ownRow } from './own.ts';
 import { readServedRegistry } from './serving.ts';
 import { addMemberRow } from './setup.ts';
 import { STAMP_SLICE, stampAll } from './stamp.ts';
@@ -153,6 +154,10 @@ export class Writer {
         stampAll(this.#library);
       }),
     );
+  }
+
+  own(request: OwnRequest): Owned {
+    return this.#do(() => ownRow(this.#library, request));
   }
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */

@@ -58,6 +58,9 @@ export const MAX_NAME_BYTES = 1024;
 /** Bytes of a peer id as text; those of today have 52 to 66. */
 export const MAX_PEER_ID_BYTES = 128;
 
+/** Stamps that concern a row and none of its columns, so its ownership, have a negative number: −1 and −2. */
+const LEAST_COLUMN = -2;
+
 /** Kinds of columns as they are written. */
 const VALUE = 0;
 const REF = 1;
@@ -231,12 +234,12 @@ function writeCells(
   bounds: Bounds,
 ): void {
   writeStamps(writer, cells, changes, bounds);
-  writeList(writer, cells.column, cells.row.length, 0, columns - 1, 'columns of stamps');
+  writeList(writer, cells.column, cells.row.length, LEAST_COLUMN, columns - 1, 'columns of stamps');
 }
 
 function readCells(reader: ByteReader, changes: readonly number[], columns: number, bounds: Bounds): CellData {
   const stamps = readStamps(reader, changes, bounds);
-  return { ...stamps, column: reader.integers(stamps.row.length, 0, columns - 1, 'columns of stamps') };
+  return { ...stamps, column: reader.integers(stamps.row.length, LEAST_COLUMN, columns - 1, 'columns of stamps') };
 }
 
 /** @param changes - hlc of each row's change stamp */

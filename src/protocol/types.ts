@@ -72,7 +72,7 @@ export interface StampList {
  * entries with the same row and column the first is the stamp, the others are what its writer had seen of others in that column.
  */
 export interface CellData extends StampList {
-  /** Indexes into the table's `columns`. */
+  /** Indexes into the table's `columns`; −1 and −2 are the tenure of an owned row: its title, its epoch, what its writer had seen. */
   readonly column: readonly number[];
 }
 
@@ -98,7 +98,7 @@ export interface TombstoneData {
   readonly run: readonly number[];
   /** Dictionary index of the row that each has become one with; −1 for none. */
   readonly alias: readonly number[];
-  /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. */
+  /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. Of an owned row: the tenure. */
   readonly seen: StampList;
 }
 

@@ -167,6 +167,10 @@ export class FakeStore implements NodeStore {
     this.#grown();
   }
 
+  async own(): Promise<never> {
+    throw new Error('the fake store owns nothing');
+  }
+
   async openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened> {
     const resumed = cursor !== null && cursor.run === this.#run && cursor.head <= this.#head;
     const position = resumed ? cursor.position : 0;

@@ -12,6 +12,7 @@ import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
 import { Library } from '../../src/db/library.ts';
 import { getState, setState, tableNumbers } from '../../src/db/metadata.ts';
+import { ownRow } from '../../src/db/own.ts';
 import { readRegistry } from '../../src/db/schema.ts';
 import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
@@ -136,6 +137,12 @@ export class Replica {
 
   addMember(member: MemberRow): void {
     this.library.transact(() => addMemberRow(this.library, member));
+  }
+
+  /** Gives an owned row to a device that is a member. @param to - @default this one */
+  own(table: string, key: string | number, to: Replica = this): void {
+    for (const { device } of [this, to]) this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    ownRow(this.library, { table, key: String(key), device: to.device });
   }
 
   /** Opens a pass of `from`'s feed for this copy. */

@@ -1,6 +1,14 @@
 /** A world and a library for the commands' tests: nothing here touches the process, the clock or a file. */
 import { Writable } from 'node:stream';
-import type { FlotillaNode, InitReport, NodeEvent, NodeStatus, Progress, VerifyReport } from '../../src/index.ts';
+import type {
+  FlotillaNode,
+  InitReport,
+  NodeEvent,
+  NodeStatus,
+  Owned,
+  Progress,
+  VerifyReport,
+} from '../../src/index.ts';
 import type { Api, Io, Signal } from '../../src/cli/context.ts';
 
 export const ME = '12D3KooWMeMeMeMeMeMeMeMeMeMeMeMeMeMeMeMeMeMe11111111';
@@ -130,6 +138,7 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       createInvitation: refuse('createInvitation'),
       joinLibrary: refuse('joinLibrary'),
       readStatus: refuse('readStatus'),
+      ownRow: refuse('ownRow'),
       verifyLibrary: refuse('verifyLibrary'),
       examineLibrary: refuse('examineLibrary'),
       ...parts,
@@ -156,6 +165,10 @@ export class FakeNode implements FlotillaNode {
 
   verify(): Promise<VerifyReport> {
     return Promise.reject(new Error('verify was not expected'));
+  }
+
+  own(): Promise<Owned> {
+    return Promise.reject(new Error('own was not expected'));
   }
 
   onEvent(listener: (event: NodeEvent) => void): () => void {
