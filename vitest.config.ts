@@ -1,5 +1,5 @@
 /**
- * How the tests run. Three projects: `unit` and `property` in one process each file, `integration` with real processes,
+ * How the tests run. Four projects: `unit`, `property` and `conformance` in one process each file, `integration` with real processes,
  * workers and sockets (loopback only).
  */
 import { defineConfig } from 'vitest/config';
@@ -23,6 +23,7 @@ export default defineConfig({
     projects: [
       project('unit', TEST_TIMEOUT),
       project('property', TEST_TIMEOUT),
+      project('conformance', TEST_TIMEOUT),
       project('integration', INTEGRATION_TIMEOUT),
     ],
   },

@@ -16,9 +16,10 @@ import type {
   NodeStatus,
   VerifyReport,
 } from './api.ts';
-import type { InitReport, JoinState, LibraryStatus } from './db/api.ts';
+import type { ConflictList, ConflictQuery, InitReport, JoinState, LibraryStatus, RestoredConflict } from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
+import type { Home } from './net/home.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
 import { openInvitations } from './node.ts';
@@ -71,13 +72,7 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as Invitation;
   const { libraryId } = await libraryStatus(path);
-  const home = await findHome(homePath);
-  if (home === null) {
-    throw new FlotillaError(
-      'NOT_INITIALISED',
-      `This device has no home folder ${homePath}: run "flotilla up" once, or name it with --home.`,
-    );
-  }
+  const home = await requireHome(homePath);
   let { port } = await home.settings();
   if (port === 0) {
     // The invitation has to name the port on which the node will listen when somebody starts it.
@@ -205,4 +200,49 @@ export async function verifyLibrary(file: string, options: HomeOption = {}): Pro
   const checked = (await withWorker(readerSpec(path), systemClock, (call) => call('check', []))) as Checked;
   const ok = checked.foreignKeyViolations.length === 0 && checked.integrity.length === 0;
   return { ok, ...checked, compared: false, peers: [] };
+}
+
+/**
+ * What was discarded or changed of what people wrote, newest first; works with and without a running node.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, CONFIG when no such table syncs
+ */
+export async function listConflicts(file: string, options: ConflictQuery & HomeOption = {}): Promise<ConflictList> {
+  const path = await requireFile(file);
+  const { home, ...query } = options;
+  const told = await callControl(controlPath(homeOf(path, home)), 'conflicts', query, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as ConflictList;
+  return (await withWorker(readerSpec(path), systemClock, (call) => call('conflicts', [query]))) as ConflictList;
+}
+
+/**
+ * Puts back what a conflict discarded, as an ordinary change of this device; works with and without a running node.
+ * @param id - as {@link listConflicts} gives it
+ * @throws FlotillaError NO_SUCH_CONFLICT, CANNOT_RESTORE, NOT_INITIALISED, LIBRARY_IN_USE
+ */
+export async function restoreConflict(file: string, id: number, options: HomeOption = {}): Promise<RestoredConflict> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'restore', { id }, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as RestoredConflict;
+  const home = await requireHome(homePath);
+  const { name } = await home.settings();
+  const spec: WorkerSpec = {
+    role: 'write',
+    purpose: 'serve',
+    file: path,
+    device: home.device,
+    name,
+    durability: 'full',
+  };
+  return (await withWorker(spec, systemClock, (call) => call('restoreConflict', [id]))) as RestoredConflict;
+}
+
+/** The home of a device that is about to write. */
+async function requireHome(path: string): Promise<Home> {
+  const home = await findHome(path);
+  if (home !== null) return home;
+  throw new FlotillaError(
+    'NOT_INITIALISED',
+    `This device has no home folder ${path}: run "flotilla up" once, or name it with --home.`,
+  );
 }

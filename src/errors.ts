@@ -29,6 +29,8 @@ export const ERROR_CODES = {
   OTHER_LIBRARY: 'the peer belongs to another library',
   PROTOCOL: 'a peer sent what the protocol does not allow',
   CLOCK_AHEAD: 'a peer stamps in the future',
+  NO_SUCH_CONFLICT: 'there is no record of a conflict with that number',
+  CANNOT_RESTORE: 'what a conflict discarded cannot be put back as things stand',
   NO_MULTICAST: 'no network interface can carry multicast',
   STOPPED: 'the node, session or worker was stopped',
   OLD_NODE: 'the Node.js that runs is too old',

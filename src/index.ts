@@ -1,7 +1,15 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export {
+  createInvitation,
+  initLibrary,
+  joinLibrary,
+  listConflicts,
+  readStatus,
+  restoreConflict,
+  verifyLibrary,
+} from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
@@ -19,5 +27,19 @@ export type {
   Progress,
   VerifyReport,
 } from './api.ts';
-export type { Counters, InitReport, LibraryStatus, MemberRow, TableReport, WaitingRow } from './db/api.ts';
+export type {
+  ConflictList,
+  ConflictQuery,
+  ConflictRecord,
+  ConflictSide,
+  Counters,
+  InitReport,
+  LibraryStatus,
+  MemberRow,
+  RestoredConflict,
+  RowName,
+  ShownValue,
+  TableReport,
+  WaitingRow,
+} from './db/api.ts';
 export type { ErrorCode } from './errors.ts';

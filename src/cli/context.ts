@@ -4,6 +4,8 @@
  */
 import type { Writable } from 'node:stream';
 import type {
+  ConflictList,
+  ConflictQuery,
   FlotillaNode,
   InitOptions,
   InitReport,
@@ -13,6 +15,7 @@ import type {
   JoinReport,
   NodeOptions,
   NodeStatus,
+  RestoredConflict,
   VerifyReport,
 } from '../index.ts';
 import { flush } from './output.ts';
@@ -25,6 +28,8 @@ export interface Api {
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
+  listConflicts(file: string, options: ConflictQuery & { readonly home?: string }): Promise<ConflictList>;
+  restoreConflict(file: string, id: number, options: { readonly home?: string }): Promise<RestoredConflict>;
 }
 
 /** A stream to write to that may be a terminal. */

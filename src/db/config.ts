@@ -10,6 +10,9 @@ import { FlotillaError, messageOf } from '../errors.ts';
 /** Name of the file that is looked for beside the library. */
 export const CONFIG_FILE = 'flotilla.config.json';
 
+/** Days for which records of conflicts are kept, unless the configuration says otherwise: a device may be away for a month. */
+export const CONFLICT_DAYS = 30;
+
 const columnName = z.string().min(1, 'a column name must not be empty');
 const ownership = z.enum(['shared', 'device']);
 
@@ -31,6 +34,8 @@ const tableSchema = z.strictObject({
 const configSchema = z.strictObject({
   /** Ownership of every table that does not say otherwise. @default 'shared' */
   ownership: ownership.optional(),
+  /** Days for which records of conflicts are kept. @default {@link CONFLICT_DAYS} */
+  conflictDays: z.number().positive().optional(),
   tables: z.record(z.string(), tableSchema).optional(),
 });
 
