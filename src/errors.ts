@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   CLOCK_AHEAD: 'a peer stamps in the future',
   NO_SUCH_CONFLICT: 'there is no record of a conflict with that number',
   CANNOT_RESTORE: 'what a conflict discarded cannot be put back as things stand',
+  MERGE_FUNCTION: 'a merge function of the configuration is not what it must be',
   NO_MULTICAST: 'no network interface can carry multicast',
   STOPPED: 'the node, session or worker was stopped',
   OLD_NODE: 'the Node.js that runs is too old',

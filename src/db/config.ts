@@ -16,6 +16,11 @@ export const CONFLICT_DAYS = 30;
 const columnName = z.string().min(1, 'a column name must not be empty');
 const ownership = z.enum(['shared', 'device']);
 
+/** A policy, or a function by the name under which the module exports it. */
+const merge = z.string().regex(/^[A-Za-z_$][\w$]*$/, 'it must be lww, max, min, counter or the name of a function');
+
+const columnSchema = z.strictObject({ merge });
+
 const tableSchema = z.strictObject({
   /** Whether the table syncs. @default true */
   sync: z.boolean().optional(),
@@ -27,6 +32,8 @@ const tableSchema = z.strictObject({
       error: 'expected a column name or a list of column names',
     })
     .optional(),
+  /** Columns whose concurrent writes come together in another way than by the later one. @default none */
+  columns: z.record(z.string(), columnSchema).optional(),
   /** Columns that stay on this device. @default none */
   localColumns: z.array(columnName).optional(),
 });
@@ -36,6 +43,11 @@ const configSchema = z.strictObject({
   ownership: ownership.optional(),
   /** Days for which records of conflicts are kept. @default {@link CONFLICT_DAYS} */
   conflictDays: z.number().positive().optional(),
+  /** File beside the library that exports the functions named as policies. @default none */
+  module: z
+    .string()
+    .regex(/^\.\/[\w.-]+\.[cm]?js$/, 'it must be a file beside the library, as "./flotilla.merge.js"')
+    .optional(),
   tables: z.record(z.string(), tableSchema).optional(),
 });
 
@@ -109,7 +121,7 @@ function describe(issue: Issue | undefined, where: string): string {
   const path = (issue?.path ?? []).map(String);
   if (issue?.code === 'unrecognized_keys') {
     const key = [...path, issue.keys[0] ?? ''].join('.');
-    const known = path.length === 0 ? configSchema.shape : tableSchema.shape;
+    const known = [configSchema, null, tableSchema, null, columnSchema][path.length]?.shape ?? {};
     return `${where} has the key "${key}", which is not known. Known there: ${Object.keys(known).join(', ')}.`;
   }
   const what = path.length === 0 ? 'the whole' : `the value of "${path.join('.')}"`;

@@ -21,6 +21,7 @@ export const RULES = {
   'later-birth': 'another device made the same row, later',
   deleted: 'another device deleted the row, and did not know of its last change',
   cascade: 'what the row referred to was deleted, and the row with it (ON DELETE CASCADE)',
+  'not-mergeable': 'the column has a policy, and this value cannot be merged by it',
   'reference-cleared': 'what it referred to was deleted (ON DELETE SET NULL or SET DEFAULT)',
 } as const;
 
@@ -75,6 +76,18 @@ export function recordRow(library: Library, model: Model, uuid: Uint8Array, rule
   if (version === null || row === undefined) return;
   const lost = { hlc: Number(row[0]), run: Number(row[1]), value: Buffer.from(encodeBatch(version)) };
   record(library, model, uuid, null, rule, lost, { ...kept, value: null });
+}
+
+/** Records what a program wrote here into a column whose policy cannot take it. */
+export function recordRefused(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  column: Column,
+  lost: Kept,
+  kept: Kept,
+): void {
+  record(library, model, uuid, column, 'not-mergeable', lost, kept);
 }
 
 function record(

@@ -3,14 +3,15 @@
  * lives if its birth is later than its tombstone; what cannot stand yet waits. The result does not depend on the order of
  * batches, nor on how often they come.
  */
+import { FlotillaError } from '../errors.ts';
 import { encodeBatch } from '../protocol/batch.ts';
-import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
+import type { Batch, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
 import type { Adopter } from './adopt.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkTable, firstOfEach, mayWrite, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, checkRegisters, checkTable, firstOfEach, mayWrite, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone, KnownVersion } from './lookup.ts';
 import { lookUp } from './lookup.ts';
@@ -24,7 +25,7 @@ import { RowWriter, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
-import type { Cells, LocalStamp, Order } from './cells.ts';
+import type { Cells, LocalStamp, Order, Policies } from './cells.ts';
 import { formatSeen, hasUnseen, joinCells, lastChange, parseCells, parseSeen } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
 import { joinVersion, readVersion, translateRuns } from './join.ts';
@@ -330,6 +331,7 @@ class Merge {
     for (const table of this.#batch.tables) {
       const model = this.#library.model(table.table);
       checkTable(model, this.#batch, table);
+      checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
@@ -363,21 +365,45 @@ class Merge {
       const order = births || (isByColumn ? 1 : library.compare(hlc, run, known.hlc, known.run));
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
-    const hold = this.#holds.get(index) ?? null;
     const outcome = this.#outcome(model, table, position, row);
     if (outcome === null) return null;
+    const hold = this.#holds.get(index) ?? outcome.hold;
     this.#coming[this.#at(index)] = row === undefined && hold === null;
     return { model, table, position, index, isUpdate: row !== undefined, isPaired: false, hold, outcome };
   }
 
   /** What a version that is newer than `row` makes of it. Null when nothing: it brings no column that is newer. */
-  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Outcome | null {
+  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
+    const outcome = this.#joined(model, table, position, row);
+    if (outcome === null) return null;
+    const { fault, ...rest } = outcome;
+    const { shown, problem } = showRegisters(this.#library.policies(model), rest.cells);
+    const detail = fault ?? problem;
+    return { ...rest, shown, hold: detail === null ? null : { reason: 'constraint', detail } };
+  }
+
+  #joined(
+    model: Model,
+    table: TableData,
+    position: number,
+    row: KnownRow | undefined,
+  ): (Omit<Outcome, 'shown'> & { readonly fault: string | null }) | null {
     const library = this.#library;
+    const policies = library.policies(model);
     const index = table.rows[position] ?? 0;
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
-    const cells = cellsOf(model, table, position, this.#found.runs);
-    const whole: Outcome = { ...stamp, cells, taken: null, unseen: NOTHING, lost: NO_CELLS, rule: 'later-write' };
+    const theirs = cellsOf(model, table, position, this.#found.runs);
+    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
+    const whole = {
+      ...stamp,
+      cells,
+      taken: null,
+      unseen: NOTHING,
+      lost: NO_CELLS,
+      rule: 'later-write',
+      fault,
+    } as const;
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
@@ -390,7 +416,7 @@ class Merge {
     }
     if (model.ownership === 'device') return whole;
     const ours = parseCells(row.cells);
-    const joined = joinCells(this.#order, ours, cells);
+    const joined = joinCells(this.#order, ours, cells, policies);
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
@@ -399,6 +425,7 @@ class Merge {
       unseen: joined.unseen,
       lost: ours,
       rule: 'later-write',
+      fault: joined.fault,
     };
   }
 
@@ -483,6 +510,24 @@ class Merge {
     };
   }
 }
+
+/** What columns with a policy show of a row's entries, or why they cannot be brought together. */
+function showRegisters(
+  policies: Policies,
+  cells: Cells,
+): { readonly shown: ReadonlyMap<number, SqlValue>; readonly problem: string | null } {
+  const shown = new Map<number, SqlValue>();
+  try {
+    for (const [number, policy] of policies) shown.set(number, policy.fold(cells.get(number)?.entries ?? []));
+    return { shown, problem: null };
+  } catch (error) {
+    if (error instanceof FlotillaError) return { shown, problem: error.message };
+    throw error;
+  }
+}
+
+/** What a version makes of the row that is here, and why it has to wait all the same. */
+type Judged = Outcome & { readonly hold: Hold | null };
 
 const NOTHING: ReadonlySet<number> = new Set();
 const NO_CELLS: Cells = new Map();

@@ -16,6 +16,7 @@ import { quoteName, rowsTable, syncedColumns } from './model.ts';
 import { nameRow, wordsFor } from './names.ts';
 import { forgetPending, noteArrival } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
+import { isSame } from './registers.ts';
 import { requireConstraint, rowByKey } from './rows.ts';
 import type { Key } from './sql.ts';
 import { readBig } from './sql.ts';
@@ -71,7 +72,12 @@ function writeAgain(library: Library, id: number, model: Model, uuid: Uint8Array
     column.role.kind === 'ref' && lost instanceof Uint8Array
       ? resolve(library, id, library.model(column.role.table), lost)
       : lost;
-  library.sql.run(`UPDATE ${quoteName(model.table)} SET ${quoteName(name)} = ? WHERE ${rowByKey(model)}`, value, key);
+  const [table, quoted] = [quoteName(model.table), quoteName(name)];
+  library.sql.run(`UPDATE ${table} SET ${quoted} = ? WHERE ${rowByKey(model)}`, value, key);
+  if (column.policy === undefined) return;
+  stampAll(library);
+  const shown = readBig(library.sql.get(`SELECT ${quoted} FROM ${table} WHERE ${rowByKey(model)}`), [key])[0]?.[0];
+  if (!isSame(shown ?? null, value)) throw cannot(id, `the policy of ${name} (${column.policy}) keeps another value`);
 }
 
 /**

@@ -14,6 +14,7 @@ import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 import { readKeyIndex, readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { checkPolicies, policiesIn } from './policy-config.ts';
 import type { Affinity, Column, ColumnRole, DeleteAction, ForeignKey, Identity, Model, Registry } from './model.ts';
 
 /** Number of the members table in every file; the user's tables begin at 1. */
@@ -48,6 +49,8 @@ interface RawColumn {
 interface Draft {
   readonly table: string;
   readonly settings: TableConfig;
+  /** Column → policy or function, as the configuration says. */
+  readonly policies: ReadonlyMap<string, string>;
   readonly ownership: 'shared' | 'device';
   readonly columns: readonly RawColumn[];
   readonly key: readonly string[];
@@ -83,7 +86,14 @@ export function readRegistry(db: Database, config: Config, numbers: ReadonlyMap<
     const fallback = draft.table === MEMBERS_TABLE ? MEMBERS_NUMBER : undefined;
     return toModel(draft, drafts, numbers.get(draft.table) ?? fallback ?? next++);
   });
-  return { models, byName: new Map(models.map((model) => [model.table, model])), left, schemaHash: hashOf(models) };
+  for (const model of models) checkPolicies(model, config.module ?? null);
+  return {
+    models,
+    byName: new Map(models.map((model) => [model.table, model])),
+    left,
+    schemaHash: hashOf(models),
+    mergeModule: config.module ?? null,
+  };
 }
 
 /** Affinity of a declared type (https://sqlite.org/datatype3.html#determination_of_column_affinity). */
@@ -154,6 +164,7 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
       ...settings,
       identity: settings.identity && resolve(settings.identity, columnNames, `identity of the table "${table}"`),
     },
+    policies: policiesIn(settings, (names) => resolve(names, columnNames, `columns of the table "${table}"`)),
     ownership: table === MEMBERS_TABLE ? 'shared' : (settings.ownership ?? config.ownership ?? 'shared'),
     columns,
     key,
@@ -296,6 +307,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     hasDefault: column.defaultText !== null,
     defaultSql: literal(column.defaultText),
     role: roleOf(draft, column.name, drafts),
+    ...policyOf(draft, column),
   }));
   const roles = new Map(columns.map((column) => [column.name, column.role]));
   const foreignKeys = draft.foreignKeys.map((key, number): ForeignKey => {
@@ -316,6 +328,12 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     foreignKeys,
     uniques: draft.uniques,
   };
+}
+
+/** What the configuration says of a column, if it is no more than what every column does. */
+function policyOf({ policies }: Draft, { name }: RawColumn): { readonly policy?: string } {
+  const policy = policies.get(name);
+  return policy === undefined ? {} : { policy };
 }
 
 /** The default as an SQL literal that means the same in a trigger; null when it is an expression or NULL. */
@@ -368,12 +386,13 @@ function hashOf(models: readonly Model[]): string {
       model.columns
         .filter((column) => column.role.kind !== 'local')
         .toSorted((a, b) => compare(a.name, b.name))
-        .map(({ name, affinity, notNull, role }) => [
+        .map(({ name, affinity, notNull, role, policy }) => [
           name,
           affinity,
           notNull,
           role.kind,
           role.kind === 'ref' ? role.table : null,
+          ...(policy === undefined ? [] : [policy]),
         ]),
       model.foreignKeys.map((key) => [key.columns, key.table, key.targets, key.onDelete]),
     ]);

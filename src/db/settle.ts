@@ -12,7 +12,7 @@ import type { Batch, TableData } from '../protocol/types.ts';
 import { writeTombstone } from './births.ts';
 import { withoutStandingBlockers } from './blockers.ts';
 import type { Cells } from './cells.ts';
-import { formatCells, writeColumns } from './cells.ts';
+import { formatCells, stampsOf, writeColumns } from './cells.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
@@ -217,7 +217,11 @@ function hasWaitingVersion(library: Library, uuid: Uint8Array): boolean {
 
 /** Nothing about it can still be on its way from where we have heard of it. */
 function isSettled(library: Library, version: KnownVersion & { readonly cells?: Cells }): boolean {
-  const stamps = [...(version.cells?.values() ?? []), version, { hlc: version.birthHlc, run: version.birthRun }];
+  const stamps = [
+    ...[...(version.cells?.values() ?? [])].flatMap(stampsOf),
+    version,
+    { hlc: version.birthHlc, run: version.birthRun },
+  ];
   return stamps.every(({ hlc, run }) => library.isSettled(run, hlc));
 }
 

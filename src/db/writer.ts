@@ -2,6 +2,7 @@
  * The write worker's service: everything that changes the library, one call at a time.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
 
 import type { Database } from 'better-sqlite3';
 
@@ -18,6 +19,7 @@ import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { getState, setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
+import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { readServedRegistry } from './serving.ts';
 import { addMemberRow } from './setup.ts';
@@ -30,10 +32,16 @@ const HOLD_TRIES = 100;
 /** How often old records of conflicts are looked for, ms: nobody counts on the hour in which they go. */
 const AGE_OUT_EVERY_MS = 3_600_000;
 
-/** The clock and randomness of a real device. */
-export function realSurroundings(device: string): Surroundings {
+/** The clock and randomness of a real device, and what lies beside its library. */
+export function realSurroundings(device: string, file: string): Surroundings {
   const newUuid = makeUuidV7Generator((size) => randomBytes(size));
-  return { device, now: Date.now, randomBytes: (size) => randomBytes(size), newUuid: () => newUuid(Date.now()) };
+  return {
+    device,
+    now: Date.now,
+    randomBytes: (size) => randomBytes(size),
+    newUuid: () => newUuid(Date.now()),
+    functions: (module) => loadFunctions(dirname(file), module),
+  };
 }
 
 export class Writer {
