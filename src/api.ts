@@ -149,6 +149,11 @@ export interface InitOptions {
   readonly name?: string;
 }
 
+export interface ExamineOptions {
+  /** Configuration file; a library that is initialised has its own. @default `flotilla.config.json` beside the file, if it exists */
+  readonly config?: string;
+}
+
 export interface InviteOptions {
   readonly home?: string;
   /** Minutes until it expires. @default 15 */

@@ -8,6 +8,7 @@ import { systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
 import type { WorkerSpec } from './actors/worker-client.ts';
 import type {
+  ExamineOptions,
   InitOptions,
   Invitation,
   InviteOptions,
@@ -16,7 +17,15 @@ import type {
   NodeStatus,
   VerifyReport,
 } from './api.ts';
-import type { ConflictList, ConflictQuery, InitReport, JoinState, LibraryStatus, RestoredConflict } from './db/api.ts';
+import type {
+  ConflictList,
+  ConflictQuery,
+  Examination,
+  InitReport,
+  JoinState,
+  LibraryStatus,
+  RestoredConflict,
+} from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
 import type { Home } from './net/home.ts';
@@ -59,6 +68,18 @@ export async function initLibrary(file: string, options: InitOptions = {}): Prom
     await home.saveSettings({ name });
   }
   return report;
+}
+
+/**
+ * Looks at a database, a library or one that is to become one, without changing it: what syncs, what does not and why, and
+ * what should be known or mended.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE, FORMAT_TOO_NEW, DATABASE
+ */
+export async function examineLibrary(file: string, options: ExamineOptions = {}): Promise<Examination> {
+  const path = await requireFile(file);
+  const config = options.config === undefined ? null : resolve(options.config);
+  const spec: WorkerSpec = { ...readerSpec(path), purpose: 'setup' };
+  return (await withWorker(spec, systemClock, (call) => call('examine', [config]))) as Examination;
 }
 
 /**

@@ -3,6 +3,7 @@
  */
 export {
   createInvitation,
+  examineLibrary,
   initLibrary,
   joinLibrary,
   listConflicts,
@@ -13,6 +14,7 @@ export {
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
+  ExamineOptions,
   FlotillaNode,
   InitOptions,
   Invitation,
@@ -33,6 +35,8 @@ export type {
   ConflictRecord,
   ConflictSide,
   Counters,
+  Examination,
+  Finding,
   InitReport,
   LibraryStatus,
   MemberRow,

@@ -56,7 +56,9 @@ function recordLines(record: ConflictRecord): string[] {
   const restored = restoredAt === null ? '' : `, restored ${timeText(restoredAt)}`;
   const what = column === null ? 'the whole row' : printable(column);
   const lines = [`${id}  ${rowText(table, row)}: ${what}${restored}`];
-  if (columns === null) {
+  if (column === null && columns === null) {
+    lines.push(`    deleted ${sideText(lost)}, kept ${sideText(kept)}`);
+  } else if (columns === null) {
     lines.push(
       `    lost  ${valueText(lost.value)}  ${sideText(lost)}`,
       `    kept  ${valueText(kept.value)}  ${sideText(kept)}`,
@@ -70,7 +72,8 @@ function recordLines(record: ConflictRecord): string[] {
   return lines;
 }
 
-function restoredLine({ table, row, column }: RestoredConflict): string {
+function restoredLine({ table, row, column, isDelete }: RestoredConflict): string {
+  if (isDelete) return `${rowText(table, row)}: the row is deleted again.`;
   return `${rowText(table, row)}: ${column === null ? 'the row is there again' : `${printable(column)} has its value again`}.`;
 }
 

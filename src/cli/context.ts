@@ -6,6 +6,8 @@ import type { Writable } from 'node:stream';
 import type {
   ConflictList,
   ConflictQuery,
+  Examination,
+  ExamineOptions,
   FlotillaNode,
   InitOptions,
   InitReport,
@@ -24,6 +26,7 @@ import { flush } from './output.ts';
 export interface Api {
   openNode(options: NodeOptions): Promise<FlotillaNode>;
   initLibrary(file: string, options: InitOptions): Promise<InitReport>;
+  examineLibrary(file: string, options: ExamineOptions): Promise<Examination>;
   createInvitation(file: string, options: InviteOptions): Promise<Invitation>;
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import type { CommandSpec } from './command.ts';
 import { type Api, EXIT, type Io, leave, processIo } from './context.ts';
 import { reportFailure, UsageError } from './failure.ts';
+import { doctorCommand } from './doctor.ts';
 import { initCommand } from './init.ts';
 import { inviteCommand } from './invite.ts';
 import { joinCommand } from './join.ts';
@@ -25,6 +26,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   verifyCommand,
   conflictsCommand,
   restoreCommand,
+  doctorCommand,
 ];
 
 const SUMMARY = "Keeps one SQLite library the same on all of a person's devices, with no server.";

@@ -67,6 +67,11 @@ export function registerCell(entries: readonly Entry[]): Cell {
 
 const NOTHING_WRITTEN: LocalStamp = { hlc: 0, run: 0 };
 
+/** Those of the cells that are registers. */
+export function registersIn(cells: Cells): Cells {
+  return new Map([...cells].filter(([, { entries }]) => entries !== undefined));
+}
+
 /** The stamps of what stands in a column, as opposed to what was seen. */
 export function stampsOf(cell: Cell): readonly LocalStamp[] {
   return cell.entries ?? [cell];

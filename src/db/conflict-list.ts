@@ -64,7 +64,8 @@ function readRecord(sql: Statements, registry: Registry, id: number): ConflictRe
     model === undefined
       ? { uuid: formatUuid(uuid as Uint8Array), key: '', text: '' }
       : nameRow(sql, model, uuid as Uint8Array);
-  const whole = name === null && model !== undefined ? showRow(sql, registry, model, lost as Uint8Array) : null;
+  const whole =
+    name === null && model !== undefined && lost instanceof Uint8Array ? showRow(sql, registry, model, lost) : null;
   const side = (value: SqlValue, hlc: SqlValue, run: SqlValue): ConflictSide => ({
     value: name === null ? null : showIn(sql, registry, column, value),
     ...writer(sql, run),

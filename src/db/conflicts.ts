@@ -6,12 +6,14 @@
 import { encodeBatch } from '../protocol/batch.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
+import type { Doomed } from './deletes.ts';
 import type { Incoming } from './incoming.ts';
 import { bindable, columnData } from './incoming.ts';
 import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { isSame } from './registers.ts';
 import type { RowWriter } from './rows.ts';
 import { readBig } from './sql.ts';
 
@@ -23,6 +25,7 @@ export const RULES = {
   cascade: 'what the row referred to was deleted, and the row with it (ON DELETE CASCADE)',
   'not-mergeable': 'the column has a policy, and this value cannot be merged by it',
   'reference-cleared': 'what it referred to was deleted (ON DELETE SET NULL or SET DEFAULT)',
+  revived: 'something that may not lose it refers to the row, so the delete was undone',
 } as const;
 
 export type Rule = keyof typeof RULES;
@@ -90,6 +93,23 @@ export function recordRefused(
   record(library, model, uuid, column, 'not-mergeable', lost, kept);
 }
 
+/** Records that a delete is undone: what is lost is the delete. */
+export function recordDelete(
+  library: Library,
+  row: Pick<Doomed, 'model' | 'uuid' | 'hlc' | 'run'>,
+  kept: LocalStamp,
+): void {
+  record(
+    library,
+    row.model,
+    row.uuid,
+    null,
+    'revived',
+    { hlc: row.hlc, run: row.run, value: null },
+    { ...kept, value: null },
+  );
+}
+
 function record(
   library: Library,
   model: Model,
@@ -130,11 +150,6 @@ function readColumns(library: Library, model: Model, uuid: Uint8Array, columns: 
   const text = `SELECT ${list.join(', ')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
     ${joins.join(' ')} WHERE m.uuid = ?`;
   return readBig(library.sql.get(text), [Buffer.from(uuid)])[0] ?? null;
-}
-
-function isSame(a: SqlValue, b: SqlValue): boolean {
-  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
-  return Object.is(a, b);
 }
 
 /** Records age out: a day, ms. */

@@ -356,7 +356,7 @@ class Merge {
     const known = waiting !== undefined && !waiting.isDelete ? waiting : row;
     if (known === undefined) {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned.
-      if (library.knows(birthRun, birthHlc)) return null;
+      if (library.knows(birthRun, birthHlc) && !this.#options.retake) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
       if (births < 0) return null;
@@ -375,19 +375,11 @@ class Merge {
   /** What a version that is newer than `row` makes of it. Null when nothing: it brings no column that is newer. */
   #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
     const outcome = this.#joined(model, table, position, row);
-    if (outcome === null) return null;
-    const { fault, ...rest } = outcome;
-    const { shown, problem } = showRegisters(this.#library.policies(model), rest.cells);
-    const detail = fault ?? problem;
-    return { ...rest, shown, hold: detail === null ? null : { reason: 'constraint', detail } };
+    const policies = this.#library.policies(model);
+    return outcome === null || policies.size === 0 ? outcome : withShown(policies, outcome);
   }
 
-  #joined(
-    model: Model,
-    table: TableData,
-    position: number,
-    row: KnownRow | undefined,
-  ): (Omit<Outcome, 'shown'> & { readonly fault: string | null }) | null {
+  #joined(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
     const library = this.#library;
     const policies = library.policies(model);
     const index = table.rows[position] ?? 0;
@@ -402,13 +394,16 @@ class Merge {
       unseen: NOTHING,
       lost: NO_CELLS,
       rule: 'later-write',
-      fault,
+      shown: NOTHING_SHOWN,
+      hold: holdFor(fault),
     } as const;
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
       // Whoever deleted the row that is here, or wrote it, has seen it.
-      if (birthRun === row.run || this.#tombstone(index) !== undefined || this.#options.retake) return whole;
+      const tombstone = this.#tombstone(index);
+      const hasSeen = tombstone !== undefined && !hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
       const lost = new Map(
         syncedColumns(model).map(({ number }) => [number, { hlc: row.hlc, run: row.run, seen: [] }]),
       );
@@ -425,7 +420,8 @@ class Merge {
       unseen: joined.unseen,
       lost: ours,
       rule: 'later-write',
-      fault: joined.fault,
+      shown: NOTHING_SHOWN,
+      hold: holdFor(joined.fault),
     };
   }
 
@@ -511,25 +507,28 @@ class Merge {
   }
 }
 
-/** What columns with a policy show of a row's entries, or why they cannot be brought together. */
-function showRegisters(
-  policies: Policies,
-  cells: Cells,
-): { readonly shown: ReadonlyMap<number, SqlValue>; readonly problem: string | null } {
+/** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
+function withShown(policies: Policies, outcome: Judged): Judged {
+  if (outcome.hold !== null) return outcome;
   const shown = new Map<number, SqlValue>();
   try {
-    for (const [number, policy] of policies) shown.set(number, policy.fold(cells.get(number)?.entries ?? []));
-    return { shown, problem: null };
+    for (const [number, policy] of policies) shown.set(number, policy.fold(outcome.cells.get(number)?.entries ?? []));
+    return { ...outcome, shown };
   } catch (error) {
-    if (error instanceof FlotillaError) return { shown, problem: error.message };
+    if (error instanceof FlotillaError) return { ...outcome, hold: holdFor(error.message) };
     throw error;
   }
+}
+
+function holdFor(fault: string | null): Hold | null {
+  return fault === null ? null : { reason: 'constraint', detail: fault };
 }
 
 /** What a version makes of the row that is here, and why it has to wait all the same. */
 type Judged = Outcome & { readonly hold: Hold | null };
 
 const NOTHING: ReadonlySet<number> = new Set();
+const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();
 
 function isGone(library: Library, row: Doomed): boolean {

@@ -1,6 +1,7 @@
 /**
  * Rows and values in words, for people: which row it is, what a column holds.
  */
+import { TextBytes } from '../protocol/text-bytes.ts';
 import { formatUuid } from '../protocol/uuid.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { RowName, ShownValue } from './api.ts';
@@ -51,6 +52,8 @@ export function showValue(value: SqlValue): ShownValue {
   if (typeof value === 'bigint') return { type: 'integer', text: String(value), size: 0 };
   if (typeof value === 'number') return { type: 'real', text: realText(value), size: 0 };
   if (typeof value === 'string') return { type: 'text', text: value.slice(0, MAX_SHOWN), size: value.length };
+  if (value instanceof TextBytes)
+    return { type: 'text', text: String(value).slice(0, MAX_SHOWN), size: value.bytes.length };
   return { type: 'blob', text: Buffer.from(value.subarray(0, MAX_SHOWN)).toString('hex'), size: value.length };
 }
 

@@ -12,7 +12,7 @@ import type { MarkKey } from './identity.ts';
 import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, syncedColumns } from './model.ts';
+import { orAbort, quoteName, syncedColumns } from './model.ts';
 import { isSame } from './registers.ts';
 import { requireConstraint } from './rows.ts';
 import { readBig } from './sql.ts';
@@ -95,7 +95,7 @@ function show(
   try {
     library.withoutCapture(() =>
       library.sql.run(
-        `UPDATE ${quoteName(model.table)} SET ${set} WHERE ${condition}`,
+        `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${condition}`,
         ...values.map(({ value }) => value),
         ...params,
       ),

@@ -8,7 +8,9 @@
  * nobody stamped must never stand in an entry: peers that know both stamps that led to it would be spared it for ever.
  */
 import { FlotillaError, messageOf } from '../errors.ts';
+import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
 import type { Entry, LocalStamp, Order } from './cells.ts';
 import type { Affinity } from './model.ts';
 import { showValue } from './names.ts';
@@ -47,8 +49,9 @@ export function makePolicy(
   call: (name: string) => MergeFunction,
 ): Policy {
   if (name === COUNTER) return new Counter(order, `The column ${column.name} of ${column.table}`);
-  if (name === 'max') return new Join(order, (a, b) => (compareValues(a, b) >= 0 ? a : b));
-  if (name === 'min') return new Join(order, (a, b) => (compareValues(a, b) <= 0 ? a : b));
+  const normal = (value: SqlValue): SqlValue => value;
+  if (name === 'max') return new Join(order, { merge: (a, b) => (compareValues(a, b) >= 0 ? a : b), normal });
+  if (name === 'min') return new Join(order, { merge: (a, b) => (compareValues(a, b) <= 0 ? a : b), normal });
   return new Join(order, checked(name, column, call(name)));
 }
 
@@ -122,14 +125,21 @@ class Counter implements Policy {
   }
 }
 
+/** The greatest lower or least upper value of two, and the form that a value has beside others. */
+interface Lattice {
+  merge(a: SqlValue, b: SqlValue): SqlValue;
+  /** Several texts may say the same, such as lists in any order: the one that {@link Lattice.merge} gives. */
+  normal(value: SqlValue): SqlValue;
+}
+
 /** A join of a semilattice. */
 class Join implements Policy {
   readonly #order: Order;
-  readonly #merge: (a: SqlValue, b: SqlValue) => SqlValue;
+  readonly #lattice: Lattice;
 
-  constructor(order: Order, merge: (a: SqlValue, b: SqlValue) => SqlValue) {
+  constructor(order: Order, lattice: Lattice) {
     this.#order = order;
-    this.#merge = merge;
+    this.#lattice = lattice;
   }
 
   fold(entries: readonly Entry[]): SqlValue {
@@ -142,7 +152,12 @@ class Join implements Policy {
   /** NULL says nothing. */
   #joined(a: SqlValue, b: SqlValue): SqlValue {
     if (a === null) return b;
-    return b === null || isSame(a, b) ? a : this.#merge(a, b);
+    return b === null || isSame(a, b) ? a : this.#lattice.merge(a, b);
+  }
+
+  #contains(a: SqlValue, b: SqlValue): boolean {
+    if (b === null || isSame(a, b)) return true;
+    return a !== null && isSame(this.#lattice.merge(a, b), this.#lattice.normal(a));
   }
 
   /** Those that no other one contains; of equal ones the latest. */
@@ -150,10 +165,9 @@ class Join implements Policy {
     const left: Entry[] = [];
     const sorted = [...ours, ...theirs].toSorted((a, b) => this.#order(b.hlc, b.run, a.hlc, a.run));
     for (const entry of sorted) {
-      if (left.some((other) => isSame(this.#joined(other.value, entry.value), other.value))) continue;
+      if (left.some((other) => this.#contains(other.value, entry.value))) continue;
       for (let i = left.length - 1; i >= 0; i -= 1) {
-        const other = left[i] as Entry;
-        if (isSame(this.#joined(other.value, entry.value), entry.value)) left.splice(i, 1);
+        if (this.#contains(entry.value, (left[i] as Entry).value)) left.splice(i, 1);
       }
       left.push(entry);
     }
@@ -162,9 +176,8 @@ class Join implements Policy {
 
   write(entries: readonly Entry[], value: SqlValue, { hlc, run }: LocalStamp): readonly Entry[] | null {
     const before = this.fold(entries);
-    const after = this.#joined(before, value);
-    // It contains all that was there, which therefore goes.
-    return isSame(before, after) ? null : [{ hlc, run, value: after }];
+    // What is new contains all that was there, which therefore goes.
+    return this.#contains(before, value) ? null : [{ hlc, run, value: this.#joined(before, value) }];
   }
 
   difference(_entries: readonly Entry[], value: SqlValue): SqlValue {
@@ -180,7 +193,7 @@ class Join implements Policy {
 
 /** Checks a function on values that a column really holds. @throws FlotillaError MERGE_FUNCTION with the values that show it */
 export function checkFunction(policy: Policy, values: readonly SqlValue[]): void {
-  const entries = values.map((value, run): Entry => ({ hlc: 0, run, value }));
+  const entries = values.map((value, hlc): Entry => ({ hlc, run: 0, value }));
   for (const a of entries) for (const b of entries) policy.join([a], [b]);
   for (let i = 0; i + 2 < entries.length; i += 1) {
     const [a, b, c] = entries.slice(i, i + 3) as [Entry, Entry, Entry];
@@ -198,7 +211,7 @@ function checked(
   name: string,
   { table, name: column, affinity }: { readonly table: string; readonly name: string; readonly affinity: Affinity },
   call: MergeFunction,
-): (a: SqlValue, b: SqlValue) => SqlValue {
+): Lattice {
   const where = `The function "${name}" of the column ${column} of ${table}`;
   const f = (a: SqlValue, b: SqlValue): SqlValue => {
     let result: unknown;
@@ -208,23 +221,28 @@ function checked(
       throw fault(`${where} fails for ${words(a)} and ${words(b)}: ${messageOf(error)}`, error);
     }
     const value = taken(result, a, b, affinity);
-    if (value === undefined) throw fault(`${where} gives no value of SQLite for ${words(a)} and ${words(b)}`);
+    if (value === undefined)
+      throw fault(`${where} gives no value that the column can hold for ${words(a)} and ${words(b)}`);
     return value;
   };
-  return (one, other) => {
+  const normal = (value: SqlValue): SqlValue => {
+    const once = f(value, value);
+    if (!isSame(f(once, once), once))
+      throw fault(
+        `${where} is not idempotent: for ${words(value)} and the same again it gives ${words(once)}, for that and the same ${words(f(once, once))}`,
+      );
+    return once;
+  };
+  const merge = (one: SqlValue, other: SqlValue): SqlValue => {
     // In one order, so that every device finds the same fault with the same words.
-    const [a, b] = compareValues(one, other) <= 0 ? [one, other] : [other, one];
+    const sorted = compareValues(one, other) <= 0 ? [one, other] : [other, one];
+    const [a, b] = sorted.map(normal) as [SqlValue, SqlValue];
     const merged = f(a, b);
     const reverse = f(b, a);
     if (!isSame(merged, reverse))
       throw fault(
         `${where} is not commutative: for ${words(a)} and ${words(b)} it gives ${words(merged)}, the other way round ${words(reverse)}`,
       );
-    for (const value of [a, b, merged])
-      if (!isSame(f(value, value), value))
-        throw fault(
-          `${where} is not idempotent: for ${words(value)} and the same again it gives ${words(f(value, value))}`,
-        );
     for (const value of [a, b])
       if (!isSame(f(merged, value), merged))
         throw fault(
@@ -232,6 +250,7 @@ function checked(
         );
     return merged;
   };
+  return { merge, normal };
 }
 
 /** A value as the user's function gets it: numbers as numbers where these are exact. */
@@ -239,10 +258,18 @@ function given(value: SqlValue): SqlValue {
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
-/** What it gives back, with the type of an equal value that it was given; undefined when SQLite has no such value. */
+/**
+ * What it gives back, with the type of an equal value that it was given; undefined when that is nothing that the column holds as it
+ * is: what SQLite would turn into another type would differ from what its entries say.
+ */
 function taken(result: unknown, a: SqlValue, b: SqlValue, affinity: Affinity): SqlValue | undefined {
-  if (result === null || typeof result === 'string' || result instanceof Uint8Array) return result;
-  if (typeof result === 'bigint') return BigInt.asIntN(64, result) === result ? result : undefined;
+  if (result === null || result instanceof Uint8Array || result instanceof TextBytes) return result;
+  const holdsNumbers = affinity !== 'TEXT' && affinity !== 'BLOB';
+  if (typeof result === 'string')
+    return holdsNumbers && result.trim() !== '' && !Number.isNaN(Number(result)) ? undefined : result;
+  if (affinity === 'TEXT') return undefined;
+  if (typeof result === 'bigint' && affinity !== 'REAL')
+    return BigInt.asIntN(64, result) === result ? result : undefined;
   if (typeof result !== 'number' || Number.isNaN(result)) return undefined;
   for (const one of [a, b]) if (isFiniteNumber(one) && isEqual(one, result)) return one;
   return affinity !== 'REAL' && Number.isSafeInteger(result) ? BigInt(result) : result;
@@ -270,6 +297,7 @@ function isEqual(a: number | bigint, b: SqlValue): boolean {
 /** The same bytes of the same type. */
 export function isSame(a: SqlValue, b: SqlValue): boolean {
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  if (a instanceof TextBytes && b instanceof TextBytes) return Buffer.compare(a.bytes, b.bytes) === 0;
   return Object.is(a, b);
 }
 
@@ -297,7 +325,7 @@ function finite(value: number): number {
 export function compareValues(a: SqlValue, b: SqlValue): number {
   const [left, right] = [classOf(a), classOf(b)];
   if (left !== right) return left - right;
-  if (typeof a === 'string' && typeof b === 'string') return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  if (left === 2) return Buffer.compare(bytesOf(a), bytesOf(b));
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b);
   if (isNumber(a) && isNumber(b)) {
     if (a < b) return -1;
@@ -315,7 +343,11 @@ function isNumber(value: SqlValue): value is number | bigint {
 function classOf(value: SqlValue): number {
   if (value === null) return 0;
   if (isNumber(value)) return 1;
-  return typeof value === 'string' ? 2 : 3;
+  return typeof value === 'string' || value instanceof TextBytes ? 2 : 3;
+}
+
+function bytesOf(text: SqlValue): Uint8Array {
+  return text instanceof TextBytes ? text.bytes : Buffer.from(String(text));
 }
 
 // -- in the map table
@@ -326,7 +358,8 @@ export function valueToText(value: SqlValue): string {
   if (typeof value === 'bigint') return `i${value}`;
   if (typeof value === 'number') return Object.is(value, -0) ? 'r-0' : `r${value}`;
   if (typeof value === 'string') return `t${value}`;
-  return `b${Buffer.from(value).toString('hex')}`;
+  if (value instanceof TextBytes) return `x${bytesToHex(value.bytes)}`;
+  return `b${bytesToHex(value)}`;
 }
 
 /** The value that {@link valueToText} wrote. */
@@ -341,6 +374,8 @@ export function textToValue(text: string): SqlValue {
       return rest;
     case 'b':
       return Buffer.from(rest, 'hex');
+    case 'x':
+      return new TextBytes(Buffer.from(rest, 'hex'));
     default:
       return null;
   }

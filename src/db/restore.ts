@@ -12,12 +12,12 @@ import { bindable, columnNamed } from './incoming.ts';
 import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, rowsTable, syncedColumns } from './model.ts';
+import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import { nameRow, wordsFor } from './names.ts';
 import { forgetPending, noteArrival } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
 import { isSame } from './registers.ts';
-import { requireConstraint, rowByKey } from './rows.ts';
+import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
 import { readBig } from './sql.ts';
 import { stampAll } from './stamp.ts';
@@ -56,9 +56,18 @@ function restore(library: Library, id: number): RestoredConflict {
     throw cannot(id, `it was restored already, on ${new Date(Number(restoredAt)).toISOString()}`);
   const model = library.registry.models.find(({ n }) => n === Number(tbl));
   if (model === undefined) throw cannot(id, 'its table does not sync here any more');
-  if (col === null) insertAgain(library, id, model, uuid, decodeBatch(lost as Uint8Array));
+  const name = nameRow(library.sql, model, uuid);
+  if (col === null && lost === null) deleteAgain(library, id, model, uuid);
+  else if (col === null) insertAgain(library, id, model, uuid, decodeBatch(lost as Uint8Array));
   else writeAgain(library, id, model, uuid, col, lost);
-  return { id, table: model.table, row: nameRow(library.sql, model, uuid), column: col };
+  const after = nameRow(library.sql, model, uuid);
+  return {
+    id,
+    table: model.table,
+    row: after.key === '' ? name : after,
+    column: col,
+    isDelete: col === null && lost === null,
+  };
 }
 
 /** Writes the value of one column again. */
@@ -73,11 +82,18 @@ function writeAgain(library: Library, id: number, model: Model, uuid: Uint8Array
       ? resolve(library, id, library.model(column.role.table), lost)
       : lost;
   const [table, quoted] = [quoteName(model.table), quoteName(name)];
-  library.sql.run(`UPDATE ${table} SET ${quoted} = ? WHERE ${rowByKey(model)}`, value, key);
+  library.sql.run(`UPDATE ${orAbort(model)}${table} SET ${quoted} = ? WHERE ${rowByKey(model)}`, value, key);
   if (column.policy === undefined) return;
   stampAll(library);
   const shown = readBig(library.sql.get(`SELECT ${quoted} FROM ${table} WHERE ${rowByKey(model)}`), [key])[0]?.[0];
   if (!isSame(shown ?? null, value)) throw cannot(id, `the policy of ${name} (${column.policy}) keeps another value`);
+}
+
+/** Deletes a row again whose delete was undone; a table that forbids it still does. */
+function deleteAgain(library: Library, id: number, model: Model, uuid: Uint8Array): void {
+  const key = keyOf(library, model, uuid);
+  if (key === undefined) throw cannot(id, 'the row is gone');
+  library.sql.run(`DELETE FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`, key);
 }
 
 /**
@@ -91,7 +107,7 @@ function insertAgain(library: Library, id: number, model: Model, uuid: Uint8Arra
   const values = valuesOf(library, id, model, uuid, version);
   const columns = [...values.keys()];
   library.sql.run(
-    `INSERT INTO ${quoteName(model.table)} (${columns.map(quoteName).join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
+    `INSERT ${orAbort(model)}INTO ${quoteName(model.table)} (${columns.map(quoteName).join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
     ...values.values(),
   );
   const natural = model.rowid === null;

@@ -8,8 +8,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 
 import { FlotillaError, messageOf } from '../errors.ts';
-import type { JoinState } from './api.ts';
+import type { Examination, JoinState } from './api.ts';
 import { isInternal } from './choose.ts';
+import { examineFile } from './examine.ts';
 import { hasMetadata } from './metadata.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
@@ -49,6 +50,11 @@ class Setup {
 
   init(configPath: string | null, configJson: string | null): unknown {
     return initLibraryFile(this.#options, configPath, configJson);
+  }
+
+  /** Looks at a file without changing it. */
+  examine(configPath: string | null): Examination {
+    return examineFile(this.#options.file, configPath);
   }
 
   createFromGrant(use: GrantUse): unknown {

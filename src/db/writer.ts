@@ -33,14 +33,14 @@ const HOLD_TRIES = 100;
 const AGE_OUT_EVERY_MS = 3_600_000;
 
 /** The clock and randomness of a real device, and what lies beside its library. */
-export function realSurroundings(device: string, file: string): Surroundings {
+export function realSurroundings(device: string, file?: string): Surroundings {
   const newUuid = makeUuidV7Generator((size) => randomBytes(size));
   return {
     device,
     now: Date.now,
     randomBytes: (size) => randomBytes(size),
     newUuid: () => newUuid(Date.now()),
-    functions: (module) => loadFunctions(dirname(file), module),
+    ...(file === undefined ? {} : { functions: (module) => loadFunctions(dirname(file), module) }),
   };
 }
 

@@ -236,40 +236,57 @@ describe('max, min and functions', () => {
     }
   });
 
-  it('[C14] a function that is not commutative, associative and idempotent is refused with the values that show it', () => {
-    const last = (_a: unknown, b: unknown): unknown => b;
-    const sum = (a: unknown, b: unknown): unknown => Number(a) + Number(b);
-    const mean = (a: unknown, b: unknown): unknown => (Number(a) + Number(b)) / 2;
-    const fails = (): unknown => {
-      throw new Error('cannot');
-    };
-    const cases: [string, (a: unknown, b: unknown) => unknown, RegExp][] = [
-      ['last', last, /not commutative: for "p" and "q" it gives "q", the other way round "p"/],
-      ['sum', (a, b) => sum(String(a).length, String(b).length), /not idempotent|not associative/],
-      ['mean', (a, b) => mean(String(a).length, String(b).length), /not idempotent|not associative/],
-      ['fails', fails, /fails for "p" and "q": cannot/],
-      ['undefined', () => undefined, /gives no value of SQLite/],
-    ];
-    for (const [, call, message] of cases) {
-      const [a, b] = fleetOf(2, DDL, {
-        ...OPTIONS,
-        functions: { union: call },
-      }) as [Replica, Replica];
-      a.write('INSERT INTO things (tags) VALUES (NULL)');
-      converge([a, b]);
-      a.write("UPDATE things SET tags = 'p'");
-      b.write("UPDATE things SET tags = 'q', name = 'y'");
-      b.pull(a);
-      expect(b.waiting()).toEqual(['constraint']);
-      expect(String(b.rows('SELECT detail FROM flotilla_pending')[0]?.[0])).toMatch(message);
-      // What this device shows stays as it is.
-      expect(shown(b, 'tags, name')).toEqual(['q', 'y']);
-    }
+  it.each([
+    ['the last', (_a: unknown, b: unknown): unknown => b, /not commutative: for 3 and 7 it gives 7, .* round 3\.$/],
+    [
+      'a sum',
+      (a: unknown, b: unknown): unknown => Number(a) + Number(b),
+      /not idempotent: for 3 and .* 6, for that .* 12\.$/,
+    ],
+    [
+      'a mean',
+      (a: unknown, b: unknown): unknown => (Number(a) + Number(b)) / 2,
+      /not associative: for 3 and 7 it gives 5, .* 3 again 4\.$/,
+    ],
+    ['nothing', (): unknown => undefined, /gives no value that the column can hold for 3 and 3\.$/],
+    [
+      'a failure',
+      (): unknown => {
+        throw new Error('cannot');
+      },
+      /fails for 3 and 3: cannot\.$/,
+    ],
+  ])('[C14] a function that must not be used is refused with the values that show it: %s', (_name, call, message) => {
+    const [a, b] = fleetOf(2, DDL, {
+      config: { module: './m.js', tables: { things: { columns: { low: { merge: 'bad' } } } } },
+      functions: { bad: call },
+    }) as [Replica, Replica];
+    a.write('INSERT INTO things (low) VALUES (NULL)');
+    converge([a, b]);
+    a.write('UPDATE things SET low = 3');
+    b.write("UPDATE things SET low = 7, name = 'y'");
+    b.pull(a);
+    expect(b.waiting()).toEqual(['constraint']);
+    expect(String(b.rows('SELECT detail FROM flotilla_pending')[0]?.[0])).toMatch(message);
+    // What this device shows stays as it is.
+    expect(shown(b, 'low, name')).toEqual([7, 'y']);
+  });
+
+  it('[C14] a function must give what the column holds as it is', () => {
+    const [a, b] = pair({
+      ...OPTIONS,
+      functions: { union: (x: unknown, y: unknown) => String(x).length + String(y).length },
+    });
+    a.write("UPDATE things SET tags = 'p'");
+    a.stamp();
+    expect(shown(a, 'tags')).toEqual(['b']);
+    expect(records(a)).toEqual([['tags', 'not-mergeable', 'p', 'b']]);
+    expect(b.waiting()).toEqual([]);
   });
 
   it('[C14] what waits because of a function stands as soon as the function can merge it', async () => {
     let isMended = false;
-    const functions = { union: (a: unknown, b: unknown): unknown => (isMended ? union(a, b) : b) };
+    const functions = { union: (a: unknown, b: unknown): unknown => (isMended || a === b ? union(a, b) : b) };
     const [a, b] = pair({ ...OPTIONS, functions });
     isMended = true;
     a.write("UPDATE things SET tags = 'p'");
@@ -285,6 +302,20 @@ describe('max, min and functions', () => {
     for (const replica of [a, b]) {
       expect(replica.waiting()).toEqual([]);
       expect(shown(replica, 'tags')).toEqual(['b p q']);
+    }
+    await expectEqual(a, b);
+  });
+
+  it('[C13] values of several forms, such as lists in any order, are compared by what the function makes of them', async () => {
+    const [a, b] = pair();
+    a.write("UPDATE things SET tags = 'd b'");
+    b.write("UPDATE things SET tags = 'c b a'");
+    converge([a, b]);
+    a.write("UPDATE things SET tags = 'd c'");
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(shown(replica, 'tags')).toEqual(['a b c d']);
+      expect(records(replica)).toEqual([]);
     }
     await expectEqual(a, b);
   });

@@ -38,7 +38,7 @@ const ROW: ConflictRecord = {
 };
 
 const LIST: ConflictList = { conflicts: [VALUE, ROW], total: 30, unrestored: 29 };
-const RESTORED: RestoredConflict = { id: 12, table: 'people', row: VALUE.row, column: 'phone' };
+const RESTORED: RestoredConflict = { id: 12, table: 'people', row: VALUE.row, column: 'phone', isDelete: false };
 
 async function running(
   argv: readonly string[],

@@ -142,6 +142,7 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       verifyLibrary: refuse('verifyLibrary'),
       listConflicts: refuse('listConflicts'),
       restoreConflict: refuse('restoreConflict'),
+      examineLibrary: refuse('examineLibrary'),
       ...parts,
     });
 }

@@ -85,6 +85,7 @@ describe('public API', () => {
       'ERROR_CODES',
       'FlotillaError',
       'createInvitation',
+      'examineLibrary',
       'initLibrary',
       'joinLibrary',
       'listConflicts',

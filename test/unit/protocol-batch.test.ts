@@ -11,7 +11,8 @@ import {
   NO_STAMPS,
 } from '../../src/protocol/batch.ts';
 import { ByteReader, ByteWriter } from '../../src/protocol/bytes.ts';
-import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
+import { TextBytes } from '../../src/protocol/text-bytes.ts';
+import type { Batch, CellData, RegisterData, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
 import { sampleBatch } from './protocol-samples.ts';
 
 const protocolError = expect.objectContaining({ name: 'FlotillaError', code: 'PROTOCOL' });
@@ -19,12 +20,19 @@ const protocolError = expect.objectContaining({ name: 'FlotillaError', code: 'PR
 /** The sample with its one table changed. */
 function withTable(change: Partial<TableData>): Batch {
   // The stamps of the sample are of columns that a change may take away.
-  const cells = change.columns === undefined ? {} : { cells: NO_STAMPS };
-  return { ...sampleBatch, tables: [{ ...sampleBatch.tables[0]!, ...cells, ...change }] };
+  const { registers, ...bare } = sampleBatch.tables[0]!;
+  const stamps = change.columns === undefined ? { registers: registers! } : { cells: NO_STAMPS };
+  return { ...sampleBatch, tables: [{ ...bare, ...stamps, ...change }] };
 }
 
 function withCells(change: Partial<CellData>): Batch {
   return withTable({ cells: { row: [0], column: [0], hlc: [1], run: [0], ...change } });
+}
+
+function withRegisters(change: Partial<RegisterData>): Batch {
+  return withTable({
+    registers: { row: [0], column: [0], hlc: [1], run: [0], values: [1], ints: Uint8Array.of(1), ...change },
+  });
 }
 
 /** A batch of `rows` rows of table `t`, all of them the one UUID there is. */
@@ -51,6 +59,11 @@ function roundTrip(values: readonly SqlValue[], ints?: Uint8Array): readonly Sql
   return read.values;
 }
 
+/** A text that is no UTF-8, by its hex digits. */
+function broken(hex: string): TextBytes {
+  return new TextBytes(Uint8Array.from(Buffer.from(hex, 'hex')));
+}
+
 describe('values', () => {
   it.each([
     ['integers of all sizes', [0, 1, -1, 255, 256, 65_536, 2 ** 31, -(2 ** 31), 2 ** 32, 2 ** 53 - 1, -(2 ** 53 - 1)]],
@@ -60,8 +73,12 @@ describe('values', () => {
     ['texts', ['', 'a\0b', '\0', '\u{1F600}\u{10FFFF}', '\uFEFF', `\uFEFF${'é'.repeat(100)}`, 'x'.repeat(70_000)]],
     ['a leading byte order mark', [`\uFEFF${'x'.repeat(100)}`, '\uFEFF']],
     ['blobs', [new Uint8Array(0), Uint8Array.of(0, 255), new Uint8Array(70_000).fill(7)]],
+    ['texts that are no UTF-8', [broken('ff'), broken('00c080'), broken(`${'ff'.repeat(70_000)}`)]],
     ['nothing', [null, null]],
-    ['all at once', [null, 1, 1.5, -0, 2n, 'x', Uint8Array.of(1), null, '', 3n, 2 ** 53 - 1]],
+    [
+      'all at once',
+      [null, 1, broken('ff'), 1.5, -0, 2n, 'x', Uint8Array.of(1), broken('c3'), null, '', 3n, 2 ** 53 - 1],
+    ],
     ['no rows', []],
   ] as const)('%s come back with their types', (_name, values) => {
     expect(roundTrip(values)).toStrictEqual(values);
@@ -147,6 +164,23 @@ describe('what cannot be sent', () => {
     ['a stamp of a column that is none', withCells({ column: [9] })],
     ['a stamp by a run beyond the runs', withCells({ run: [2] })],
     ['stamps fewer than their rows', withCells({ hlc: [] })],
+    ['entries without a value', withRegisters({ values: [], ints: new Uint8Array(0) })],
+    ['entries that do not say whether they are integers', withRegisters({ ints: new Uint8Array(0) })],
+    ['an entry of a column that is not there', withRegisters({ column: [9] })],
+    ['an entry that is later than its row', withRegisters({ hlc: [2 ** 53 - 1] })],
+    [
+      'entries out of order',
+      withRegisters({
+        row: [1, 0],
+        column: [0, 0],
+        hlc: [1, 1],
+        run: [0, 0],
+        values: [1, 1],
+        ints: Uint8Array.of(1, 1),
+      }),
+    ],
+    ['an entry of an unknown run', withRegisters({ run: [7] })],
+    ['an entry that is NaN', withRegisters({ values: [NaN], ints: Uint8Array.of(0) })],
     ['a stamp later than its row', withCells({ hlc: [2 ** 53 - 1] })],
     ['stamps out of order', withCells({ row: [1, 0], column: [0, 0], hlc: [1, 1], run: [0, 0] })],
     [
@@ -262,6 +296,13 @@ describe('hostile bytes', () => {
     );
   });
 
+  it('a text written as bytes though it is UTF-8 is refused: one value has one form', () => {
+    const bytes = encodeBatch(sized(1, [{ kind: 'value', name: 'c', values: [broken('616263ff')] }]));
+    bytes.set(Buffer.from('d'), Buffer.from(bytes).indexOf('abc') + 3);
+    expect(() => decodeBatch(bytes)).toThrow(/as bytes without need/);
+    expect(() => broken('616263')).toThrow(RangeError);
+  });
+
   it('texts that are longer together than they say are refused', () => {
     const bytes = encodeBatch(sized(2, [{ kind: 'value', name: 'c', values: ['abc', 'abc'] }]));
     // Both lengths are one constant, 3: five bytes and more before the text.
@@ -288,7 +329,7 @@ describe('hostile bytes', () => {
       writer.count(0);
       writer.count(rows);
       for (let list = 0; list < 3; list += 1) writer.integers(new Array<number>(rows).fill(0), 0, 0, 'list');
-      if (group < groups - 1) writer.raw(new Uint8Array(12));
+      if (group < groups - 1) writer.raw(new Uint8Array(13));
     }
     return writer;
   }
