@@ -34,6 +34,11 @@ const tableSchema = z.strictObject({
     .optional(),
   /** Columns whose concurrent writes come together in another way than by the later one. @default none */
   columns: z.record(z.string(), columnSchema).optional(),
+  /**
+   * What becomes of two rows, made apart, that have the same values in a unique index: by the index's columns (`"parent_id, name"`) or
+   * its name. @default `merge` where the rows hold nothing else, else `rename` for text, else `keep-first`
+   */
+  unique: z.record(z.string(), z.enum(['merge', 'rename', 'keep-first'])).optional(),
   /** Columns that stay on this device. @default none */
   localColumns: z.array(columnName).optional(),
 });

@@ -6,6 +6,7 @@
 import { encodeBatch } from '../protocol/batch.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
+import type { Collider } from './collisions.ts';
 import type { Doomed } from './deletes.ts';
 import type { Incoming } from './incoming.ts';
 import { bindable, columnData } from './incoming.ts';
@@ -14,6 +15,7 @@ import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { isSame } from './registers.ts';
+import type { StandingRow } from './rivals.ts';
 import type { RowWriter } from './rows.ts';
 import { readBig } from './sql.ts';
 
@@ -26,6 +28,8 @@ export const RULES = {
   'not-mergeable': 'the column has a policy, and this value cannot be merged by it',
   'reference-cleared': 'what it referred to was deleted (ON DELETE SET NULL or SET DEFAULT)',
   revived: 'something that may not lose it refers to the row, so the delete was undone',
+  renamed: 'another row has the value in a unique index, so this one got another',
+  merged: 'another row has the values in a unique index, and they are one row from now on',
 } as const;
 
 export type Rule = keyof typeof RULES;
@@ -91,6 +95,37 @@ export function recordRefused(
   kept: Kept,
 ): void {
   record(library, model, uuid, column, 'not-mergeable', lost, kept);
+}
+
+/** Records a value of a row here that is about to be changed by a rule. */
+export function recordValue(library: Library, row: StandingRow, column: Column, rule: Rule, kept: Kept): void {
+  const value = readColumns(library, row.model, row.uuid, [column])?.[0];
+  if (value === undefined) return;
+  const { hlc, run } = row.cells.get(column.number) ?? row;
+  record(library, row.model, row.uuid, column, rule, { hlc, run, value }, kept);
+}
+
+/** Records a value of a version that waits, which is about to be changed by a rule. */
+export function recordVersionValue(
+  library: Library,
+  { model, uuid, hlc, run, values }: Collider,
+  column: Column,
+  rule: Rule,
+  value: SqlValue,
+): void {
+  const lost = { hlc, run, value: values.get(column.name) as SqlValue };
+  record(library, model, uuid, column, rule, lost, { hlc: library.hlc, run: library.run, value });
+}
+
+/** Records a version that waits and is given up. */
+export function recordVersion(
+  library: Library,
+  { model, uuid, hlc, run, version }: Collider,
+  rule: Rule,
+  kept: LocalStamp,
+): void {
+  const lost = { hlc, run, value: Buffer.from(encodeBatch(version)) };
+  record(library, model, uuid, null, rule, lost, { hlc: kept.hlc, run: kept.run, value: null });
 }
 
 /** Records that a delete is undone: what is lost is the delete. */

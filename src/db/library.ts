@@ -166,15 +166,12 @@ export class Library {
 
   /** Runs `work` with capture suspended. Only inside a transaction, so that a crash cannot leave it so. */
   withoutCapture<T>(work: () => T): T {
+    // What is stamped in the middle of a merge finds it suspended, and must leave it so.
+    if (this.sql.number('SELECT suspended FROM flotilla_capture') === 1) return work();
     this.sql.run('UPDATE flotilla_capture SET suspended = 1 WHERE id = 1');
     const result = work();
-    this.resumeCapture();
-    return result;
-  }
-
-  /** For who catches what was thrown in {@link withoutCapture}, and goes on in the same transaction. */
-  resumeCapture(): void {
     this.sql.run('UPDATE flotilla_capture SET suspended = 0 WHERE id = 1');
+    return result;
   }
 
   // -- clock, lsn, runs

@@ -92,21 +92,17 @@ function show(
   if (values.length === 0) return true;
   const set = values.map(({ column }) => `${quoteName(column.name)} = ?`).join(', ');
   const { condition, params } = place(model, key);
-  try {
-    library.withoutCapture(() =>
-      library.sql.run(
-        `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${condition}`,
-        ...values.map(({ value }) => value),
-        ...params,
-      ),
-    );
-    return true;
-  } catch (error) {
-    // A CHECK over several columns, of which the others have what was just written.
-    requireConstraint(error);
-    library.resumeCapture();
-    return false;
-  }
+  return library.withoutCapture(() => {
+    try {
+      const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${condition}`;
+      library.sql.run(text, ...values.map(({ value }) => value), ...params);
+      return true;
+    } catch (error) {
+      // A CHECK over several columns, of which the others have what was just written.
+      requireConstraint(error);
+      return false;
+    }
+  });
 }
 
 function readValues(library: Library, model: Model, key: MarkKey, columns: readonly Column[]): SqlValue[] {

@@ -113,6 +113,8 @@ function insertAgain(library: Library, id: number, model: Model, uuid: Uint8Arra
   const natural = model.rowid === null;
   const parts = natural ? model.key.map((name) => values.get(name) ?? null) : [];
   const key = natural ? null : (values.get(model.rowid ?? '') ?? null);
+  // It had become one with another row: whoever refers to its old identity means that one.
+  if (hasAlias(library, uuid)) return;
   forgetPending(library, uuid);
   noteArrival(library, uuid);
   // Its stamps are those of the marks: that of its insertion, and one that lets it be born again under this identity.
@@ -132,6 +134,11 @@ function insertAgain(library: Library, id: number, model: Model, uuid: Uint8Arra
     library.around.now(),
     ...(natural ? parts : [key]),
   );
+}
+
+function hasAlias(library: Library, uuid: Uint8Array): boolean {
+  const text = 'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? AND alias IS NOT NULL';
+  return library.sql.value(text, Buffer.from(uuid)) !== undefined;
 }
 
 /** Values to insert, by column: its own id, and references as ids here. */

@@ -323,6 +323,64 @@ describe('restoring a row', () => {
   });
 });
 
+describe('restoring what a rule decided', () => {
+  it('[R14] a delete that was undone is done again, if the table allows it', async () => {
+    const [a, b] = pairOf(`CREATE TABLE kinds (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE things (id INTEGER PRIMARY KEY, kind_id INTEGER REFERENCES kinds (id) ON DELETE RESTRICT)`);
+    a.write("INSERT INTO kinds VALUES (1, 'odd')");
+    converge([a, b]);
+    a.write('DELETE FROM kinds');
+    a.stamp();
+    b.write('INSERT INTO things VALUES (1, 1)');
+    converge([a, b]);
+    const holder = [a, b].find((replica) => list(replica).total > 0) as Replica;
+    expect(list(holder).conflicts).toMatchObject([
+      { table: 'kinds', row: { key: '1', text: 'odd' }, column: null, columns: null, rule: 'revived' },
+    ]);
+    expect(refusal(() => restore(holder)).message).toContain('FOREIGN KEY constraint failed');
+    holder.write('DELETE FROM things');
+    restore(holder);
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows('SELECT * FROM kinds')).toEqual([]);
+    await expectEqual(a, b);
+  });
+
+  it('[R14] a name that gave way is given back once nobody else has it', async () => {
+    const [a, b] = pairOf('CREATE TABLE files (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size INTEGER)');
+    a.write("INSERT INTO files (name, size) VALUES ('x', 1)");
+    a.stamp();
+    b.write("INSERT INTO files (name, size) VALUES ('x', 2)");
+    converge([a, b]);
+    const holder = [a, b].find((replica) => list(replica).total > 0) as Replica;
+    expect(list(holder).conflicts).toMatchObject([{ column: 'name', rule: 'renamed', lost: { value: { text: 'x' } } }]);
+    expect(refusal(() => restore(holder)).message).toContain('UNIQUE constraint failed');
+    holder.write("UPDATE files SET name = 'other' WHERE name = 'x'");
+    restore(holder);
+    converge([a, b]);
+    for (const replica of [a, b])
+      expect(replica.rows('SELECT name FROM files ORDER BY name')).toEqual([['other'], ['x']]);
+    await expectEqual(a, b);
+  });
+
+  it('[R14] a row that became one with another comes back as a row of its own', async () => {
+    const [a, b] = pairOf('CREATE TABLE people (id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)', {
+      config: { tables: { people: { unique: { mail: 'merge' } } } },
+    });
+    a.write("INSERT INTO people (mail, name) VALUES ('m', 'by A')");
+    a.stamp();
+    b.write("INSERT INTO people (mail, name) VALUES ('m', 'by B')");
+    converge([a, b]);
+    const holder = [a, b].find((replica) => list(replica).total > 0) as Replica;
+    const lost = String(list(holder).conflicts.find(({ rule }) => rule === 'merged')?.columns?.['name']?.text);
+    holder.write("UPDATE people SET mail = 'n'");
+    restore(holder, list(holder).conflicts.find(({ rule }) => rule === 'merged')?.id);
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows("SELECT name FROM people WHERE mail = 'm'")).toEqual([[lost]]);
+    expect(a.rows('SELECT count(*) FROM people')).toEqual([[2]]);
+    await expectEqual(a, b);
+  });
+});
+
 describe('aging', () => {
   it('[R13] records go when they are older than the days of the configuration', () => {
     let now = Date.UTC(2026, 0, 1);

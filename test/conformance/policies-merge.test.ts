@@ -377,7 +377,7 @@ describe('registers and the rest', () => {
 
   it('[C15] a row that waits for another birth takes what is added here', async () => {
     const ddl = 'CREATE TABLE hits (page TEXT PRIMARY KEY, n INTEGER NOT NULL, slot TEXT UNIQUE)';
-    const config = { tables: { hits: { columns: { n: { merge: 'counter' } } } } };
+    const config = { tables: { hits: { columns: { n: { merge: 'counter' } }, unique: { slot: 'keep-first' } } } };
     const [a, b] = fleetOf(2, ddl, { config }) as [Replica, Replica];
     a.write("INSERT INTO hits VALUES ('/', 5, NULL)");
     converge([a, b]);
@@ -410,6 +410,25 @@ describe('registers and the rest', () => {
     d.write('DELETE FROM things');
     converge([c, d]);
     expect(records(c)).toMatchObject([[null, 'deleted', expect.anything(), null]]);
+  });
+
+  it('[C15] a row whose delete is undone keeps what was counted, and counts on', async () => {
+    const ddl = `CREATE TABLE kinds (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);
+      CREATE TABLE uses (id INTEGER PRIMARY KEY, kind_id INTEGER NOT NULL REFERENCES kinds (id) ON DELETE RESTRICT)`;
+    const config = { tables: { kinds: { columns: { n: { merge: 'counter' } } } } };
+    const [a, b] = fleetOf(2, ddl, { config }) as [Replica, Replica];
+    a.write('INSERT INTO kinds VALUES (1, 10)');
+    converge([a, b]);
+    b.write('UPDATE kinds SET n = n + 1');
+    converge([a, b]);
+    b.write('INSERT INTO uses VALUES (1, 1)');
+    b.stamp();
+    a.write('DELETE FROM kinds');
+    converge([a, b]);
+    for (const replica of [a, b]) replica.write('UPDATE kinds SET n = n + 5');
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows('SELECT n FROM kinds')).toEqual([[21]]);
+    await expectEqual(a, b);
   });
 
   it('[C15] two copies with other entries have other digests, even where they show the same', async () => {

@@ -11,7 +11,7 @@ const RUNS = Number(process.env['FLOTILLA_FLEET_RUNS'] ?? 30);
 const FIRST_SEED = Number(process.env['FLOTILLA_FLEET_SEED'] ?? 1);
 const STEPS = 120;
 
-it('[C10] [C13] a random fleet counts exactly', { timeout: 60_000 + RUNS * 1000 }, async () => {
+it('[C10] [C13] a random fleet counts exactly', { timeout: 60_000 + RUNS * 3000 }, async () => {
   expect(RUNS).toBeGreaterThan(0);
   for (let seed = FIRST_SEED; seed < FIRST_SEED + RUNS; seed += 1) await playCounting(seed, STEPS);
 });

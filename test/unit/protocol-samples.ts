@@ -46,7 +46,9 @@ export const sampleBatch: Batch = {
       },
     },
   ],
-  tombstones: [{ table: 'entries', rows: [2], hlc: [HLC + 7], run: [1], seen: { row: [0], hlc: [HLC + 4], run: [0] } }],
+  tombstones: [
+    { table: 'entries', rows: [2], hlc: [HLC + 7], run: [1], alias: [0], seen: { row: [0], hlc: [HLC + 4], run: [0] } },
+  ],
   end: {
     cursor: { position: 41, head: 42, run: RUN_A },
     complete: true,
