@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { Chance } from '../support/chance.ts';
 import { contentsOf } from '../support/contents.ts';
 import { readFacts } from '../support/facts.ts';
-import { newCopy, playAlone, WildFleet, withoutSync } from '../support/wild-fleet.ts';
+import { leftOut, newCopy, playAlone, WildFleet, withoutSync } from '../support/wild-fleet.ts';
 import { WILD_SCHEMAS } from './schemas/all.ts';
 
 const RUNS = Number(process.env['FLOTILLA_WILD_RUNS'] ?? 2);
@@ -24,10 +24,7 @@ describe.each(WILD_SCHEMAS)('$name', (schema) => {
     const facts = readFacts(plain);
     expect(contentsOf(copy.db, facts)).toEqual(contentsOf(plain, facts));
     // Every table syncs but those that were left out on purpose, and every row in them has an identity.
-    const left = Object.entries(schema.config?.tables ?? {}).flatMap(([name, { sync }]) =>
-      sync === false ? [name] : [],
-    );
-    const synced = [...facts.keys()].filter((name) => !left.includes(name));
+    const synced = [...facts.keys()].filter((name) => !leftOut(schema).includes(name));
     const { models } = copy.library.registry;
     expect(
       models
@@ -50,7 +47,7 @@ describe.each(WILD_SCHEMAS)('$name', (schema) => {
     const plain = withoutSync(schema, 1);
     const copy = newCopy(schema, 'A', new Chance(1));
     const facts = readFacts(plain);
-    const done = [plain, copy.db].map((db) => playAlone(schema, db, 5));
+    const done = [plain, copy.db].map((db) => playAlone(schema, db, { seed: 5 }));
     expect(done[0]).toBeGreaterThan(schema.scripts.length);
     expect(done[1]).toBe(done[0]);
     // What SQLite makes up itself is another value each time.

@@ -48,11 +48,7 @@ export class WildFleet {
     this.#options = options;
     this.#chance = new Chance(options.seed);
     this.copies = ['A', 'B', 'C'].map((device) => newCopy(schema, device, this.#chance));
-    const left = Object.entries(schema.config?.tables ?? {}).filter(([, table]) => table.sync === false);
-    this.facts = readFacts(
-      this.#copy(0).db,
-      left.map(([name]) => name),
-    );
+    this.facts = readFacts(this.#copy(0).db, leftOut(schema));
     const config = Object.entries(schema.config?.tables ?? {});
     const identities = new Map(config.map(([name, { identity }]) => [name, [identity ?? []].flat()] as const));
     this.#editors = this.copies.map(
@@ -109,7 +105,7 @@ export class WildFleet {
     }
     // What waits is in no table yet, so only copies without it show the same.
     if (this.waiting > 0) return;
-    const [first, ...others] = this.copies.map((copy) => this.#shown(copy));
+    const [first, ...others] = this.copies.map((copy) => shownBy(this.schema, copy.db, this.facts));
     for (const other of others) expect(other, where).toEqual(first);
   }
 
@@ -119,14 +115,6 @@ export class WildFleet {
       const found = losses({ base, edited, end: versionsOf(copy), waiting });
       expect(found, `seed ${this.#options.seed}, on ${copy.device}`).toEqual([]);
     }
-  }
-
-  #shown(copy: Replica): Record<string, unknown> {
-    const local = Object.entries(this.schema.config?.tables ?? {}).flatMap(([table, { localColumns }]) =>
-      (localColumns ?? []).map((column) => `${table}.${column}`),
-    );
-    const views = Object.entries(this.schema.shows).map(([what, sql]) => [what, copy.rows(sql)] as const);
-    return { ...contentsOf(copy.db, this.facts, local), ...Object.fromEntries(views) };
   }
 
   // -- edits
@@ -249,15 +237,28 @@ function playScript(script: Script, db: Database, around: Pick<Hand, 'chance' | 
   }
 }
 
-/** Has a program do all that it does, some times, alone with its database. Returns how often it was not refused. */
-export function playAlone(schema: WildSchema, db: Database, seed: number, times = 3): number {
+/** How a program is played alone. */
+export interface AloneOptions {
+  readonly seed: number;
+  /** @default 'A' */
+  readonly who?: string;
+  /** Whether it also does what may collide with what others do. @default true */
+  readonly bold?: boolean;
+  /** How often it does each of the things. @default 3 */
+  readonly times?: number;
+}
+
+/** Has a program do all that it does, alone with its database. Returns how often it was not refused. */
+export function playAlone(schema: WildSchema, db: Database, options: AloneOptions): number {
+  const { seed, who = 'A', bold = true, times = 3 } = options;
   const chance = new Chance(seed);
   let done = 0;
   let fresh = 0;
   for (let n = 0; n < times; n += 1) {
-    for (const script of schema.scripts) {
+    for (const script of schema.scripts.filter(({ hard }) => bold || hard !== true)) {
       try {
-        db.transaction(() => playScript(script, db, { chance, who: 'A', fresh: () => `new-${(fresh += 1)}` }))();
+        const around = { chance, who, fresh: () => `${who}-new-${(fresh += 1)}` };
+        db.transaction(() => playScript(script, db, around)).immediate();
         done += 1;
       } catch (error) {
         if (!isRefusal(error)) throw error;
@@ -265,4 +266,18 @@ export function playAlone(schema: WildSchema, db: Database, seed: number, times 
     }
   }
   return done;
+}
+
+/** Tables that the configuration leaves out. */
+export function leftOut(schema: WildSchema): string[] {
+  return Object.entries(schema.config?.tables ?? {}).flatMap(([name, { sync }]) => (sync === false ? [name] : []));
+}
+
+/** All that a copy shows of what syncs, in names: equal on all copies. */
+export function shownBy(schema: WildSchema, db: Database, facts: Facts): Record<string, unknown> {
+  const local = Object.entries(schema.config?.tables ?? {}).flatMap(([table, { localColumns }]) =>
+    (localColumns ?? []).map((column) => `${table}.${column}`),
+  );
+  const views = Object.entries(schema.shows).map(([what, sql]) => [what, db.prepare(sql).raw().all()] as const);
+  return { ...contentsOf(db, facts, local), ...Object.fromEntries(views) };
 }
