@@ -18,7 +18,17 @@ import type {
   OwnOptions,
   VerifyReport,
 } from './api.ts';
-import type { Examination, InitReport, JoinState, LibraryStatus, OwnRequest, Owned } from './db/api.ts';
+import type {
+  ConflictList,
+  ConflictQuery,
+  Examination,
+  InitReport,
+  JoinState,
+  LibraryStatus,
+  OwnRequest,
+  Owned,
+  RestoredConflict,
+} from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
 import type { Home } from './net/home.ts';
@@ -246,4 +256,39 @@ export async function verifyLibrary(file: string, options: HomeOption = {}): Pro
   const checked = (await withWorker(readerSpec(path), systemClock, (call) => call('check', []))) as Checked;
   const ok = checked.foreignKeyViolations.length === 0 && checked.integrity.length === 0;
   return { ok, ...checked, compared: false, peers: [] };
+}
+
+/**
+ * What was discarded or changed of what people wrote, newest first; works with and without a running node.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, CONFIG when no such table syncs
+ */
+export async function listConflicts(file: string, options: ConflictQuery & HomeOption = {}): Promise<ConflictList> {
+  const path = await requireFile(file);
+  const { home, ...query } = options;
+  const told = await callControl(controlPath(homeOf(path, home)), 'conflicts', query, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as ConflictList;
+  return (await withWorker(readerSpec(path), systemClock, (call) => call('conflicts', [query]))) as ConflictList;
+}
+
+/**
+ * Puts back what a conflict discarded, as an ordinary change of this device; works with and without a running node.
+ * @param id - as {@link listConflicts} gives it
+ * @throws FlotillaError NO_SUCH_CONFLICT, CANNOT_RESTORE, NOT_INITIALISED, LIBRARY_IN_USE
+ */
+export async function restoreConflict(file: string, id: number, options: HomeOption = {}): Promise<RestoredConflict> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'restore', { id }, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as RestoredConflict;
+  const home = await requireHome(homePath);
+  const { name } = await home.settings();
+  const spec: WorkerSpec = {
+    role: 'write',
+    purpose: 'serve',
+    file: path,
+    device: home.device,
+    name,
+    durability: 'full',
+  };
+  return (await withWorker(spec, systemClock, (call) => call('restoreConflict', [id]))) as RestoredConflict;
 }

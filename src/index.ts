@@ -6,8 +6,10 @@ export {
   examineLibrary,
   initLibrary,
   joinLibrary,
+  listConflicts,
   ownRow,
   readStatus,
+  restoreConflict,
   verifyLibrary,
 } from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
@@ -30,6 +32,10 @@ export type {
   VerifyReport,
 } from './api.ts';
 export type {
+  ConflictList,
+  ConflictQuery,
+  ConflictRecord,
+  ConflictSide,
   Counters,
   Examination,
   Finding,
@@ -37,6 +43,9 @@ export type {
   LibraryStatus,
   MemberRow,
   Owned,
+  RestoredConflict,
+  RowName,
+  ShownValue,
   TableReport,
   WaitingRow,
 } from './db/api.ts';

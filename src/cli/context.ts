@@ -4,6 +4,8 @@
  */
 import type { Writable } from 'node:stream';
 import type {
+  ConflictList,
+  ConflictQuery,
   Examination,
   ExamineOptions,
   FlotillaNode,
@@ -16,6 +18,7 @@ import type {
   NodeOptions,
   NodeStatus,
   Owned,
+  RestoredConflict,
   VerifyReport,
 } from '../index.ts';
 import { flush } from './output.ts';
@@ -35,6 +38,8 @@ export interface Api {
     options: { readonly home?: string; readonly device?: string },
   ): Promise<Owned>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
+  listConflicts(file: string, options: ConflictQuery & { readonly home?: string }): Promise<ConflictList>;
+  restoreConflict(file: string, id: number, options: { readonly home?: string }): Promise<RestoredConflict>;
 }
 
 /** A stream to write to that may be a terminal. */

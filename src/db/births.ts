@@ -9,6 +9,7 @@ import { formatSeen, seenIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
+import { cellsAtBirth } from './register-writes.ts';
 import { forgetPending, hasPending, noteArrival } from './pending.ts';
 import { insertMany } from './sql.ts';
 import { tenureOf, tenureStamps } from './tenure.ts';
@@ -43,12 +44,13 @@ function writeBirths(
   const taken = takenUuids(library, model, derived.values());
   const natural = model.rowid === null;
   const keyColumns = natural ? model.key.map((_, index) => `, k${index + 1}`).join('') : '';
-  const width = 7 + (natural ? model.key.length : 0);
+  const hasRegisters = library.policies(model).size > 0;
+  const width = 7 + (natural ? model.key.length : 0) + (hasRegisters ? 1 : 0);
   const now = library.around.now();
   const pending = hasPending(library);
   insertMany(
     library.sql,
-    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
+    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns}${hasRegisters ? ', cells' : ''})`,
     width,
     rows.length,
     (index, into) => {
@@ -69,6 +71,7 @@ function writeBirths(
       const { run } = library;
       into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());
       if (natural) into.push(...decodeKey(String(row.key)));
+      if (hasRegisters) into.push(cellsAtBirth(library, model, row.key, { hlc, run }));
     },
   );
 }

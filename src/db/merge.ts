@@ -3,14 +3,15 @@
  * lives if its birth is later than its tombstone; what cannot stand yet waits. The result does not depend on the order of
  * batches, nor on how often they come.
  */
+import { FlotillaError } from '../errors.ts';
 import { encodeBatch } from '../protocol/batch.ts';
-import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
+import type { Batch, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
 import type { Adopter } from './adopt.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, checkRegisters, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
@@ -24,7 +25,7 @@ import { RowWriter, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
-import type { Cells, LocalStamp, Order } from './cells.ts';
+import type { Cells, LocalStamp, Order, Policies } from './cells.ts';
 import { formatSeen, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
 import { TRANSFERS_TABLE } from './choose.ts';
@@ -354,6 +355,7 @@ class Merge {
     for (const table of this.#batch.tables) {
       const model = this.#library.model(table.table);
       checkTable(model, this.#batch, table);
+      checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
@@ -396,21 +398,38 @@ class Merge {
           : Number(isByColumn) || library.compare(hlc, run, known.hlc, known.run));
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
-    const hold = this.#holds.get(index) ?? (standing === 'unknown' ? UNKNOWN_TRANSFER : null);
     const outcome = this.#outcome(model, table, position, row);
     if (outcome === null) return null;
+    const hold = this.#holds.get(index) ?? (standing === 'unknown' ? UNKNOWN_TRANSFER : outcome.hold);
     this.#coming[this.#at(index)] = row === undefined && hold === null;
     return { model, table, position, index, isUpdate: row !== undefined, isPaired: false, hold, outcome };
   }
 
   /** What a version that is newer than `row` makes of it. Null when nothing: it brings no column that is newer. */
-  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Outcome | null {
+  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
+    const outcome = this.#joined(model, table, position, row);
+    const policies = this.#library.policies(model);
+    return outcome === null || policies.size === 0 ? outcome : withShown(policies, outcome);
+  }
+
+  #joined(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
     const library = this.#library;
+    const policies = library.policies(model);
     const index = table.rows[position] ?? 0;
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
-    const cells = cellsOf(model, table, position, this.#found.runs);
-    const whole: Outcome = { ...stamp, cells, taken: null, unseen: NOTHING, lost: NO_CELLS, rule: 'later-write' };
+    const theirs = cellsOf(model, table, position, this.#found.runs);
+    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
+    const whole = {
+      ...stamp,
+      cells,
+      taken: null,
+      unseen: NOTHING,
+      lost: NO_CELLS,
+      rule: 'later-write',
+      shown: NOTHING_SHOWN,
+      hold: holdFor(fault),
+    } as const;
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
@@ -427,7 +446,7 @@ class Merge {
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'ownership' };
     }
-    const joined = joinCells(this.#order, ours, cells);
+    const joined = joinCells(this.#order, ours, cells, policies);
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
@@ -436,6 +455,8 @@ class Merge {
       unseen: joined.unseen,
       lost: ours,
       rule: 'later-write',
+      shown: NOTHING_SHOWN,
+      hold: holdFor(joined.fault),
     };
   }
 
@@ -529,8 +550,28 @@ const UNKNOWN_TRANSFER: Hold = {
   reason: 'not-owner',
   detail: 'It was written under a transfer of ownership that has not arrived.',
 };
+/** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
+function withShown(policies: Policies, outcome: Judged): Judged {
+  if (outcome.hold !== null) return outcome;
+  const shown = new Map<number, SqlValue>();
+  try {
+    for (const [number, policy] of policies) shown.set(number, policy.fold(outcome.cells.get(number)?.entries ?? []));
+    return { ...outcome, shown };
+  } catch (error) {
+    if (error instanceof FlotillaError) return { ...outcome, hold: holdFor(error.message) };
+    throw error;
+  }
+}
+
+function holdFor(fault: string | null): Hold | null {
+  return fault === null ? null : { reason: 'constraint', detail: fault };
+}
+
+/** What a version makes of the row that is here, and why it has to wait all the same. */
+type Judged = Outcome & { readonly hold: Hold | null };
 
 const NOTHING: ReadonlySet<number> = new Set();
+const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();
 
 function isGone(library: Library, row: Doomed): boolean {

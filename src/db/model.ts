@@ -27,6 +27,8 @@ export interface Column {
   readonly notNull: boolean;
   readonly hasDefault: boolean;
   readonly role: ColumnRole;
+  /** How concurrent writes come together, if not by the later one: a policy's or a function's name (`registers.ts`). */
+  readonly policy?: string;
 }
 
 export type DeleteAction = 'NO ACTION' | 'RESTRICT' | 'SET NULL' | 'SET DEFAULT' | 'CASCADE';
@@ -99,6 +101,8 @@ export interface Registry {
   readonly left: ReadonlyArray<{ readonly table: string; readonly reason: string }>;
   /** SHA-256 (hex) of the synced schema in canonical form: what two libraries must have in common. */
   readonly schemaHash: string;
+  /** File with the functions that are named as policies, beside the library; null for none. */
+  readonly mergeModule: string | null;
 }
 
 /** Quotes an identifier for SQL. */

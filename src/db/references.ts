@@ -28,6 +28,8 @@ export interface RawColumn {
 export interface Draft {
   readonly table: string;
   settings: TableConfig;
+  /** Column → policy or function, as the configuration says. */
+  readonly policies: ReadonlyMap<string, string>;
   readonly ownership: 'shared' | 'device';
   readonly columns: readonly RawColumn[];
   readonly key: readonly string[];

@@ -6,6 +6,7 @@
 import { recordDelete } from './conflicts.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { nodeId, referrersOf } from './deletes.ts';
+import { formatCells, parseCells, registersIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { rowsTable } from './model.ts';
@@ -106,13 +107,17 @@ function spread(nodes: ReadonlyMap<string, Node>, marked: Set<string>): void {
 export function revive(library: Library, row: Doomed): void {
   const hlc = library.stampAt(library.around.now());
   recordDelete(library, row, { hlc, run: library.run });
+  const map = rowsTable(row.model);
+  // What was counted is kept: entries have stamps of their own, of which the new birth takes nothing.
+  const cells = registersIn(parseCells(library.sql.value(`SELECT cells FROM ${map} WHERE key = ?`, row.key)));
   library.sql.run(
-    `UPDATE ${rowsTable(row.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = NULL WHERE key = ?`,
+    `UPDATE ${map} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ? WHERE key = ?`,
     hlc,
     library.run,
     hlc,
     library.run,
     library.nextLsn(),
+    formatCells(cells),
     row.key,
   );
   forgetPending(library, row.uuid);

@@ -14,9 +14,10 @@ import { foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 import { keywords, raisesOf } from './guard.ts';
 import { readForeignKeys } from './references.ts';
-import type { Draft, Drafts, RawForeignKey } from './references.ts';
+import type { Draft, Drafts, RawColumn, RawForeignKey } from './references.ts';
 import { readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { checkPolicies, policiesIn } from './policy-config.ts';
 import { readKey } from './keys.ts';
 import type { Affinity, Column, ColumnRole, ForeignKey, Identity, Model, Registry } from './model.ts';
 
@@ -94,7 +95,14 @@ export function readRegistry(
   const models = order.map((draft) =>
     toModel(draft, drafts, numbers.get(draft.table) ?? INTERNAL_TABLES.get(draft.table) ?? next++),
   );
-  return { models, byName: new Map(models.map((model) => [model.table, model])), left, schemaHash: hashOf(models) };
+  for (const model of models) checkPolicies(model, config.module ?? null);
+  return {
+    models,
+    byName: new Map(models.map((model) => [model.table, model])),
+    left,
+    schemaHash: hashOf(models),
+    mergeModule: config.module ?? null,
+  };
 }
 
 /** Affinity of a declared type (https://sqlite.org/datatype3.html#determination_of_column_affinity). */
@@ -156,6 +164,7 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   }
   return {
     table,
+    policies: policiesIn(settings, (names) => named(names, 'columns')),
     settings: { ...settings, identity },
     ownership: isInternal(table) ? 'shared' : ownershipOf(table, settings, config),
     columns,
@@ -325,6 +334,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     hasDefault: column.defaultText !== null,
     defaultSql: literal(column.defaultText),
     role: roleOf(draft, column.name, drafts),
+    ...policyOf(draft, column),
   }));
   const roles = new Map(columns.map((column) => [column.name, column.role]));
   const foreignKeys = draft.foreignKeys.map((key, number): ForeignKey => {
@@ -349,6 +359,12 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     hasConflictClause: draft.hasConflictClause,
     maySkip: draft.maySkip,
   };
+}
+
+/** What the configuration says of a column, if it is no more than what every column does. */
+function policyOf({ policies }: Draft, { name }: RawColumn): { readonly policy?: string } {
+  const policy = policies.get(name);
+  return policy === undefined ? {} : { policy };
 }
 
 /** The unique indexes with what the configuration says of them. */
@@ -423,12 +439,13 @@ function hashOf(models: readonly Model[]): string {
       model.columns
         .filter((column) => column.role.kind !== 'local')
         .toSorted((a, b) => compare(a.name, b.name))
-        .map(({ name, affinity, notNull, role }) => [
+        .map(({ name, affinity, notNull, role, policy }) => [
           name,
           affinity,
           notNull,
           role.kind,
           role.kind === 'ref' ? role.table : null,
+          ...(policy === undefined ? [] : [policy]),
         ]),
       model.foreignKeys.map((key) => [key.columns, key.table, key.targets, key.onDelete]),
     ]);

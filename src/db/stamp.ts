@@ -5,7 +5,7 @@
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bear, writeTombstone } from './births.ts';
-import type { Cells } from './cells.ts';
+import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
@@ -20,6 +20,7 @@ import type { Owner } from './owners.ts';
 import { cellsOfBirth, cellsOver } from './owners.ts';
 import { noteLost, overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
+import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
@@ -65,6 +66,8 @@ interface Slot {
   suspect: boolean;
   /** It gets a new birth, though it is the same row. */
   reborn: boolean;
+  /** What was added to columns with a policy, by column number. */
+  differences: ReadonlyMap<number, SqlValue>;
 }
 
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
@@ -340,10 +343,10 @@ class Replay {
     const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
     for (const slot of changed) this.#restamp(slot);
     if (!hasPending(this.#library)) return;
-    for (const { model, mapped, mask } of changed) {
+    for (const { model, mapped, mask, differences } of changed) {
       if (mapped === null || model.ownership === 'device') continue;
       const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
-      amendWaiting(this.#library, model, mapped.uuid, columns);
+      amendWaiting(this.#library, model, mapped.uuid, columns, differences);
     }
   }
 
@@ -409,10 +412,18 @@ class Replay {
     return !this.#isOwn(slot) && this.#library.runDevice(slot.mapped?.run ?? 0) !== this.#library.around.device;
   }
 
-  #cells({ model, mask }: Slot, before: Cells, hlc: number): string | null {
-    const written = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
-    const numbers = written.map(({ number }) => number);
-    return formatCells(writeColumns(before, numbers, { hlc, run: this.#library.run }));
+  /** The cells of a shared row after a write of our own; null when it says nothing that they do not say already. */
+  #written(slot: Slot, row: NonNullable<Slot['mapped']>, stamp: LocalStamp): Cells | 'reborn' | null {
+    const { model, mask } = slot;
+    const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+    const registers = columns.filter(({ policy }) => policy !== undefined);
+    const plain = columns.filter(({ policy }) => policy === undefined).map(({ number }) => number);
+    if (registers.length === 0) return writeColumns(row.cells, plain, stamp);
+    const written = writeRegisters(this.#library, { ...row, model, key: slot.key }, registers, stamp);
+    // What the table shows is what this device says, so it says it of the whole row.
+    if (!written.isShown) return 'reborn';
+    slot.differences = written.differences;
+    return plain.length === 0 && written.differences.size === 0 ? null : writeColumns(written.cells, plain, stamp);
   }
 
   /** Of an owned row: the tenure of what is written over this version. */
@@ -438,14 +449,27 @@ class Replay {
     const natural = model.rowid === null;
     const parts = natural ? decodeKey(String(slot.key)) : [];
     const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
+    let bearsAgain = isReborn;
+    let cells = ownedCells;
+    if (!isOwned && !isReborn) {
+      const written = this.#written(slot, mapped, { hlc, run });
+      if (written === null) {
+        if (natural)
+          library.sql.run(`UPDATE ${rowsTable(model)} SET lsn = lsn${keys} WHERE key = ?`, ...parts, mapped.key);
+        return;
+      }
+      if (written === 'reborn') bearsAgain = true;
+      else cells = written;
+    }
+    const text = bearsAgain && !isOwned ? cellsAtBirth(library, model, slot.key, { hlc, run }) : formatCells(cells);
     library.sql.run(
       `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
-      isReborn ? hlc : base.birthHlc,
-      isReborn ? run : base.birthRun,
+      bearsAgain ? hlc : base.birthHlc,
+      bearsAgain ? run : base.birthRun,
       hlc,
       run,
       library.nextLsn(),
-      isOwned || isReborn ? formatCells(ownedCells) : this.#cells(slot, mapped.cells, hlc),
+      text,
       ...parts,
       natural ? mapped.key : slot.key,
     );
@@ -504,8 +528,11 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     renamed: false,
     suspect: false,
     reborn: false,
+    differences: NO_DIFFERENCES,
   };
 }
+
+const NO_DIFFERENCES: ReadonlyMap<number, SqlValue> = new Map();
 
 /** Every bit that a mask may have. */
 const ALL_COLUMNS = (1n << BigInt(LAST_MASK_BIT + 1)) - 1n;

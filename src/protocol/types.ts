@@ -76,6 +76,16 @@ export interface CellData extends StampList {
   readonly column: readonly number[];
 }
 
+/**
+ * Entries of columns with a policy, such as counters: the stamp of each and its value. What a column shows is made of all entries
+ * of its row, so nothing but the entries counts of it.
+ */
+export interface RegisterData extends CellData {
+  readonly values: readonly SqlValue[];
+  /** 1 where `values` holds an INTEGER. */
+  readonly ints: Uint8Array;
+}
+
 /** The row versions of one table in a batch, in columns. */
 export interface TableData {
   readonly table: string;
@@ -88,6 +98,8 @@ export interface TableData {
   readonly columns: readonly ColumnData[];
   readonly dependencies: readonly DependencyData[];
   readonly cells: CellData;
+  /** Absent where the table has no column with a policy. */
+  readonly registers?: RegisterData;
 }
 
 /** Tombstones of one table in a batch. `rows` are dictionary indexes; the birth there is the birth of what died. */

@@ -4,6 +4,7 @@
  */
 import type {
   Applied,
+  ConflictList,
   FeedOpened,
   FeedPage,
   LibraryInfo,
@@ -234,6 +235,14 @@ export class FakeStore implements NodeStore {
 
   async check(): Promise<{ foreignKeyViolations: readonly string[]; integrity: readonly string[] }> {
     return { foreignKeyViolations: [], integrity: [] };
+  }
+
+  async conflicts(): Promise<ConflictList> {
+    return { conflicts: [], total: 0, unrestored: 0 };
+  }
+
+  async restoreConflict(): Promise<never> {
+    throw new Error('not part of the fake');
   }
 
   async joinGrant(): Promise<never> {

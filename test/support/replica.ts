@@ -27,6 +27,8 @@ export interface ReplicaOptions {
   readonly now?: () => number;
   /** Random bytes. @default from a counter */
   readonly randomBytes?: (size: number) => Uint8Array;
+  /** What the configuration's module exports. */
+  readonly functions?: Readonly<Record<string, unknown>>;
   /** Path of the library, so that other programs can write to it. @default none: it is in memory */
   readonly file?: string;
   /** Rows that are there before the library is initialised. */
@@ -90,7 +92,13 @@ export class Replica {
 
   #around(): ConstructorParameters<typeof Library>[2] {
     const newUuid = makeUuidV7Generator(this.#randomBytes);
-    return { device: this.device, now: this.#now, randomBytes: this.#randomBytes, newUuid: () => newUuid(this.#now()) };
+    return {
+      device: this.device,
+      now: this.#now,
+      randomBytes: this.#randomBytes,
+      newUuid: () => newUuid(this.#now()),
+      functions: () => this.#options.functions ?? {},
+    };
   }
 
   #open(): { library: Library; applier: Applier; feeds: Feeds } {

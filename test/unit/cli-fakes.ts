@@ -1,12 +1,14 @@
 /** A world and a library for the commands' tests: nothing here touches the process, the clock or a file. */
 import { Writable } from 'node:stream';
 import type {
+  ConflictList,
   FlotillaNode,
   InitReport,
   NodeEvent,
   NodeStatus,
   Owned,
   Progress,
+  RestoredConflict,
   VerifyReport,
 } from '../../src/index.ts';
 import type { Api, Io, Signal } from '../../src/cli/context.ts';
@@ -140,6 +142,8 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       readStatus: refuse('readStatus'),
       ownRow: refuse('ownRow'),
       verifyLibrary: refuse('verifyLibrary'),
+      listConflicts: refuse('listConflicts'),
+      restoreConflict: refuse('restoreConflict'),
       examineLibrary: refuse('examineLibrary'),
       ...parts,
     });
@@ -169,6 +173,14 @@ export class FakeNode implements FlotillaNode {
 
   own(): Promise<Owned> {
     return Promise.reject(new Error('own was not expected'));
+  }
+
+  conflicts(): Promise<ConflictList> {
+    return Promise.reject(new Error('conflicts was not expected'));
+  }
+
+  restoreConflict(): Promise<RestoredConflict> {
+    return Promise.reject(new Error('restoreConflict was not expected'));
   }
 
   onEvent(listener: (event: NodeEvent) => void): () => void {
@@ -211,6 +223,7 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
       tombstones: 3,
       waiting: [],
       waitingCount: 0,
+      conflicts: 0,
       unstamped: 0,
       head: 200,
       counters: { batchesIn: 183, batchesOut: 7, lookupsIn: 180, lookupsOut: 6, rowsIn: 182_530, rowsOut: 40 },
