@@ -33,10 +33,8 @@ export function renamedColumn(registry: Registry, model: Model, unique: UniqueIn
 /** Whether an index covers a column, by itself or in an expression. */
 function isIn({ columns, expressions }: UniqueIndex, name: string): boolean {
   if (columns.includes(name)) return true;
-  const word = new RegExp(
-    `(?<![\\p{L}\\p{N}_$])${name.replaceAll(/[^\p{L}\p{N}_]/gu, String.raw`\$&`)}(?![\\p{L}\\p{N}_$])`,
-    'iu',
-  );
+  const escaped = name.replaceAll(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
+  const word = new RegExp(`(?<![\\p{L}\\p{N}_$])${escaped}(?![\\p{L}\\p{N}_$])`, 'iu');
   return expressions.some((text) => text !== null && word.test(text));
 }
 

@@ -247,6 +247,12 @@ describe('[U1] which policy', () => {
     });
   });
 
+  it('finds the text in the expression of an index, whatever its name', () => {
+    const ddl = `CREATE TABLE t (id INTEGER PRIMARY KEY, "it's (a) name?" TEXT, v);
+      CREATE UNIQUE INDEX t_name ON t (lower("it's (a) name?"))`;
+    expect(policies(ddl, 't')).toEqual({ '': 'rename' });
+  });
+
   it('keep-first for text that others know the row by', () => {
     expect(
       policies(
