@@ -66,7 +66,7 @@ export function loadFunctions(folder: string, module: string): Readonly<Record<s
 }
 
 /** Tries the functions on values that are there. @throws FlotillaError MERGE_FUNCTION with the values that show what is wrong */
-export function checkPolicies(library: Library): void {
+export function tryFunctions(library: Library): void {
   for (const model of library.registry.models) {
     for (const [number, policy] of library.policies(model)) {
       const column = quoteName(model.columns.find((candidate) => candidate.number === number)?.name ?? '');
