@@ -20,7 +20,7 @@ export function policyOf(registry: Registry, model: Model, unique: UniqueIndex):
   return renamedColumn(registry, model, unique) === null ? 'keep-first' : 'rename';
 }
 
-/** The column that `rename` changes: the last text of the index that names nothing else. Null when there is none. */
+/** The column that `rename` changes: the last text of the index that names nothing else, here or elsewhere. Null when there is none. */
 export function renamedColumn(registry: Registry, model: Model, unique: UniqueIndex): Column | null {
   const found = syncedColumns(model).filter(
     (column) => column.role.kind === 'value' && column.affinity === 'TEXT' && isIn(unique, column.name),
@@ -40,9 +40,9 @@ function isIn({ columns, expressions }: UniqueIndex, name: string): boolean {
   return expressions.some((text) => text !== null && word.test(text));
 }
 
-/** Whether others know the row by this column: its key, its identity, or a foreign key to it. */
+/** Whether a column names a row: this one, by its key, its identity or a foreign key to it; or another, by a foreign key of its own. */
 function isName(registry: Registry, model: Model, name: string): boolean {
-  if (model.key.includes(name)) return true;
+  if (model.key.includes(name) || model.foreignKeys.some(({ columns }) => columns.includes(name))) return true;
   if (model.identity.kind === 'derived' && model.identity.columns.includes(name)) return true;
   return registry.models.some((child) =>
     child.foreignKeys.some((key) => key.table === model.table && key.targets.includes(name)),

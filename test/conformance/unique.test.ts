@@ -256,6 +256,19 @@ describe('[U1] which policy', () => {
     ).toEqual({ code: 'keep-first' });
   });
 
+  it('keep-first for text that names another row, which another name would be no row of', async () => {
+    const ddl = `CREATE TABLE currencies (code TEXT PRIMARY KEY);
+      CREATE TABLE accounts (id INTEGER PRIMARY KEY, v, currency TEXT REFERENCES currencies (code), is_default INTEGER);
+      CREATE UNIQUE INDEX accounts_default ON accounts (currency) WHERE is_default = 1`;
+    expect(policies(ddl, 'accounts')).toEqual({ currency: 'keep-first' });
+    const [a, b] = pairOf(ddl);
+    a.write("INSERT INTO currencies VALUES ('EUR')");
+    converge([a, b]);
+    for (const copy of [a, b]) copy.write("INSERT INTO accounts (currency, is_default) VALUES ('EUR', 1)");
+    converge([a, b]);
+    await expectEqual(a, b);
+  });
+
   it('as the configuration says', () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, a, b, UNIQUE (a, b))';
     const config = { tables: { t: { unique: { name: 'keep-first', 'A, b': 'merge' } } } };
