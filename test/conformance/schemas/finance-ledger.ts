@@ -275,5 +275,6 @@ export const financeLedger: WildSchema = {
       'SELECT l.year, l.month, c.name, planned FROM budget_lines l JOIN categories c ON c.id = category_id ORDER BY 1, 2, 3',
   },
   strays: {},
+  // Two default accounts of one currency: the policy is to keep the first.
   collisions: 'may wait',
 };
