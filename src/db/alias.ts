@@ -22,10 +22,9 @@ import { canPark, park } from './park.ts';
 import { forgetPending } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
 import type { StandingRow } from './rivals.ts';
-import { rivalsIn, standingRow } from './rivals.ts';
+import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import { mayWriteHere } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
-import { readBig } from './sql.ts';
 import { asWriter } from './stamp.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
@@ -182,17 +181,6 @@ function twinOf(
     Buffer.from(self.uuid),
   );
   return uuid instanceof Uint8Array ? standingRow(library, model, uuid) : null;
-}
-
-function valuesOfRow(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): Map<string, unknown> {
-  const names = model.columns.map(({ name }) => name);
-  const row = readBig(
-    library.sql.get(
-      `SELECT ${names.map(quoteName).join(', ')} FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`,
-    ),
-    [key],
-  )[0];
-  return new Map(names.map((name, i) => [name, row?.[i] ?? null]));
 }
 
 function readTargets(library: Library, { targets }: ForeignKey, { model, key }: StandingRow): unknown[] {

@@ -112,8 +112,9 @@ export function joinCells(order: Order, ours: Cells, theirs: Cells): Joined {
     }
     const which = order(their.hlc, their.run, our.hlc, our.run);
     if (which === 0) continue;
-    const [later, earlier] = which > 0 ? [their, our] : [our, their];
-    cells.set(column, { ...later, seen: seenBy(later.run, [...later.seen, earlier, ...earlier.seen]) });
+    const later = which > 0 ? their : our;
+    // What its writer had seen stays what it was: that the two met here tells nothing about it.
+    cells.set(column, later);
     if (which < 0) continue;
     taken.add(column);
     if (!covers([their, ...their.seen], our)) unseen.add(column);

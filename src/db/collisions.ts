@@ -19,7 +19,7 @@ import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
 import { collidingVersions, pendingKind } from './pending.ts';
 import type { Pending } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
-import { rivalsIn, valuesHere } from './rivals.ts';
+import { rivalsIn, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled, mayWriteHere } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
@@ -112,7 +112,8 @@ function giveWay(
   const isColliderLast = Buffer.compare(collider.uuid, rival.uuid) > 0;
   const loser = isColliderLast ? collider : rival;
   if (!mayWriteHere(library, loser)) return false;
-  const name = freeName(library, collider, loser.uuid, unique, column);
+  const values = isColliderLast ? collider.values : valuesOfRow(library, rival);
+  const name = freeName(library, model, values, loser.uuid, unique, column);
   if (name === null) return false;
   if (!isColliderLast) return rename(library, rival, column, name);
   const version = writeVersion(
@@ -129,7 +130,8 @@ function giveWay(
 /** The value with a suffix from the row's own UUID, as short as is free here. */
 function freeName(
   library: Library,
-  { model, values }: Collider,
+  model: Model,
+  values: ReadonlyMap<string, unknown>,
   loser: Uint8Array,
   unique: UniqueIndex,
   column: Column,

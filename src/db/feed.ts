@@ -79,12 +79,15 @@ export class Feeds {
   readonly #runs = new Map<number, RunInfo>();
   /** Mean size of a table's rows, to read no more at once than a page holds. */
   readonly #meanSize = new Map<string, number>();
+  readonly #clock: () => number;
   #lastId = 0;
   /** Since the start: pages that carried something, rows in them, queries for their references. */
   readonly counters = { batchesOut: 0, rowsOut: 0, lookupsOut: 0 };
 
-  constructor(db: Database, registry: Registry) {
+  /** @param clock - ms that pass, for the limit of a search */
+  constructor(db: Database, registry: Registry, clock: () => number = () => performance.now()) {
     this.#db = db;
+    this.#clock = clock;
     this.#sql = new Statements(db);
     this.#registry = registry;
   }
@@ -143,8 +146,8 @@ export class Feeds {
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
-    const started = performance.now();
-    while (pass.position < head && builder.rows === 0 && performance.now() - started < SEARCH_MS) {
+    const started = this.#clock();
+    while (pass.position < head && builder.rows === 0 && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };

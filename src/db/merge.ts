@@ -303,7 +303,8 @@ class Merge {
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
-      const discards = hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      // Another birth: the same row was made apart, and its deleter may have known of its own only.
+      const discards = tombstone.birthRun !== birthRun || hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
       doomed.push({
         ...(discards ? { discards: 'deleted' } : {}),
         model: tombstone.model,

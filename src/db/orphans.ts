@@ -20,7 +20,7 @@ import type { Pending } from './pending.ts';
 import { forgetPending, hasWaitingVersion, putPending, versionsOfDeadTargets } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { valuesHere } from './rivals.ts';
-import { isSettled, mayWriteHere } from './settled.ts';
+import { isSettled, isStaying, mayWriteHere } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { narrow, readBig } from './sql.ts';
 import { asWriter } from './stamp.ts';
@@ -138,7 +138,7 @@ function findTarget(library: Library, { table, targets }: ForeignKey, values: re
   const model = library.model(table);
   const where = targets.map((name) => `t.${quoteName(name)} = ?`).join(' AND ');
   const row = library.sql.rows(
-    `SELECT m.uuid, m.birth_hlc, m.birth_run FROM ${quoteName(table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE ${where}`,
+    `SELECT m.uuid, m.birth_hlc, m.birth_run FROM ${quoteName(table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE ${where} AND ${isStaying('m')}`,
     ...values,
   )[0];
   if (row === undefined) return null;

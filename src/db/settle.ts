@@ -19,7 +19,7 @@ import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
 import { columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
 import { settleOrphans } from './orphans.ts';
 import {
   forgetPending,
@@ -32,7 +32,7 @@ import {
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
 import { standingRow } from './rivals.ts';
-import { isSettled, mayWriteHere } from './settled.ts';
+import { isSettled, isStaying, mayWriteHere } from './settled.ts';
 import type { Key } from './sql.ts';
 import { joinVersions } from './version.ts';
 
@@ -156,13 +156,16 @@ function clearReference(library: Library, { model, foreignKey, key, cells: befor
 
 /** The defaults of a foreign key must mean a row that is here, or nothing. */
 function hasTarget(library: Library, model: Model, { columns, table, targets }: ForeignKey, key: Key): boolean {
+  const target = library.model(table);
   const own = (name: string): string => `${quoteName(model.table)}.${quoteName(name)}`;
   const on = columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = ${own(name)}`).join(' AND ');
   const isNull = columns.map((name) => `${own(name)} IS NULL`).join(' OR ');
   return (
     library.sql.value(
       `SELECT 1 FROM ${quoteName(model.table)}
-       WHERE ${rowByKey(model)} AND (${isNull} OR EXISTS (SELECT 1 FROM ${quoteName(table)} p WHERE ${on}))`,
+       WHERE ${rowByKey(model)} AND (${isNull} OR EXISTS (
+         SELECT 1 FROM ${quoteName(table)} p CROSS JOIN ${rowsTable(target)} m ON ${mapJoin(target, 'p')}
+         WHERE ${on} AND ${isStaying('m')}))`,
       key,
     ) !== undefined
   );

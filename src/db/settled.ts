@@ -16,3 +16,8 @@ export function isSettled(library: Library, version: KnownVersion & { readonly c
 export function mayWriteHere(library: Library, row: { readonly model: Model; readonly birthRun: number }): boolean {
   return row.model.ownership === 'shared' || library.runDevice(row.birthRun) === library.around.device;
 }
+
+/** SQL condition: the row of the map table `m` is not one that is about to go, because its delete waits or has just been written. */
+export function isStaying(m: string): string {
+  return `NOT EXISTS (SELECT 1 FROM flotilla_tombstones s WHERE s.uuid = ${m}.uuid AND s.hlc >= ${m}.birth_hlc)`;
+}

@@ -40,7 +40,7 @@ function isIn({ columns, expressions }: UniqueIndex, name: string): boolean {
   return expressions.some((text) => text !== null && word.test(text));
 }
 
-/** Whether a column names a row: this one, by its key, its identity or a foreign key to it; or another, by a foreign key of its own. */
+/** Whether the column names a row: this one, by its key, its identity or a foreign key to it; or another one, to which it refers. */
 function isName(registry: Registry, model: Model, name: string): boolean {
   if (model.key.includes(name) || model.foreignKeys.some(({ columns }) => columns.includes(name))) return true;
   if (model.identity.kind === 'derived' && model.identity.columns.includes(name)) return true;

@@ -96,7 +96,7 @@ export class Replica {
     const config = parseConfig(String(getState(this.db, 'config')), 'test');
     const registry = readRegistry(this.db, config.config, tableNumbers(this.db));
     const library = new Library(this.db, registry, this.#around());
-    return { library, applier: new Applier(library), feeds: new Feeds(this.db, registry) };
+    return { library, applier: new Applier(library), feeds: new Feeds(this.db, registry, () => 0) };
   }
 
   /** Closes and opens it again, as a restart of the node does: a new run. */
