@@ -1,7 +1,17 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, examineLibrary, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export {
+  createInvitation,
+  examineLibrary,
+  initLibrary,
+  joinLibrary,
+  listConflicts,
+  ownRow,
+  readStatus,
+  restoreConflict,
+  verifyLibrary,
+} from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
@@ -15,18 +25,27 @@ export type {
   NodeEvent,
   NodeOptions,
   NodeStatus,
+  OwnOptions,
   PeerState,
   PeerStatus,
   Progress,
   VerifyReport,
 } from './api.ts';
 export type {
+  ConflictList,
+  ConflictQuery,
+  ConflictRecord,
+  ConflictSide,
   Counters,
   Examination,
   Finding,
   InitReport,
   LibraryStatus,
   MemberRow,
+  Owned,
+  RestoredConflict,
+  RowName,
+  ShownValue,
   TableReport,
   WaitingRow,
 } from './db/api.ts';

@@ -4,6 +4,8 @@
  */
 import type { Writable } from 'node:stream';
 import type {
+  ConflictList,
+  ConflictQuery,
   Examination,
   ExamineOptions,
   FlotillaNode,
@@ -15,6 +17,8 @@ import type {
   JoinReport,
   NodeOptions,
   NodeStatus,
+  Owned,
+  RestoredConflict,
   VerifyReport,
 } from '../index.ts';
 import { flush } from './output.ts';
@@ -27,7 +31,15 @@ export interface Api {
   createInvitation(file: string, options: InviteOptions): Promise<Invitation>;
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
+  ownRow(
+    file: string,
+    table: string,
+    key: string,
+    options: { readonly home?: string; readonly device?: string },
+  ): Promise<Owned>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
+  listConflicts(file: string, options: ConflictQuery & { readonly home?: string }): Promise<ConflictList>;
+  restoreConflict(file: string, id: number, options: { readonly home?: string }): Promise<RestoredConflict>;
 }
 
 /** A stream to write to that may be a terminal. */

@@ -10,7 +10,8 @@ import { NO_RUN } from '../protocol/stamp.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
-import { parseCells, parseSeen } from './cells.ts';
+import { parseCells, parseSeen, stampsOf } from './cells.ts';
+import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
 import { rowsTable } from './model.ts';
 import {
@@ -291,8 +292,8 @@ export class Feeds {
         lsn: Number(lsn),
         size: bytes.length,
         version: stamps,
-        cells: batch.tables.flatMap(({ cells }) =>
-          cells.hlc.map((cell, i): [string, number] => [bytesToHex(runBytes(batch, cells.run[i] ?? 0)), cell]),
+        cells: batch.tables.flatMap((table) =>
+          ownStamps(table).map(([index, time]) => [bytesToHex(runBytes(batch, index)), time] as const),
         ),
         add: (builder) => builder.addWaiting(batch),
       });
@@ -321,7 +322,10 @@ export class Feeds {
   #knowsCells(pass: Pass, { version, cells }: Entry): boolean {
     if (cells !== undefined) return cells.every(([run, hlc]) => hlc <= (pass.known.get(run) ?? -1));
     if (typeof version?.[CELLS] !== 'string') return true;
-    return [...parseCells(version[CELLS]).values()].every(({ hlc, run }) => this.#isKnown(pass, hlc, run));
+    // What an owned row says of its ownership is no change.
+    return [...parseCells(version[CELLS])].every(
+      ([column, cell]) => column < 0 || stampsOf(cell).every(({ hlc, run }) => this.#isKnown(pass, hlc, run)),
+    );
   }
 
   #isKnown(pass: Pass, hlc: number, run: number): boolean {

@@ -5,6 +5,8 @@
 import { encodeBatch } from '../protocol/batch.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import { decodeKey } from './capture.ts';
+import type { Cells } from './cells.ts';
+import { formatCells, lastChange, registersIn } from './cells.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
@@ -20,6 +22,7 @@ interface Deleted {
   readonly uuid: Uint8Array;
   readonly birthHlc: number;
   readonly birthRun: number;
+  readonly cells: Cells;
   /** Its synced columns, as a mark carries them. */
   readonly last: string;
 }
@@ -31,17 +34,16 @@ export function lastVersions(library: Library, model: Model, rows: readonly Dele
   const builder = pageBuilder(library);
   builder.addVersions(
     model,
-    rows.map(({ key, uuid, birthHlc, birthRun, last }): SqlValue[] => [
-      0,
-      key,
-      uuid,
-      birthHlc,
-      birthRun,
-      birthHlc,
-      birthRun,
-      null,
-      ...exactly(model, last),
-    ]),
+    rows.map(({ key, uuid, birthHlc, birthRun, last, cells }): SqlValue[] => {
+      // What was counted has no other place than its entries.
+      const registers = registersIn(cells);
+      const { hlc, run } = lastChange(
+        (...stamps) => library.compare(...stamps),
+        { hlc: birthHlc, run: birthRun },
+        registers,
+      );
+      return [0, key, uuid, birthHlc, birthRun, hlc, run, formatCells(registers), ...exactly(model, last)];
+    }),
   );
   cutAll(builder, found);
   return found;

@@ -3,11 +3,11 @@
  * written here.
  */
 import { FlotillaError } from '../errors.ts';
-import type { Cell, Cells, LocalStamp } from './cells.ts';
-import type { Batch, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
+import type { Cell, Cells, Entry, LocalStamp } from './cells.ts';
+import { registerCell } from './cells.ts';
+import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
-import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { syncedColumns } from './model.ts';
 
@@ -45,13 +45,8 @@ export interface Outcome extends LocalStamp {
   /** The rule by which they are discarded. */
   readonly rule: Rule;
   readonly cells: Cells;
-}
-
-/** Owned rows are written by their owner alone: the device whose run gave birth to them. */
-export function mayWrite(library: Library, model: Model, birthRun: number, run: number): boolean {
-  if (model.ownership === 'shared') return true;
-  const owner = library.runDevice(birthRun);
-  return owner !== null && owner === library.runDevice(run);
+  /** What columns with a policy show of the cells, by column number. */
+  readonly shown: ReadonlyMap<number, SqlValue>;
 }
 
 const references = new WeakMap<TableData, (readonly number[])[]>();
@@ -77,27 +72,48 @@ export function referencesIn({ model, table, outcome: { taken } }: Incoming): (r
   return lists;
 }
 
-const cellPlaces = new WeakMap<TableData, Map<number, number>>();
+const cellPlaces = new WeakMap<CellData, Map<number, number>>();
 
 /** Stamps of single columns of a version. @param runs - the batch's runs as local numbers */
 export function cellsOf(model: Model, table: TableData, position: number, runs: readonly number[]): Cells {
-  const { cells } = table;
-  if (cells.row.length === 0) return NO_CELLS;
-  let places = cellPlaces.get(table);
+  const { cells, registers } = table;
+  if (cells.row.length === 0 && registers === undefined) return NO_CELLS;
+  const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
+  const numberOf = (column: number): number =>
+    column < 0 ? column : columnNamed(model, table.columns[column]?.name ?? '').number;
+  const stampAt = (list: CellData, i: number): LocalStamp => ({
+    hlc: list.hlc[i] ?? 0,
+    run: runs[list.run[i] ?? 0] ?? 0,
+  });
+  for (let i = firstPlace(cells, position); cells.row[i] === position; i += 1) {
+    const number = numberOf(cells.column[i] ?? 0);
+    const known = found.get(number);
+    if (known === undefined) found.set(number, { ...stampAt(cells, i), seen: [] });
+    else known.seen.push(stampAt(cells, i));
+  }
+  if (registers === undefined) return found;
+  const entries = new Map<number, Entry[]>();
+  for (let i = firstPlace(registers, position); registers.row[i] === position; i += 1) {
+    const number = numberOf(registers.column[i] ?? 0);
+    const value = registers.values[i] ?? null;
+    const exact = typeof value === 'number' && registers.ints[i] === 1 ? BigInt(value) : value;
+    entries.set(number, [...(entries.get(number) ?? []), { ...stampAt(registers, i), value: exact }]);
+  }
+  return new Map<number, Cell>([
+    ...found,
+    ...[...entries].map(([number, own]) => [number, registerCell(own)] as const),
+  ]);
+}
+
+/** Where the stamps of a row begin. */
+function firstPlace(list: CellData, position: number): number {
+  let places = cellPlaces.get(list);
   if (places === undefined) {
     places = new Map();
-    for (let i = cells.row.length - 1; i >= 0; i -= 1) places.set(cells.row[i] as number, i);
-    cellPlaces.set(table, places);
+    for (let i = list.row.length - 1; i >= 0; i -= 1) places.set(list.row[i] as number, i);
+    cellPlaces.set(list, places);
   }
-  const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
-  for (let i = places.get(position) ?? Infinity; cells.row[i] === position; i += 1) {
-    const { number } = columnNamed(model, table.columns[cells.column[i] ?? 0]?.name ?? '');
-    const stamp = { hlc: cells.hlc[i] ?? 0, run: runs[cells.run[i] ?? 0] ?? 0 };
-    const known = found.get(number);
-    if (known === undefined) found.set(number, { ...stamp, seen: [] });
-    else known.seen.push(stamp);
-  }
-  return found;
+  return places.get(position) ?? Infinity;
 }
 
 const NO_CELLS: Cells = new Map();
@@ -135,6 +151,21 @@ export function checkTable(model: Model, batch: Batch, table: TableData): void {
   }
   if (!fits)
     throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
+}
+
+/** Each row must bring entries for each column with a policy, and for no other: what such a column shows is made of them alone. */
+export function checkRegisters(model: Model, { table, rows, columns, registers }: TableData): void {
+  const expected = syncedColumns(model).filter(({ policy }) => policy !== undefined);
+  const places = expected.map(({ name }) => columns.findIndex((column) => column.name === name));
+  const found = new Set<string>();
+  let fits = true;
+  registers?.row.forEach((row, i) => {
+    const column = registers.column[i] ?? 0;
+    fits &&= places.includes(column);
+    found.add(`${row}:${column}`);
+  });
+  if (!fits || found.size !== rows.length * expected.length)
+    throw new FlotillaError('PROTOCOL', `The peer sent rows of ${table} whose columns have other policies than here.`);
 }
 
 function leadsTo(batch: Batch, refs: readonly number[], table: string): boolean {

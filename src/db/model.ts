@@ -27,6 +27,8 @@ export interface Column {
   readonly notNull: boolean;
   readonly hasDefault: boolean;
   readonly role: ColumnRole;
+  /** How concurrent writes come together, if not by the later one: a policy's or a function's name (`registers.ts`). */
+  readonly policy?: string;
 }
 
 export type DeleteAction = 'NO ACTION' | 'RESTRICT' | 'SET NULL' | 'SET DEFAULT' | 'CASCADE';
@@ -61,6 +63,8 @@ export interface Model {
   readonly n: number;
   readonly table: string;
   readonly ownership: 'shared' | 'device';
+  /** Of an owned table: the foreign key, of one column, to the row whose owner owns this one; null if its maker does. */
+  readonly ownedBy: ForeignKey | null;
   readonly identity: Identity;
   readonly columns: readonly Column[];
   /** Primary key columns in key order. */
@@ -89,7 +93,7 @@ export interface Model {
   readonly maySkip: boolean;
 }
 
-/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */
+/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` and `flotilla_transfers` come first. */
 export interface Registry {
   readonly models: readonly Model[];
   readonly byName: ReadonlyMap<string, Model>;
@@ -97,6 +101,8 @@ export interface Registry {
   readonly left: ReadonlyArray<{ readonly table: string; readonly reason: string }>;
   /** SHA-256 (hex) of the synced schema in canonical form: what two libraries must have in common. */
   readonly schemaHash: string;
+  /** File with the functions that are named as policies, beside the library; null for none. */
+  readonly mergeModule: string | null;
 }
 
 /** Quotes an identifier for SQL. */

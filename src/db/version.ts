@@ -2,8 +2,9 @@
  * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
  * several together again.
  */
-import type { Batch, CellData, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, DependencyData, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
+import { pickStamps } from './stamp-lists.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
 
 /** The version at `position` of `table`, as a batch of its own, with just the dictionary, runs and names that it needs. */
@@ -39,13 +40,12 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const birthRun = pick(batch.birthRun).map(runs.place);
   const uuidTable = pick(batch.uuidTable).map(names.place);
   const run = [runs.place(at(table.run))];
-  const own = table.cells.row.flatMap((row, i) => (row === position ? [i] : []));
-  const cells: CellData = {
-    row: own.map(() => 0),
-    column: own.map((i) => table.cells.column[i] ?? 0),
-    hlc: own.map((i) => table.cells.hlc[i] ?? 0),
-    run: own.map((i) => runs.place(table.cells.run[i] ?? 0)),
-  };
+  const stamps = pickStamps(
+    table,
+    (row) => row === position,
+    () => 0,
+    runs.place,
+  );
   const runIds = new Uint8Array(runs.used.length * 16);
   runs.used.forEach((index, i) => runIds.set(runBytes(batch, index), i * 16));
   return {
@@ -56,7 +56,7 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
     birthRun,
     uuidTable,
     names: names.used.map((index) => batch.names[index] ?? ''),
-    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies, cells }],
+    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies, ...stamps }],
     tombstones: [],
     end: NO_END,
   };

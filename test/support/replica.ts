@@ -12,6 +12,7 @@ import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
 import { Library } from '../../src/db/library.ts';
 import { getState, setState, tableNumbers } from '../../src/db/metadata.ts';
+import { ownRow } from '../../src/db/own.ts';
 import { readRegistry } from '../../src/db/schema.ts';
 import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
@@ -26,6 +27,8 @@ export interface ReplicaOptions {
   readonly now?: () => number;
   /** Random bytes. @default from a counter */
   readonly randomBytes?: (size: number) => Uint8Array;
+  /** What the configuration's module exports. */
+  readonly functions?: Readonly<Record<string, unknown>>;
   /** Path of the library, so that other programs can write to it. @default none: it is in memory */
   readonly file?: string;
   /** Rows that are there before the library is initialised. */
@@ -89,7 +92,13 @@ export class Replica {
 
   #around(): ConstructorParameters<typeof Library>[2] {
     const newUuid = makeUuidV7Generator(this.#randomBytes);
-    return { device: this.device, now: this.#now, randomBytes: this.#randomBytes, newUuid: () => newUuid(this.#now()) };
+    return {
+      device: this.device,
+      now: this.#now,
+      randomBytes: this.#randomBytes,
+      newUuid: () => newUuid(this.#now()),
+      functions: () => this.#options.functions ?? {},
+    };
   }
 
   #open(): { library: Library; applier: Applier; feeds: Feeds } {
@@ -136,6 +145,12 @@ export class Replica {
 
   addMember(member: MemberRow): void {
     this.library.transact(() => addMemberRow(this.library, member));
+  }
+
+  /** Gives an owned row to a device that is a member. @param to - @default this one */
+  own(table: string, key: string | number, to: Replica = this): void {
+    for (const { device } of [this, to]) this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    ownRow(this.library, { table, key: String(key), device: to.device });
   }
 
   /** Opens a pass of `from`'s feed for this copy. */

@@ -36,6 +36,14 @@ export const sampleBatch: Batch = {
       ],
       dependencies: [{ foreignKey: 2, refs: [3, -1] }],
       cells: { row: [0, 1, 1], column: [2, 3, 3], hlc: [HLC + 5, HLC + 9, HLC + 8], run: [0, 1, 0] },
+      registers: {
+        row: [0, 1, 1],
+        column: [4, 4, 4],
+        hlc: [HLC + 5, HLC + 9, HLC + 7],
+        run: [0, 1, 0],
+        values: [3, -0.5, 2n ** 63n - 1n],
+        ints: Uint8Array.of(1, 0, 1),
+      },
     },
   ],
   tombstones: [
