@@ -217,7 +217,7 @@ class Replay {
         const slot = this.#touch(live, model, before as MarkKey, order, time);
         // A new integer key alone says nothing to others: it only moves the mapping.
         if (mask !== 0) slot.changed = true;
-        slot.mask |= BigInt(mask as number | bigint);
+        slot.mask |= withWholeReferences(model, BigInt(mask as number | bigint));
         if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
         if (after !== before) this.#move(live, slot, after as MarkKey);
         break;
@@ -539,6 +539,22 @@ const ALL_COLUMNS = (1n << BigInt(LAST_MASK_BIT + 1)) - 1n;
 
 function maskBit(number: number): bigint {
   return 1n << BigInt(Math.min(number, LAST_MASK_BIT));
+}
+
+/**
+ * A reference of several columns counts as one: joined column by column with another one that was written at the same time it
+ * could name a row that nobody ever meant, and none at all.
+ */
+function withWholeReferences(model: Model, mask: bigint): bigint {
+  for (let before = -1n; before !== mask;) {
+    before = mask;
+    for (const { columns } of model.foreignKeys) {
+      if (columns.length === 1) continue;
+      const bits = model.columns.filter(({ name }) => columns.includes(name)).map(({ number }) => maskBit(number));
+      if (bits.some((bit) => (mask & bit) !== 0n)) for (const bit of bits) mask |= bit;
+    }
+  }
+  return mask;
 }
 
 function identityMayChange(model: Model, mask: bigint): boolean {

@@ -20,7 +20,7 @@ export function policyOf(registry: Registry, model: Model, unique: UniqueIndex):
   return renamedColumn(registry, model, unique) === null ? 'keep-first' : 'rename';
 }
 
-/** The column that `rename` changes: the last text of the index that names nothing else. Null when there is none. */
+/** The column that `rename` changes: the last text of the index that names nothing else, here or elsewhere. Null when there is none. */
 export function renamedColumn(registry: Registry, model: Model, unique: UniqueIndex): Column | null {
   const found = syncedColumns(model).filter(
     (column) => column.role.kind === 'value' && column.affinity === 'TEXT' && isIn(unique, column.name),

@@ -7,6 +7,8 @@
  * - A column that only one copy wrote holds in the end what that copy wrote; one that several wrote, what one of them wrote. A row
  *   that was made anew, or that one device owns, counts as a whole. A reference to a row that is gone may have been changed by
  *   ON DELETE.
+ * - Of two rows that collided in a unique index one may bear a suffix of its own UUID, or both may be one; then what referred to
+ *   the other refers to that one, under another identity where its own contains the reference.
  */
 import { parseCells } from '../../src/db/cells.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from '../../src/db/model.ts';
@@ -112,8 +114,16 @@ export interface Story {
   readonly edited: readonly Edited[];
   /** What one of them holds in the end. */
   readonly end: Versions;
+  /** Rows that have become one with another one there: which with which. */
+  readonly merged: ReadonlyMap<string, string>;
   /** UUIDs of versions that wait there in the end, and of those that waited anywhere when the edits began. */
   readonly waiting: ReadonlySet<string>;
+}
+
+/** Rows of a copy that have become one with another one: which with which. */
+export function mergedIn(replica: Replica): Map<string, string> {
+  const rows = replica.rows('SELECT hex(uuid), hex(alias) FROM flotilla_tombstones WHERE alias IS NOT NULL');
+  return new Map(rows as [string, string][]);
 }
 
 /** Everything that is missing or invented, in words; nothing if all is well. */
@@ -137,13 +147,17 @@ export function losses(story: Story): string[] {
         `${wrong.join(', ')} of ${told(end)} is not what was written: ${told(...edited.flatMap((versions) => versions.get(uuid) ?? []))}`,
       );
   }
-  for (const [uuid, version] of story.end) if (!all.has(uuid)) found.push(`from nowhere: ${told(version)}`);
+  const winners = new Set(story.merged.values());
+  for (const [uuid, version] of story.end) {
+    if (!all.has(uuid) && !version.targets.some((target) => winners.has(target.uuid)))
+      found.push(`from nowhere: ${told(version)}`);
+  }
   return found;
 }
 
 /** Rows that somebody deleted, and those that go with them. */
-function mortal({ base, edited }: Story): Set<string> {
-  const gone = new Set<string>();
+function mortal({ base, edited, merged }: Story): Set<string> {
+  const gone = new Set<string>(merged.keys());
   edited.forEach(({ rows, deleted }, i) => {
     for (const uuid of base[i]?.keys() ?? []) if (!rows.has(uuid)) gone.add(uuid);
     for (const uuid of deleted) gone.add(uuid);

@@ -14,7 +14,7 @@ import { Editor } from './editor.ts';
 import { expectEqual } from './engine.ts';
 import { type Facts, readFacts } from './facts.ts';
 import { converge, Replica } from './replica.ts';
-import { type Edited, editedCopy, losses, type Versions, versionsOf } from './survivors.ts';
+import { type Edited, editedCopy, losses, mergedIn, type Versions, versionsOf } from './survivors.ts';
 
 /** Edits of each kind on each copy in a round. */
 const SCRIPTS = 8;
@@ -112,7 +112,7 @@ export class WildFleet {
   #expectNothingLost(base: readonly Versions[], edited: readonly Edited[], waited: readonly string[]): void {
     for (const copy of this.copies) {
       const waiting = new Set([...waited, ...held(copy)]);
-      const found = losses({ base, edited, end: versionsOf(copy), waiting });
+      const found = losses({ base, edited, end: versionsOf(copy), merged: mergedIn(copy), waiting });
       expect(found, `seed ${this.#options.seed}, on ${copy.device}`).toEqual([]);
     }
   }

@@ -80,6 +80,30 @@ describe('foreign keys to natural keys', () => {
   });
 });
 
+describe('foreign keys of several columns', () => {
+  const ddl = `CREATE TABLE budgets (year INTEGER, month INTEGER, PRIMARY KEY (year, month));
+    CREATE TABLE recurring (id INTEGER PRIMARY KEY, what TEXT, year INTEGER, month INTEGER,
+      FOREIGN KEY (year, month) REFERENCES budgets (year, month) ON DELETE SET NULL)`;
+
+  it('[C2] that two devices write at once are the one or the other, never a mixture', async () => {
+    const [a, b] = pairOf(ddl);
+    a.write(
+      `INSERT INTO budgets VALUES (2025, 1), (2025, 2), (2026, 5); INSERT INTO recurring VALUES (1, 'rent', 2025, 1)`,
+    );
+    converge([a, b]);
+    a.write('UPDATE recurring SET year = 2026, month = 5');
+    a.stamp();
+    // The year is the same as before: joined with the other's, it would name a month of 2026 that has no budget.
+    b.write('UPDATE recurring SET month = 2');
+    b.stamp();
+    a.write("UPDATE recurring SET what = 'lent'");
+    converge([a, b]);
+    for (const copy of [a, b])
+      expect(copy.rows('SELECT what, year, month FROM recurring')).toEqual([['lent', 2025, 2]]);
+    await expectEqual(a, b);
+  });
+});
+
 describe('foreign keys to a unique column that may change', () => {
   const ddl = (clause: string): string => `CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT UNIQUE, name TEXT);
     CREATE TABLE c (id INTEGER PRIMARY KEY, code TEXT REFERENCES p (code) ${clause}, name TEXT)`;

@@ -241,5 +241,5 @@ export const browserHistory: WildSchema = {
       LEFT JOIN urls u ON u.id = b.fk ORDER BY 1, 2`,
   },
   strays: {},
-  collisions: 'may wait',
+  collisions: 'settled',
 };

@@ -250,5 +250,6 @@ export const filmRental: WildSchema = {
       SELECT 1 FROM film f WHERE f.film_id = x.film_id AND f.title = x.title AND lower(f.description) IS x.words)`,
     'films without their text': 'SELECT title FROM film WHERE film_id NOT IN (SELECT film_id FROM film_text)',
   },
+  // A store and its staff that one device deleted and another one extended: each waits for the other to be born again.
   collisions: 'may wait',
 };

@@ -266,5 +266,5 @@ export const mediaServer: WildSchema = {
       'SELECT Id FROM ItemSearch s WHERE NOT EXISTS (SELECT 1 FROM BaseItems b WHERE hex(b.Id) = s.Id AND b.Name IS s.Name)',
     'there, but not found': 'SELECT hex(Id) FROM BaseItems WHERE hex(Id) NOT IN (SELECT Id FROM ItemSearch)',
   },
-  collisions: 'may wait',
+  collisions: 'settled',
 };

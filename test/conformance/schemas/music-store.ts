@@ -222,5 +222,5 @@ export const musicStore: WildSchema = {
       LEFT JOIN Genre g USING (GenreId) GROUP BY g.GenreId ORDER BY 1, 2`,
   },
   strays: {},
-  collisions: 'may wait',
+  collisions: 'settled',
 };

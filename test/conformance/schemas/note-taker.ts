@@ -224,5 +224,5 @@ export const noteTaker: WildSchema = {
   },
   strays: {},
   checks: ["INSERT INTO notes_fts (notes_fts, rank) VALUES ('integrity-check', 1)"],
-  collisions: 'may wait',
+  collisions: 'settled',
 };

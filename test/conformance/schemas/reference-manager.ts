@@ -279,5 +279,5 @@ export const referenceManager: WildSchema = {
   strays: {
     'words of notes that are gone': 'SELECT word FROM itemWords WHERE itemID NOT IN (SELECT itemID FROM itemNotes)',
   },
-  collisions: 'may wait',
+  collisions: 'settled',
 };

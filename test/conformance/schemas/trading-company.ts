@@ -211,5 +211,5 @@ export const tradingCompany: WildSchema = {
       JOIN Territories USING (TerritoryID) JOIN Region USING (RegionID) ORDER BY 1, 2, 3`,
   },
   strays: {},
-  collisions: 'may wait',
+  collisions: 'settled',
 };
