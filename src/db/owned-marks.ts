@@ -15,7 +15,7 @@ import { getState, setState } from './metadata.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Owner, OwnerBefore, Root, Written } from './owners.ts';
-import { Owners, cellsOfBirth, ownerOfRoot } from './owners.ts';
+import { Owners, anyTransfers, cellsOfBirth, ownerOfRoot } from './owners.ts';
 import { forgetPending, hasPending } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
@@ -42,11 +42,14 @@ export function ownersOfMarks(library: Library, slots: readonly OwnedSlot[]): vo
       unknown.map(({ mapped }) => mapped?.key ?? 0),
     );
   }
+  const hasTransfers = anyTransfers(library);
   for (const slot of owned) {
     const { model, mapped } = slot;
     if (mapped === null) continue;
     slot.owner =
-      model.ownedBy === null ? ownerOfRoot(library, mapped) : owners.of(model, mapped.key, slot.ownedBy ?? undefined);
+      model.ownedBy === null
+        ? ownerOfRoot(library, mapped, hasTransfers)
+        : owners.of(model, mapped.key, slot.ownedBy ?? undefined);
   }
 }
 
@@ -81,7 +84,7 @@ function readOwnerMarks(library: Library): Map<string, SqlValue> {
 
 /** Rows that have just been born under a root that was transferred to this device say so. @param head - last lsn before they were */
 export function titleBirths(library: Library, model: Model, head: number): void {
-  if (model.ownedBy === null || library.sql.value('SELECT 1 FROM flotilla_transfers LIMIT 1') === undefined) return;
+  if (model.ownedBy === null || !anyTransfers(library)) return;
   const keys = library.sql.rows(`SELECT key FROM ${rowsTable(model)} WHERE lsn > ?`, head).map(([key]) => key as Key);
   const owners = new Owners(library);
   owners.prepare(model, keys);

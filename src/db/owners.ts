@@ -46,10 +46,11 @@ export function foreignOwner(model: Model, row: string, registry: Registry, dept
 function foreignRoot(model: Model, place: string): string {
   return (
     `EXISTS (SELECT 1 FROM ${rowsTable(model)} m LEFT JOIN flotilla_runs r ON r.run = m.birth_run WHERE ${place} ` +
-    'AND ifnull((SELECT x.device FROM flotilla_transfers x ' +
+    // Nearly every library has no transfer at all, and is spared the search.
+    'AND CASE WHEN (SELECT 1 FROM flotilla_transfers LIMIT 1) IS NULL THEN r.device ELSE ifnull((SELECT x.device FROM flotilla_transfers x ' +
     `CROSS JOIN ${TRANSFERS} xm ON xm.key = x.id CROSS JOIN flotilla_runs xr ON xr.run = xm.birth_run ` +
     'WHERE x.root = m.uuid AND (xm.birth_hlc, xr.id) > (m.birth_hlc, r.id) ' +
-    'ORDER BY xm.birth_hlc DESC, xr.id DESC LIMIT 1), r.device) IS NOT (SELECT device FROM flotilla_self))'
+    'ORDER BY xm.birth_hlc DESC, xr.id DESC LIMIT 1), r.device) END IS NOT (SELECT device FROM flotilla_self))'
   );
 }
 
@@ -88,8 +89,14 @@ export function transferAt(library: Library, { hlc, run }: LocalStamp): Transfer
   return row === undefined ? null : { hlc, run, root: row[0] as Uint8Array, device: String(row[1]) };
 }
 
+/** Whether any row has ever been transferred: who asks for many owners is spared most of the work if not. */
+export function anyTransfers(library: Library): boolean {
+  return library.sql.value('SELECT 1 FROM flotilla_transfers LIMIT 1') !== undefined;
+}
+
 /** The owner of a root: the last transfer of it counts, if it came after the birth of the row that is here. */
-export function ownerOfRoot(library: Library, root: Root): Owner {
+export function ownerOfRoot(library: Library, root: Root, hasTransfers = true): Owner {
+  if (!hasTransfers) return { root, device: library.runDevice(root.birthRun), transfer: null };
   let transfer: Transfer | null = null;
   let least: LocalStamp = { hlc: root.birthHlc, run: root.birthRun };
   for (const [hlc, run, device] of library.sql.rows(
