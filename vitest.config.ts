@@ -23,6 +23,7 @@ export default defineConfig({
     projects: [
       project('unit', TEST_TIMEOUT),
       project('property', TEST_TIMEOUT),
+      project('conformance', TEST_TIMEOUT),
       project('integration', INTEGRATION_TIMEOUT),
     ],
   },

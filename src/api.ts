@@ -30,6 +30,8 @@ export interface PeerStatus {
   readonly reason: string;
   /** True once this peer has ACKed our whole feed and we have its. */
   readonly inSync: boolean;
+  /** What one of the two has of tables and columns and the other lacks or has otherwise, one sentence each. */
+  readonly differences: readonly string[];
 }
 
 export interface NodeStatus {

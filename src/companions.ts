@@ -185,6 +185,7 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
         progress: null,
         reason: '',
         inSync: false,
+        differences: [],
       })),
     discoveryProblem: '',
     maxEventLoopDelayMs: 0,

@@ -7,6 +7,7 @@
  * that knew nothing of the other: only the second discards something that a person has to hear of.
  */
 import type { SqlValue } from '../protocol/types.ts';
+import { UNSET_HLC } from './model.ts';
 
 /** A change stamp with the local number of its run. */
 export interface LocalStamp {
@@ -80,7 +81,7 @@ export function writeColumns(cells: Cells, columns: Iterable<number>, { hlc, run
 function seenBy(run: number, stamps: readonly LocalStamp[]): LocalStamp[] {
   const last = new Map<number, number>();
   for (const stamp of stamps) {
-    if (stamp.run !== run && stamp.hlc > (last.get(stamp.run) ?? -1)) last.set(stamp.run, stamp.hlc);
+    if (stamp.run !== run && stamp.hlc > (last.get(stamp.run) ?? UNSET_HLC)) last.set(stamp.run, stamp.hlc);
   }
   return [...last]
     .map(([of, hlc]) => ({ hlc, run: of }))
@@ -99,13 +100,20 @@ export interface Joined {
 
 /** Joins the cells of two versions with the same birth: of each column the later stamp. The result does not depend on which is ours. */
 export function joinCells(order: Order, ours: Cells, theirs: Cells): Joined {
-  if (theirs.size === 0) return { cells: ours, taken: new Set(), unseen: new Set() };
-  const cells = new Map(ours);
   const taken = new Set<number>();
   const unseen = new Set<number>();
+  if (theirs.size === 0 && ours.size === 0) return { cells: ours, taken, unseen };
+  const cells = new Map(ours);
+  for (const [column, { hlc }] of ours) {
+    // They have had a value since the birth, where we have none.
+    if (hlc !== UNSET_HLC || theirs.has(column)) continue;
+    cells.delete(column);
+    taken.add(column);
+  }
   for (const [column, their] of theirs) {
+    if (their.hlc === UNSET_HLC) continue;
     const our = ours.get(column);
-    if (our === undefined) {
+    if (our === undefined || our.hlc === UNSET_HLC) {
       cells.set(column, their);
       taken.add(column);
       continue;

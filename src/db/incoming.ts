@@ -4,12 +4,13 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { Cell, Cells, LocalStamp } from './cells.ts';
+import type { ColumnDescription, SchemaDescription, TableDescription } from '../protocol/schema.ts';
 import type { Batch, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { syncedColumns } from './model.ts';
+import { UNSET_HLC, knownColumns } from './model.ts';
 
 /** Why a version waits. */
 export interface Hold {
@@ -45,6 +46,10 @@ export interface Outcome extends LocalStamp {
   /** The rule by which they are discarded. */
   readonly rule: Rule;
   readonly cells: Cells;
+  /** Numbers of the columns of the table that it has no value for: they get their default. */
+  readonly unset: ReadonlySet<number>;
+  /** What is kept of it beside the table, see `aside.ts`. */
+  readonly aside: Buffer | null;
 }
 
 /** Owned rows are written by their owner alone: the device whose run gave birth to them. */
@@ -56,33 +61,45 @@ export function mayWrite(library: Library, model: Model, birthRun: number, run: 
 
 const references = new WeakMap<TableData, (readonly number[])[]>();
 
-/** All lists of references of a table's rows: columns and dependencies. */
-export function referencesOf(table: TableData): (readonly number[])[] {
+/** All lists of references of a table's rows that must lead to rows here: columns of the table, and dependencies. */
+export function referencesOf(model: Model, table: TableData): (readonly number[])[] {
   let lists = references.get(table);
   if (lists === undefined) {
-    lists = table.columns.flatMap((column) => (column.kind === 'ref' ? [column.refs] : []));
-    for (const dependency of table.dependencies) lists.push(dependency.refs);
+    lists = standingReferences(model, table, () => true);
     references.set(table, lists);
   }
   return lists;
 }
 
+/** Columns that are not here, and foreign keys that are not, hold nobody up. */
+function standingReferences(model: Model, table: TableData, isTaken: (name: string) => boolean): (readonly number[])[] {
+  const lists: (readonly number[])[] = [];
+  for (const { name, wire, role } of model.columns) {
+    const data = role.kind === 'ref' && isTaken(name) ? columnData(table, wire) : undefined;
+    if (data?.kind === 'ref') lists.push(data.refs);
+  }
+  for (const { foreignKey, refs } of table.dependencies)
+    if (model.foreignKeys.find(({ number }) => number === foreignKey)?.columns.some(isTaken) === true) lists.push(refs);
+  return lists;
+}
+
 /** The lists of references of those columns that a version writes. */
 export function referencesIn({ model, table, outcome: { taken } }: Incoming): (readonly number[])[] {
-  if (taken === null) return referencesOf(table);
-  const isTaken = (name: string): boolean => taken.has(columnNamed(model, name).number);
-  const lists = table.columns.flatMap((column) => (column.kind === 'ref' && isTaken(column.name) ? [column.refs] : []));
-  for (const { foreignKey, refs } of table.dependencies)
-    if (model.foreignKeys[foreignKey]?.columns.some(isTaken) === true) lists.push(refs);
-  return lists;
+  if (taken === null) return referencesOf(model, table);
+  return standingReferences(model, table, (name) => taken.has(columnNamed(model, name).number));
 }
 
 const cellPlaces = new WeakMap<TableData, Map<number, number>>();
 
-/** Stamps of single columns of a version. @param runs - the batch's runs as local numbers */
+/**
+ * Stamps of single columns of a version; of {@link UNSET_HLC} where it has no value, also for columns that its sender did not
+ * know of.
+ * @param runs - the batch's runs as local numbers
+ */
 export function cellsOf(model: Model, table: TableData, position: number, runs: readonly number[]): Cells {
   const { cells } = table;
-  if (cells.row.length === 0) return NO_CELLS;
+  const missing = missingColumns(model, table);
+  if (cells.row.length === 0 && missing.length === 0) return NO_CELLS;
   let places = cellPlaces.get(table);
   if (places === undefined) {
     places = new Map();
@@ -90,12 +107,14 @@ export function cellsOf(model: Model, table: TableData, position: number, runs: 
     cellPlaces.set(table, places);
   }
   const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
+  const known = runs[table.run[position] ?? 0] ?? 0;
+  for (const { number } of missing) found.set(number, { hlc: UNSET_HLC, run: known, seen: [] });
   for (let i = places.get(position) ?? Infinity; cells.row[i] === position; i += 1) {
-    const { number } = columnNamed(model, table.columns[cells.column[i] ?? 0]?.name ?? '');
+    const { number } = columnByWire(model, table.columns[cells.column[i] ?? 0]?.name ?? '');
     const stamp = { hlc: cells.hlc[i] ?? 0, run: runs[cells.run[i] ?? 0] ?? 0 };
-    const known = found.get(number);
-    if (known === undefined) found.set(number, { ...stamp, seen: [] });
-    else known.seen.push(stamp);
+    const cell = found.get(number);
+    if (cell === undefined) found.set(number, { ...stamp, seen: [] });
+    else cell.seen.push(stamp);
   }
   return found;
 }
@@ -104,34 +123,99 @@ const NO_CELLS: Cells = new Map();
 
 const columnMaps = new WeakMap<TableData, Map<string, ColumnData>>();
 
-/** A column of the batch's table by its name; {@link checkTable} has seen to it that it is there. */
-export function columnData(table: TableData, name: string): ColumnData {
+const missingIn = new WeakMap<TableData, readonly Column[]>();
+
+/** Columns known here that the sender did not know of. */
+function missingColumns(model: Model, table: TableData): readonly Column[] {
+  let missing = missingIn.get(table);
+  if (missing === undefined) {
+    missing = knownColumns(model).filter(({ wire }) => columnData(table, wire) === undefined);
+    missingIn.set(table, missing);
+  }
+  return missing;
+}
+
+/** A column of the batch's table by its name on the wire. */
+export function columnData(table: TableData, wire: string): ColumnData | undefined {
   let map = columnMaps.get(table);
   if (map === undefined) {
     map = new Map(table.columns.map((column) => [column.name, column]));
     columnMaps.set(table, map);
   }
-  return map.get(name) as ColumnData;
+  return map.get(wire);
 }
 
 export function columnNamed(model: Model, name: string): Column {
   return model.columns.find((column) => column.name === name) as Column;
 }
 
-/** A batch must bring exactly the columns that sync here, in the roles that they have here, and refer to rows of the right tables. */
-export function checkTable(model: Model, batch: Batch, table: TableData): void {
-  const expected = syncedColumns(model);
-  let fits = table.columns.length === expected.length;
-  for (const column of expected) {
-    const data = columnData(table, column.name) as ColumnData | undefined;
-    if (column.role.kind === 'ref') fits &&= data?.kind === 'ref' && leadsTo(batch, data.refs, column.role.table);
-    else fits &&= data?.kind === 'value';
+/** Any column that a version of a row of the table may bring. */
+export function columnByWire(model: Model, wire: string): Column {
+  return knownColumns(model).find((column) => column.wire === wire) as Column;
+}
+
+/** A batch brings tables or columns that are not known here: they are to be remembered first. */
+export class UnknownSchema extends Error {
+  readonly schema: SchemaDescription;
+
+  constructor(schema: SchemaDescription) {
+    super('The peer has tables or columns that are not known here.');
+    this.schema = schema;
   }
-  const joined = model.foreignKeys.filter((key) => !key.simple);
-  fits &&= table.dependencies.length === joined.length;
-  for (const key of joined) {
-    const dependency = table.dependencies.find((candidate) => candidate.foreignKey === key.number);
-    fits &&= dependency !== undefined && leadsTo(batch, dependency.refs, key.table);
+}
+
+/** @throws UnknownSchema unless all tables and columns of a batch are known */
+export function requireKnown(library: Library, batch: Batch): void {
+  const { byWire } = library.registry;
+  const isKnown = (table: TableData): boolean => {
+    const model = byWire.get(table.table);
+    return (
+      model !== undefined && table.columns.every(({ name }) => (columnByWire(model, name) as unknown) !== undefined)
+    );
+  };
+  if (batch.names.every((name) => byWire.has(name)) && batch.tables.every(isKnown)) return;
+  const targetOf = (refs: readonly number[]): string => {
+    const index = refs.find((ref) => ref >= 0);
+    return index === undefined ? '' : (batch.names[batch.uuidTable[index] ?? 0] ?? '');
+  };
+  const tables = batch.names.map((name): TableDescription => {
+    const columns = batch.tables
+      .filter((table) => table.table === name)
+      .flatMap((table) => table.columns)
+      .map((data): ColumnDescription => ({
+        name: data.name,
+        kind: data.kind,
+        target: data.kind === 'ref' ? targetOf(data.refs) : '',
+        type: 'BLOB',
+        notNull: false,
+        absent: false,
+      }));
+    return {
+      name,
+      ownership: 'shared',
+      identity: null,
+      key: [],
+      collations: [],
+      columns,
+      foreignKeys: [],
+      absent: false,
+    };
+  });
+  throw new UnknownSchema({ tables });
+}
+
+/** What a batch brings must be known,  have the roles that it has here, and refer to rows of the right tables. */
+export function checkTable(library: Library, model: Model, batch: Batch, table: TableData): void {
+  const wireOf = (name: string): string => library.registry.byName.get(name)?.wire ?? name;
+  let fits = true;
+  for (const data of table.columns) {
+    const role = (columnByWire(model, data.name) as Column | undefined)?.role;
+    if (role?.kind === 'ref') fits &&= data.kind === 'ref' && leadsTo(batch, data.refs, wireOf(role.table));
+    else fits &&= role?.kind === 'value' && data.kind === 'value';
+  }
+  for (const { foreignKey, refs } of table.dependencies) {
+    const key = model.foreignKeys.find(({ number }) => number === foreignKey);
+    fits &&= key === undefined || leadsTo(batch, refs, wireOf(key.table));
   }
   if (!fits)
     throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);

@@ -7,9 +7,11 @@ import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Batch, CellData, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
 import { joinCells, lastChange, writeColumns } from './cells.ts';
-import { cellsOf, columnNamed } from './incoming.ts';
+import { cellsOf, columnByWire, columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
+import { wiresOf } from './describe.ts';
 import type { Model } from './model.ts';
+import { UNSET_HLC } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
 import { cutVersion } from './version.ts';
 
@@ -44,7 +46,7 @@ export function readVersion(library: Library, model: Model, uuid: Uint8Array): B
   return table === undefined ? null : cutVersion(page, table, 0);
 }
 
-/** A version with the birth of another one, of which it keeps only the stamps of some columns: they were written on top of that. */
+/** A version with the birth of another one, of which only some columns count (by their names on the wire): they were written on top of that. */
 export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<string>): Batch {
   const table = onlyTable(version);
   const row = table.rows[0] ?? 0;
@@ -54,6 +56,7 @@ export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<stri
   const kept = table.cells.row.flatMap((_, i) =>
     columns.has(table.columns[table.cells.column[i] ?? 0]?.name ?? '') ? [i] : [],
   );
+  const others = table.columns.flatMap(({ name }, i) => (columns.has(name) ? [] : [i]));
   const pick = (list: readonly number[]): number[] => kept.map((i) => list[i] ?? 0);
   return {
     ...version,
@@ -65,10 +68,10 @@ export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<stri
       {
         ...table,
         cells: {
-          row: kept.map(() => 0),
-          column: pick(table.cells.column),
-          hlc: pick(table.cells.hlc),
-          run: pick(table.cells.run),
+          row: [...kept, ...others].map(() => 0),
+          column: [...pick(table.cells.column), ...others],
+          hlc: [...pick(table.cells.hlc), ...others.map(() => UNSET_HLC)],
+          run: [...pick(table.cells.run), ...others.map(() => table.run[0] ?? 0)],
         },
       },
     ],
@@ -85,19 +88,26 @@ export function joinVersion(library: Library, model: Model, ours: Batch, theirs:
   const theirCells = cellsOf(model, table, 0, theirRuns);
   const { cells, taken } = joinCells(order, ourCells, theirCells);
   const isOurs = (name: string): boolean => {
-    const { number } = columnNamed(model, name);
+    const { number } = columnByWire(model, name);
     const [our, their] = [ourCells.get(number), theirCells.get(number)];
+    if (their?.hlc === UNSET_HLC) return our?.hlc !== UNSET_HLC;
     if (our === undefined || taken.has(number)) return false;
     return their === undefined || order(our.hlc, our.run, their.hlc, their.run) > 0;
   };
   const page = new Joining(theirs);
-  const columns = table.columns.map((column): ColumnData => {
-    if (!isOurs(column.name)) return column;
-    const own = mine.columns.find(({ name }) => name === column.name) ?? column;
-    return own.kind === 'ref' ? { ...own, refs: own.refs.map((index) => page.place(ours, index)) } : own;
-  });
+  const placed = (own: ColumnData): ColumnData =>
+    own.kind === 'ref' ? { ...own, refs: own.refs.map((index) => page.place(ours, index)) } : own;
+  const theirNames = new Set(table.columns.map(({ name }) => name));
+  const columns = [
+    ...table.columns.map((column): ColumnData => {
+      if (!isOurs(column.name)) return column;
+      return placed(mine.columns.find(({ name }) => name === column.name) ?? column);
+    }),
+    ...mine.columns.filter(({ name }) => !theirNames.has(name)).map(placed),
+  ];
   const dependencies = table.dependencies.map((dependency): DependencyData => {
-    const names = model.foreignKeys.find(({ number }) => number === dependency.foreignKey)?.columns ?? [];
+    const key = model.foreignKeys.find(({ number }) => number === dependency.foreignKey);
+    const names = key === undefined ? [] : wiresOf(model, key.columns);
     if (!names.some(isOurs)) return dependency;
     const own = mine.dependencies.find(({ foreignKey }) => foreignKey === dependency.foreignKey) ?? dependency;
     return { ...own, refs: own.refs.map((index) => page.place(ours, index)) };
@@ -123,8 +133,9 @@ export function clearColumns(library: Library, model: Model, version: Batch, cle
   const page = new Joining(version);
   const numbers = [...cleared].map((name) => columnNamed(model, name).number);
   const before = cellsOf(model, table, 0, translateRuns(library, version));
+  const wires = new Set(wiresOf(model, [...cleared]));
   const columns = table.columns.map((column): ColumnData => {
-    if (!cleared.has(column.name)) return column;
+    if (!wires.has(column.name)) return column;
     return column.kind === 'ref' ? { ...column, refs: [-1] } : { kind: 'value', name: column.name, values: [null] };
   });
   return page.build({
@@ -134,7 +145,9 @@ export function clearColumns(library: Library, model: Model, version: Batch, cle
     columns,
     // A key of several columns refers to nothing as soon as one of them is NULL.
     dependencies: table.dependencies.map((dependency) =>
-      model.foreignKeys[dependency.foreignKey]?.columns.some((name) => cleared.has(name)) === true
+      model.foreignKeys
+        .find(({ number }) => number === dependency.foreignKey)
+        ?.columns.some((name) => cleared.has(name)) === true
         ? { ...dependency, refs: [-1] }
         : dependency,
     ),
@@ -213,8 +226,8 @@ class Joining {
   }
 
   cells(library: Library, model: Model, columns: readonly ColumnData[], cells: Cells): CellData {
-    const numbers = columns.map(({ name }) => columnNamed(model, name).number);
-    const sorted = [...cells].toSorted(([a], [b]) => a - b);
+    const numbers = columns.map(({ name }) => columnByWire(model, name).number);
+    const sorted = [...cells].filter(([number]) => numbers.includes(number)).toSorted(([a], [b]) => a - b);
     const stamps = sorted.flatMap(([number, cell]) =>
       [cell, ...cell.seen].map(({ hlc, run }) => ({
         column: numbers.indexOf(number),

@@ -16,7 +16,7 @@ import type { Found, KnownPending, KnownRow, KnownTombstone, KnownVersion } from
 import { lookUp } from './lookup.ts';
 import { LooseKeys } from './loose.ts';
 import type { Model } from './model.ts';
-import { rowsTable, syncedColumns } from './model.ts';
+import { UNSET_HLC, rowsTable, syncedColumns } from './model.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { hasDangling, touchDangling } from './remark.ts';
@@ -24,6 +24,9 @@ import { RowWriter, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
+import type { AsideValue } from './aside.ts';
+import { formatAside, parseAside, withUnset, withoutUnset } from './aside.ts';
+import { asideOf, joinAside } from './late.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
 import { formatSeen, hasUnseen, joinCells, lastChange, parseCells, parseSeen } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
@@ -231,7 +234,7 @@ class Merge {
   #mergeTombstones(): void {
     const library = this.#library;
     for (const table of this.#batch.tombstones) {
-      const model = library.model(table.table);
+      const model = library.arriving(table.table);
       table.rows.forEach((index, i) => {
         const hlc = table.hlc[i] ?? 0;
         const run = this.#found.runs[table.run[i] ?? 0] ?? 0;
@@ -328,8 +331,8 @@ class Merge {
   #newer(): Incoming[] {
     const incoming: Incoming[] = [];
     for (const table of this.#batch.tables) {
-      const model = this.#library.model(table.table);
-      checkTable(model, this.#batch, table);
+      const model = this.#library.arriving(table.table);
+      checkTable(this.#library, model, this.#batch, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
@@ -363,7 +366,7 @@ class Merge {
       const order = births || (isByColumn ? 1 : library.compare(hlc, run, known.hlc, known.run));
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
-    const hold = this.#holds.get(index) ?? null;
+    const hold = model.isAbsent ? NO_TABLE : (this.#holds.get(index) ?? null);
     const outcome = this.#outcome(model, table, position, row);
     if (outcome === null) return null;
     this.#coming[this.#at(index)] = row === undefined && hold === null;
@@ -377,7 +380,15 @@ class Merge {
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
     const cells = cellsOf(model, table, position, this.#found.runs);
-    const whole: Outcome = { ...stamp, cells, taken: null, unseen: NOTHING, lost: NO_CELLS, rule: 'later-write' };
+    const values = asideOf(model, this.#batch, table, position, this.#found.runs);
+    const whole: Outcome = {
+      ...stamp,
+      ...this.#kept(model, birthHlc, cells, values),
+      taken: null,
+      unseen: NOTHING,
+      lost: NO_CELLS,
+      rule: 'later-write',
+    };
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
@@ -389,17 +400,33 @@ class Merge {
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }
     if (model.ownership === 'device') return whole;
-    const ours = parseCells(row.cells);
+    const aside = parseAside(row.aside);
+    const ours = withUnset(model, birthHlc, birthRun, parseCells(row.cells), aside);
     const joined = joinCells(this.#order, ours, cells);
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
-      cells: joined.cells,
+      ...this.#kept(model, birthHlc, joined.cells, joinAside(model, aside, values, joined.taken)),
       taken: joined.taken,
       unseen: joined.unseen,
       lost: ours,
       rule: 'later-write',
     };
+  }
+
+  /** What of the outcome is stored beside the table. */
+  #kept(
+    model: Model,
+    birthHlc: number,
+    all: Cells,
+    values: ReadonlyMap<number, AsideValue>,
+  ): Pick<Outcome, 'cells' | 'aside' | 'unset'> {
+    const { cells, aside } = withoutUnset(model, birthHlc, all, values);
+    const unset =
+      cells.size === all.size && aside.size === 0
+        ? NOTHING
+        : new Set(syncedColumns(model).flatMap(({ number }) => (all.get(number)?.hlc === UNSET_HLC ? [number] : [])));
+    return { cells, aside: formatAside(aside), unset };
   }
 
   readonly #order: Order = (hlcA, runA, hlcB, runB) => this.#library.compare(hlcA, runA, hlcB, runB);
@@ -485,6 +512,7 @@ class Merge {
 }
 
 const NOTHING: ReadonlySet<number> = new Set();
+const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };
 const NO_CELLS: Cells = new Map();
 
 function isGone(library: Library, row: Doomed): boolean {

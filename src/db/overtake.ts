@@ -32,7 +32,7 @@ export function amendWaiting(library: Library, model: Model, uuid: Uint8Array, c
     library,
     model,
     theirs,
-    withBirthOf(theirs, here, new Set(columns.map(({ name }) => name))),
+    withBirthOf(theirs, here, new Set(columns.map(({ wire }) => wire))),
   );
   putPending(library, {
     model,
@@ -50,6 +50,6 @@ export function amendWaiting(library: Library, model: Model, uuid: Uint8Array, c
 }
 
 function stands(library: Library, { table, uuid }: { readonly table: string; readonly uuid: Uint8Array }): boolean {
-  const model = library.model(table);
+  const model = library.arriving(table);
   return library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined;
 }

@@ -16,6 +16,7 @@ import { formatCells, writeColumns } from './cells.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
+import { wiresOf } from './describe.ts';
 import { clearColumns, translateRuns } from './join.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
@@ -156,7 +157,7 @@ function settleVersion(library: Library, waiting: Omit<Pending, 'targets'>, merg
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
-  const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
+  const dead = model.foreignKeys.filter((foreignKey) => targetState(library, model, version, foreignKey) === 'dead');
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
     writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), cells);
@@ -184,10 +185,15 @@ function holdOlderVersion(library: Library, waiting: Omit<Pending, 'targets'>): 
 }
 
 /** How the target of a waiting version's foreign key stands. */
-function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 'alive' | 'unsettled' | 'dead' {
+function targetState(
+  library: Library,
+  model: Model,
+  version: Batch,
+  foreignKey: ForeignKey,
+): 'alive' | 'unsettled' | 'dead' {
   const table = version.tables[0];
   if (table === undefined) return 'alive';
-  const column = table.columns.find((candidate) => candidate.name === foreignKey.columns[0]);
+  const column = table.columns.find((candidate) => candidate.name === wiresOf(model, foreignKey.columns)[0]);
   const dependency = table.dependencies.find((candidate) => candidate.foreignKey === foreignKey.number);
   const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
   if (target < 0 || target === table.rows[0]) return 'alive';

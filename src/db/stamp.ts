@@ -4,6 +4,7 @@
  * new row, even under the same id; a changed key only moves the mapping.
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
@@ -12,10 +13,11 @@ import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition 
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { forgetPending, hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import type { Key, RawRow } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
@@ -34,7 +36,11 @@ interface Slot {
     readonly birthHlc: number;
     readonly birthRun: number;
     readonly cells: Cells;
+    /** See `aside.ts`. */
+    readonly aside: SqlValue;
   } | null;
+  /** Of a row that is born in the place of another one: what stood aside of that. */
+  inherited: SqlValue;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;
@@ -151,6 +157,7 @@ class Replay {
           birthHlc: Number(row[2]),
           birthRun: Number(row[3]),
           cells: parseCells(row[4]),
+          aside: row[5] ?? null,
         };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
@@ -262,6 +269,7 @@ class Replay {
         const successor = newSlot(model, slot.key, null);
         successor.order = slot.order;
         successor.at = slot.at;
+        successor.inherited = bornAnew(slot.mapped.aside);
         this.#slots.push(successor);
       }
     }
@@ -284,13 +292,13 @@ class Replay {
     const saved = moved.map(
       (slot) =>
         sql.rows(
-          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn, cells`,
+          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn, cells, aside`,
           slot.mapped?.key,
         )[0],
     );
     moved.forEach((slot, index) => {
       sql.run(
-        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells, aside) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         slot.key,
         ...(saved[index] ?? []),
       );
@@ -322,6 +330,7 @@ class Replay {
       const own = born.filter((slot) => slot.model === model);
       if (own.length === 0) continue;
       bear(this.#library, model, own);
+      for (const { key, inherited } of own) if (inherited !== null) inherit(this.#library, model, key, inherited);
       const dead = new Set(
         this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
       );
@@ -351,6 +360,22 @@ class Replay {
     return formatCells(writeColumns(before, numbers, { hlc, run: this.#library.run }));
   }
 
+  /** Rows without cells say in another way that a column which came later has been written. */
+  #aside({ model, mask }: Slot, { aside, birthHlc }: NonNullable<Slot['mapped']>, isReborn: boolean): SqlValue {
+    if (isReborn) return bornAnew(aside);
+    if (model.ownership === 'shared') return aside;
+    const late = lateColumns(model).filter(
+      ({ since, number }) => since !== NOT_HERE && (mask & maskBit(number)) !== 0n,
+    );
+    if (late.length === 0) return aside;
+    const notes = new Map(parseAside(aside));
+    for (const { number, since } of late) {
+      if (birthHlc <= since) notes.set(number, { kind: 'born' });
+      else notes.delete(number);
+    }
+    return formatAside(notes);
+  }
+
   #restamp(slot: Slot): void {
     const library = this.#library;
     if (slot.mapped === null) return;
@@ -369,13 +394,14 @@ class Replay {
     if (!isReborn && slot.model.ownership === 'device') birth = overtaken(library, slot.mapped);
     const cells = isReborn || slot.model.ownership === 'device' ? null : this.#cells(slot, slot.mapped.cells, hlc);
     library.sql.run(
-      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
+      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${keys} WHERE key = ?`,
       birth.birthHlc,
       birth.birthRun,
       hlc,
       run,
       library.nextLsn(),
       cells,
+      this.#aside(slot, slot.mapped, isReborn),
       ...parts,
       natural ? slot.mapped.key : slot.key,
     );
@@ -398,6 +424,13 @@ function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthH
   return library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0 ? { birthHlc, birthRun } : row;
 }
 
+/** A row that others know under another name takes over what its predecessor had for columns that are not here. */
+function inherit(library: Library, model: Model, key: MarkKey, aside: SqlValue): void {
+  const where = model.rowid === null ? mapKeyCondition(model) : 'key = ?';
+  const params = model.rowid === null ? decodeKey(String(key)) : [key];
+  library.sql.run(`UPDATE ${rowsTable(model)} SET aside = ? WHERE ${where}`, aside, ...params);
+}
+
 /** True for a v8 UUID. */
 function isDerived(uuid: Uint8Array): boolean {
   return (uuid[6] ?? 0) >> 4 === 8;
@@ -414,6 +447,7 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     changed: false,
     mask: 0n,
     renamed: false,
+    inherited: null,
     suspect: false,
     reborn: false,
   };
@@ -440,13 +474,13 @@ function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Ma
   const found = new Map<MarkKey, RawRow>();
   if (model.rowid !== null) {
     const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.aside FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
       jsonKeys(keys as ReadonlySet<Key>),
     );
     for (const row of rows) found.set(row[0] as Key, row);
     return found;
   }
-  const text = `SELECT key, uuid, birth_hlc, birth_run, cells FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, aside FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
   for (const key of keys) {
     const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);

@@ -102,6 +102,7 @@ function open(assignment: Assignment): Service {
     realSurroundings(device),
     (head) => port.postMessage({ event: 'head', head }),
     (error) => port.postMessage({ event: 'fault', error: inWords(error) }),
+    (changes) => port.postMessage({ event: 'schema', changes }),
   );
 }
 

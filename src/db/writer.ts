@@ -6,17 +6,17 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
+import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor } from '../protocol/types.ts';
 import type { Applied, LibraryInfo, MemberRow, SessionStart } from './api.ts';
-import { Applier } from './apply.ts';
-import { installCapture } from './capture.ts';
+import { describeModels } from './describe.ts';
 import { wireOf } from './feed.ts';
-import { guardTriggers } from './guard.ts';
-import { Library } from './library.ts';
-import type { Surroundings } from './library.ts';
+import { allModels } from './model.ts';
+import type { Library, Surroundings } from './library.ts';
 import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
-import { readServedRegistry } from './serving.ts';
+import { Served } from './served.ts';
+import { requireLibrary } from './serving.ts';
 import { addMemberRow } from './setup.ts';
 import { STAMP_SLICE, stampAll } from './stamp.ts';
 import { watchCommits } from './watch.ts';
@@ -34,8 +34,7 @@ export class Writer {
   readonly #file: string;
   readonly #db: Database;
   readonly #unlock: () => void;
-  readonly #library: Library;
-  readonly #applier: Applier;
+  readonly #served: Served;
   readonly #stopWatching: () => void;
   readonly #onHead: (head: number) => void;
   readonly #onFault: (error: unknown) => void;
@@ -48,6 +47,7 @@ export class Writer {
    * Opens a library to serve it.
    * @param onHead - hears the new head lsn after each commit that moved it
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
+   * @param onSchema - hears of each change of the schema that was followed, in words
    */
   constructor(
     file: string,
@@ -55,6 +55,7 @@ export class Writer {
     around: Surroundings,
     onHead: (head: number) => void,
     onFault: (error: unknown) => void,
+    onSchema: (changes: readonly string[]) => void,
   ) {
     this.#file = file;
     this.#onHead = onHead;
@@ -65,11 +66,8 @@ export class Writer {
     try {
       unlock = lockLibrary(file);
       db = openForWriting(file, durability);
-      const registry = readServedRegistry(db, file);
+      requireLibrary(db, file);
       useWal(db, file);
-      // A program may have made its triggers anew since.
-      db.transaction(guardTriggers).immediate(db, registry);
-      installCapture(db, registry);
       db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(
         around.device,
         around.device,
@@ -77,8 +75,7 @@ export class Writer {
       db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();
       this.#db = db;
       this.#unlock = unlock;
-      this.#library = new Library(db, registry, around);
-      this.#applier = new Applier(this.#library);
+      this.#served = new Served(db, around, (changes) => onSchema(changes));
     } catch (error) {
       db?.close();
       unlock?.();
@@ -89,13 +86,17 @@ export class Writer {
     this.#look();
   }
 
+  get #library(): Library {
+    return this.#served.library;
+  }
+
   info(): LibraryInfo {
     const { libraryId, registry } = this.#library;
     return { libraryId, schema: registry.schemaHash, tables: registry.models.map((model) => model.table) };
   }
 
   stamp(): { head: number; stamped: number } {
-    const stamped = this.#do(() => this.#applier.stamp());
+    const stamped = this.#do(() => this.#served.applier.stamp());
     return { head: this.#library.head, stamped };
   }
 
@@ -104,16 +105,23 @@ export class Writer {
       const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
       const digest = createHash('sha256');
       for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+      const { registry } = this.#library;
       return {
         knowledge: wireOf(entries),
         knowledgeHash: digest.digest('hex').slice(0, 32),
         cursor: this.#library.cursor(peer),
+        schema: describeModels(allModels(registry)),
+        schemaHash: registry.schemaHash,
       };
     });
   }
 
+  learnSchema(schema: SchemaDescription): void {
+    this.#do(() => this.#served.learn(schema));
+  }
+
   apply(peer: string, data: Uint8Array): Applied {
-    return this.#do(() => this.#applier.apply(peer, data));
+    return this.#do(() => this.#served.apply(peer, data));
   }
 
   acked(peer: string, cursor: Cursor, complete: boolean): void {
@@ -188,7 +196,7 @@ export class Writer {
     this.#stopWatching();
     try {
       // Our own marks go out stamped, and the WAL does not grow from run to run.
-      this.#library.transact(() => stampAll(this.#library));
+      this.#served.run(() => this.#library.transact(() => stampAll(this.#library)));
       this.#db.pragma('wal_checkpoint(PASSIVE)');
     } finally {
       this.#db.close();
@@ -202,6 +210,7 @@ export class Writer {
     try {
       const version = Number(this.#db.pragma('data_version', { simple: true }));
       if (version === this.#seenVersion) return;
+      if (this.#served.hasMoved()) this.#do(() => this.#served.follow());
       const taken =
         this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
       if (taken < STAMP_SLICE) this.#seenVersion = version;
@@ -212,12 +221,12 @@ export class Writer {
   }
 
   #stampSlice(): number {
-    return this.#do(() => this.#applier.stamp(STAMP_SLICE));
+    return this.#do(() => this.#served.applier.stamp(STAMP_SLICE));
   }
 
   #do<T>(work: () => T): T {
     try {
-      return work();
+      return this.#served.run(work);
     } catch (error) {
       throw explainSqlite(error, this.#file);
     } finally {

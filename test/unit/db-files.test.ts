@@ -72,6 +72,7 @@ function writer(file: string, device: string): Writer {
     (error) => {
       throw error;
     },
+    () => undefined,
   );
   closers.push(() => opened.close());
   return opened;
