@@ -14,6 +14,7 @@ import { openLibrary, randomFrom } from './file-library/library.ts';
 import type { SyntheticReport } from './file-library/synthetic.ts';
 import type { WriterReport } from './file-library/writer.ts';
 import { measureLatency } from './latency.ts';
+import { restartsOf, type DemoReport } from './report.ts';
 import { type BarState, count, plural, Screen } from './screen.ts';
 import { flotilla, projectFolder, type RunningNode, type StatusReport, temporaryFolder } from './support.ts';
 
@@ -324,7 +325,7 @@ async function demo(options: Options, screen: Screen): Promise<boolean> {
   const largest = (pick: (report: StatusReport) => number): number => Math.max(...reports.map(pick));
   const total = (pick: (report: StatusReport) => number): number =>
     reports.reduce((sum, report) => sum + pick(report), 0);
-  const result = {
+  const result: DemoReport = {
     nodes: devices.length,
     source: options.entries === null ? basename(options.dir) : 'synthetic',
     entries: reports[0]?.library.tables.find(({ table }) => table === 'entries')?.rows ?? entries,
@@ -338,7 +339,7 @@ async function demo(options: Options, screen: Screen): Promise<boolean> {
     verified,
     batches: total((report) => report.batches),
     lookupQueries: total((report) => report.lookupQueries),
-    restarts: 1,
+    restarts: restartsOf(devices),
     resumed: resumed.length === 0,
     coordinationBytes: largest((report) => report.library.coordinationBytes),
     liveMs,

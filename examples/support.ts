@@ -12,7 +12,8 @@ import { fileURLToPath } from 'node:url';
 import type { NodeEvent, NodeStatus } from '../src/index.ts';
 
 const PROJECT = fileURLToPath(new URL('..', import.meta.url));
-const CLI = join(PROJECT, 'src', 'cli', 'main.ts');
+/** Entry of the command line. */
+let command = join(PROJECT, 'src', 'cli', 'main.ts');
 
 /** A command that answers and ends: `init` of a large library is the slowest, some seconds. */
 export const COMMAND_MS = 120_000;
@@ -130,7 +131,12 @@ export async function runScript<Result>(file: string, args: readonly string[], m
 
 /** `flotilla <args> --json`, to its end. */
 export function flotilla<Result>(args: readonly string[], ms = COMMAND_MS): Promise<Result> {
-  return runScript<Result>(CLI, [...args, '--json'], ms);
+  return runScript<Result>(command, [...args, '--json'], ms);
+}
+
+/** From now on runs the command line as `npm run build` has made it. */
+export function useBuild(): void {
+  command = join(PROJECT, 'dist', 'cli', 'main.js');
 }
 
 /** Path of a script of the file library. */
@@ -157,7 +163,7 @@ export class RunningNode {
   constructor(name: string, library: string, options: readonly string[]) {
     this.#name = name;
     this.startedAt = performance.now();
-    const { child, errorOutput } = startChild(CLI, ['up', library, '--json', '--local-only', ...options]);
+    const { child, errorOutput } = startChild(command, ['up', library, '--json', '--local-only', ...options]);
     this.#child = child;
     this.#errorOutput = errorOutput;
     if (child.stdout === null) throw new Error('The child has no output.');

@@ -144,6 +144,24 @@ export interface InitOptions {
   readonly name?: string;
 }
 
+export interface ExamineOptions {
+  /** Configuration file; a library that is initialised has its own. @default `flotilla.config.json` beside the file, if it exists */
+  readonly config?: string;
+}
+
+export interface MigrateOptions {
+  readonly home?: string;
+  /** Files of SQL statements to run, in this order. @default none: only the configuration is taken over */
+  readonly sql?: readonly string[];
+  /** Configuration file. @default `flotilla.config.json` beside the library if it exists, else the one that the library has */
+  readonly config?: string;
+}
+
+export interface MigrateReport {
+  /** What changed, one sentence each. */
+  readonly changes: readonly string[];
+}
+
 export interface InviteOptions {
   readonly home?: string;
   /** Minutes until it expires. @default 15 */

@@ -2,21 +2,25 @@
  * What can be done with a library beside running its node: make it, invite, join, look at it, check it. Each talks to the
  * running node if there is one, and otherwise opens a database worker for as long as it takes.
  */
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
 import type { WorkerSpec } from './actors/worker-client.ts';
 import type {
+  ExamineOptions,
   InitOptions,
   Invitation,
   InviteOptions,
   JoinOptions,
   JoinReport,
+  MigrateOptions,
+  MigrateReport,
   NodeStatus,
   VerifyReport,
 } from './api.ts';
-import type { InitReport, JoinState, LibraryStatus } from './db/api.ts';
+import type { Examination, InitReport, JoinState, LibraryStatus } from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
 import { decodeInvitation } from './net/invitation.ts';
@@ -58,6 +62,42 @@ export async function initLibrary(file: string, options: InitOptions = {}): Prom
     await home.saveSettings({ name });
   }
   return report;
+}
+
+/**
+ * Looks at a database, a library or one that is to become one, without changing it: what syncs, what does not and why, and
+ * what should be known or mended.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE, FORMAT_TOO_NEW, DATABASE
+ */
+export async function examineLibrary(file: string, options: ExamineOptions = {}): Promise<Examination> {
+  const path = await requireFile(file);
+  const config = options.config === undefined ? null : resolve(options.config);
+  const spec: WorkerSpec = { ...readerSpec(path), purpose: 'setup' };
+  return (await withWorker(spec, systemClock, (call) => call('examine', [config]))) as Examination;
+}
+
+/**
+ * Changes the schema of a library, by SQL files and a new configuration, in one transaction. Its node must not run.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, LIBRARY_IN_USE, CONFIG, SCHEMA_MISMATCH, UNSUPPORTED_SCHEMA, DATABASE
+ */
+export async function migrateLibrary(file: string, options: MigrateOptions = {}): Promise<MigrateReport> {
+  const path = await requireFile(file);
+  const config = options.config === undefined ? null : resolve(options.config);
+  const files = await Promise.all((options.sql ?? []).map(readSql));
+  await using made = await makeHome(homeOf(path, options.home));
+  const { home } = made;
+  const spec = setupSpec(path, home, '');
+  const changes = await withWorker(spec, systemClock, (call) => call('migrate', [files.join(';\n'), config]));
+  made.keep();
+  return { changes: changes as string[] };
+}
+
+async function readSql(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new FlotillaError('NO_SUCH_FILE', `The file of SQL ${path} cannot be read: check the path.`, { cause });
+  }
 }
 
 /**

@@ -1,16 +1,27 @@
 /**
  * The public API. What is not named here may change at any time.
  */
-export { createInvitation, initLibrary, joinLibrary, readStatus, verifyLibrary } from './companions.ts';
+export {
+  createInvitation,
+  examineLibrary,
+  initLibrary,
+  joinLibrary,
+  migrateLibrary,
+  readStatus,
+  verifyLibrary,
+} from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
+  ExamineOptions,
   FlotillaNode,
   InitOptions,
   Invitation,
   InviteOptions,
   JoinOptions,
   JoinReport,
+  MigrateOptions,
+  MigrateReport,
   NodeEvent,
   NodeOptions,
   NodeStatus,
@@ -19,5 +30,14 @@ export type {
   Progress,
   VerifyReport,
 } from './api.ts';
-export type { Counters, InitReport, LibraryStatus, MemberRow, TableReport, WaitingRow } from './db/api.ts';
+export type {
+  Counters,
+  Examination,
+  Finding,
+  InitReport,
+  LibraryStatus,
+  MemberRow,
+  TableReport,
+  WaitingRow,
+} from './db/api.ts';
 export type { ErrorCode } from './errors.ts';

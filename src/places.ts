@@ -1,5 +1,6 @@
 /**
- * Where a library's things are, and what every entry of the API checks of a path before anything is opened or made.
+ * Where a library's things are, and what every entry of the API checks of a path, and of the Node.js that runs, before
+ * anything is opened or made.
  */
 import { randomUUID } from 'node:crypto';
 import { realpath, rm, stat, writeFile } from 'node:fs/promises';
@@ -10,6 +11,25 @@ import { FlotillaError, messageOf } from './errors.ts';
 import { makeFolder } from './net/files.ts';
 import { openHome } from './net/home.ts';
 import type { Home } from './net/home.ts';
+
+/** What package.json says under `engines`. */
+const NEEDED_NODE = { major: 22, minor: 12 };
+
+/**
+ * A program may use the API under a Node.js for which the native modules were not made: it would crash without a word. (The
+ * command line has its own check, before it loads anything.)
+ * @throws FlotillaError OLD_NODE
+ */
+function requireNode(): void {
+  const { node } = process.versions;
+  const [major = 0, minor = 0] = node.split('.').map(Number);
+  if (major > NEEDED_NODE.major || (major === NEEDED_NODE.major && minor >= NEEDED_NODE.minor)) return;
+  const needed = `${NEEDED_NODE.major}.${NEEDED_NODE.minor}`;
+  throw new FlotillaError(
+    'OLD_NODE',
+    `Flotilla needs Node.js ${needed} or newer and this is ${node}: install a newer one (https://nodejs.org) and try again.`,
+  );
+}
 
 /** The home folder of a library's node. */
 export function homeOf(library: string, home?: string): string {
@@ -23,9 +43,10 @@ export function defaultName(): string {
 
 /**
  * The library's own path, links followed: by whatever name it is opened, lock and home are the same.
- * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE
+ * @throws FlotillaError NO_SUCH_FILE, NOT_A_DATABASE, OLD_NODE
  */
 export async function requireFile(file: string): Promise<string> {
+  requireNode();
   const path = await realpath(file).catch(() => resolve(file));
   const found = await stat(path).catch(() => null);
   if (found === null) throw new FlotillaError('NO_SUCH_FILE', `There is no file ${path}: check the path.`);
@@ -36,9 +57,10 @@ export async function requireFile(file: string): Promise<string> {
 
 /**
  * The path of a file that is there, or of one that can be made.
- * @throws FlotillaError NO_SUCH_FILE when there is no folder for it; NOT_A_DATABASE, READ_ONLY
+ * @throws FlotillaError NO_SUCH_FILE when there is no folder for it; NOT_A_DATABASE, READ_ONLY, OLD_NODE
  */
 export async function requirePlace(file: string): Promise<string> {
+  requireNode();
   if ((await stat(file).catch(() => null)) !== null) return requireFile(file);
   const folder = dirname(resolve(file));
   const path = join(await realpath(folder).catch(() => folder), basename(file));

@@ -4,6 +4,8 @@
  */
 import type { Writable } from 'node:stream';
 import type {
+  Examination,
+  ExamineOptions,
   FlotillaNode,
   InitOptions,
   InitReport,
@@ -11,6 +13,8 @@ import type {
   InviteOptions,
   JoinOptions,
   JoinReport,
+  MigrateOptions,
+  MigrateReport,
   NodeOptions,
   NodeStatus,
   VerifyReport,
@@ -21,8 +25,10 @@ import { flush } from './output.ts';
 export interface Api {
   openNode(options: NodeOptions): Promise<FlotillaNode>;
   initLibrary(file: string, options: InitOptions): Promise<InitReport>;
+  examineLibrary(file: string, options: ExamineOptions): Promise<Examination>;
   createInvitation(file: string, options: InviteOptions): Promise<Invitation>;
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
+  migrateLibrary(file: string, options: MigrateOptions): Promise<MigrateReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
 }

@@ -17,8 +17,21 @@ export function plainView(io: Pick<Io, 'stdout' | 'now'>): View {
     (count) => `… ${count} lines were left out, since nobody read them`,
   );
   const progressAt = new Map<string, number>();
+  /** Peer → why it is out of reach, as it was told last. */
+  const outOfReach = new Map<string, string>();
+
+  /** A peer that is switched off is dialled for ever; each attempt would be two lines of a log that say nothing new. */
+  function wasTold({ device, state, reason }: Extract<NodeEvent, { event: 'peer' }>): boolean {
+    const last = outOfReach.get(device);
+    if (state === 'connecting') return last !== undefined;
+    if (state === 'backoff') outOfReach.set(device, reason);
+    else outOfReach.delete(device);
+    return state === 'backoff' && last === reason;
+  }
+
   return {
     event(event) {
+      if (event.event === 'peer' && wasTold(event)) return;
       if (event.event === 'progress') {
         const now = io.now();
         if (now - (progressAt.get(event.device) ?? Number.NEGATIVE_INFINITY) < PROGRESS_MS) return;

@@ -6,9 +6,11 @@ import { Command, CommanderError } from 'commander';
 import type { CommandSpec } from './command.ts';
 import { type Api, EXIT, type Io, leave, processIo } from './context.ts';
 import { reportFailure, UsageError } from './failure.ts';
+import { doctorCommand } from './doctor.ts';
 import { initCommand } from './init.ts';
 import { inviteCommand } from './invite.ts';
 import { joinCommand } from './join.ts';
+import { migrateCommand } from './migrate.ts';
 import { commanderOption, readOptions } from './options.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
@@ -20,8 +22,10 @@ export const COMMANDS: readonly CommandSpec[] = [
   upCommand,
   inviteCommand,
   joinCommand,
+  migrateCommand,
   statusCommand,
   verifyCommand,
+  doctorCommand,
 ];
 
 const SUMMARY = "Keeps one SQLite library the same on all of a person's devices, with no server.";

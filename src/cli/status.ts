@@ -8,6 +8,7 @@ import { deviceLabel, formatBytes, formatCount, plural, printable, shortDevice, 
 
 /** Waiting rows shown; `--json` gives all that the status holds. */
 const SHOWN_WAITING = 20;
+const EVERYTHING = 'everything';
 
 export const statusCommand = defineCommand({
   name: 'status',
@@ -72,7 +73,12 @@ function deviceLines(status: NodeStatus): string[] {
     peers.delete(member.device);
     if (member.device === status.device)
       return [printable(member.name), shortDevice(member.device), 'this device', '', ''];
-    return deviceRow(member.name, member.device, peer, ackText(status, member.device));
+    return deviceRow(
+      member.name,
+      member.device,
+      peer,
+      peer?.inSync === true ? EVERYTHING : ackText(status, member.device),
+    );
   });
   for (const peer of peers.values()) rows.push(deviceRow(peer.name, peer.device, peer, ''));
   if (rows.length === 0) return ['No device is a member yet.'];
@@ -90,12 +96,12 @@ function deviceRow(name: string, device: string, peer: PeerStatus | undefined, a
   return [name, shortDevice(device), state, acked, [detail, via].filter((part) => part !== '').join(', ')];
 }
 
-/** How far a member has ACKed our feed, in words. */
+/** How far a member has ACKed our feed, in words, when no session tells more: it ACKs nothing that came from itself. */
 function ackText(status: NodeStatus, device: string): string {
   const ack = status.library.acks[device];
   if (ack === undefined) return 'nothing ACKed';
   return ack.complete && ack.position >= status.library.head
-    ? 'everything'
+    ? EVERYTHING
     : `change ${formatCount(ack.position)} of ${formatCount(status.library.head)}`;
 }
 
@@ -113,7 +119,7 @@ function waitingLines(status: NodeStatus): string[] {
 function counterLines(status: NodeStatus): string[] {
   const { counters, coordinationBytes } = status.library;
   const lines = table(
-    ['since init', 'in', 'out'],
+    ['', 'in, since init', 'out, since start'],
     [
       ['rows', formatCount(counters.rowsIn), formatCount(counters.rowsOut)],
       ['batches', formatCount(counters.batchesIn), formatCount(counters.batchesOut)],

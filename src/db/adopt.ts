@@ -2,8 +2,11 @@
  * Joining with a file that has the same rows already (`join --same`): rows here have no identity until an equal row
  * arrives, whose identity they take. What is left after the first complete pass is new.
  */
+import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
 import { OP_UPDATE, encodedKey } from './capture.ts';
+import type { MarkKey } from './identity.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
@@ -11,7 +14,8 @@ import type { Key } from './sql.ts';
 import { narrow, readBig } from './sql.ts';
 
 interface Candidate {
-  readonly key: Key;
+  /** As marks name it. */
+  readonly key: MarkKey;
   readonly content: string;
 }
 
@@ -36,18 +40,19 @@ export class Adopter {
     const candidate = list?.shift();
     if (candidate === undefined) return null;
     if (candidate.content !== contentText(values)) {
-      const key = model.rowid === null ? encodedKey(model, 't') : `t.${quoteName(model.rowid)}`;
-      const where = model.rowid === null ? 't.rowid = ?' : `t.${quoteName(model.rowid)} = ?`;
       const mask = columns.reduce((bits, column) => bits + 2 ** Math.min(column.number, 52), 0);
       library.sql.run(
-        `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
-         SELECT ${model.n}, ${OP_UPDATE}, ${key}, ${key}, ?, ? FROM ${quoteName(model.table)} t WHERE ${where}`,
+        'INSERT INTO flotilla_marks (tbl, op, old, new, at, mask) VALUES (?, ?, ?, ?, ?, ?)',
+        model.n,
+        OP_UPDATE,
+        candidate.key,
+        candidate.key,
         library.around.now(),
         Math.min(mask, Number.MAX_SAFE_INTEGER),
-        candidate.key,
       );
     }
-    return candidate.key;
+    // A natural key stands in the row itself: there, any number says that it was paired.
+    return typeof candidate.key === 'string' ? 0 : candidate.key;
   }
 
   #candidates(library: Library, model: Model): Candidates {
@@ -55,18 +60,17 @@ export class Adopter {
     if (candidates !== undefined) return candidates;
     candidates = new Map();
     const columns = syncedColumns(model);
-    const key = model.rowid === null ? 't.rowid' : `t.${quoteName(model.rowid)}`;
     const statement = library.sql.get(
-      `SELECT ${[key, ...columns.map((column) => `t.${quoteName(column.name)}`)].join(', ')} FROM ${quoteName(model.table)} t
+      `SELECT ${[encodedKey(model, 't'), ...columns.map((column) => `t.${quoteName(column.name)}`)].join(', ')} FROM ${quoteName(model.table)} t
        WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)})`,
     );
-    for (const [rowid, ...cells] of readBig(statement, [])) {
+    for (const [key, ...cells] of readBig(statement, [])) {
       const values = cells.map((value, i) =>
         columns[i]?.affinity === 'BLOB' && columns[i]?.role.kind === 'value' ? value : narrow(value),
       );
       const text = pairingText(model, values);
       const list = candidates.get(text) ?? [];
-      list.push({ key: narrow(rowid ?? null) as Key, content: contentText(values) });
+      list.push({ key: narrow(key ?? null) as MarkKey, content: contentText(values) });
       candidates.set(text, list);
     }
     this.#tables.set(model.table, candidates);
@@ -92,5 +96,6 @@ function contentText(values: readonly unknown[]): string {
 function cellText(value: SqlValue): string {
   if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;
   if (typeof value === 'string') return `t${value.length}:${value}`;
+  if (value instanceof TextBytes) return `x${bytesToHex(value.bytes)}`;
   return `${typeof value}${String(value)}`;
 }

@@ -30,6 +30,30 @@ export interface InitReport {
   readonly created: boolean;
 }
 
+/** Something that a person should know about a file, or mend. */
+export interface Finding {
+  /** `refusal`: `init` (or `up`) refuses the file because of it. `problem`: it is wrong as it is. `advice`: it works, but perhaps not as one thinks. */
+  readonly level: 'refusal' | 'problem' | 'advice';
+  /** What kind of finding, for programs: `no-primary-key`, `foreign-key-index`, … */
+  readonly rule: string;
+  /** Table, view or other object that it is about; '' for the file. */
+  readonly table: string;
+  /** What is so, and what to do, for people. */
+  readonly message: string;
+}
+
+/** What `doctor` found. */
+export interface Examination {
+  readonly initialised: boolean;
+  /** '' unless it is initialised. */
+  readonly libraryId: string;
+  /** True when there is no refusal and no problem. */
+  readonly ok: boolean;
+  /** What syncs and what does not; empty when that cannot be told. */
+  readonly tables: readonly TableReport[];
+  readonly findings: readonly Finding[];
+}
+
 /** Fixed facts of an open library. */
 export interface LibraryInfo {
   readonly libraryId: string;

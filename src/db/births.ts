@@ -86,7 +86,7 @@ function hexOf(uuid: Uint8Array): string {
   return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
 }
 
-/** Stamps a death of our own. @param cells - of the row that dies */
+/** Stamps a death of our own. @param cells - of the row that dies @param last - the row itself, if its delete may have to be undone */
 export function writeTombstone(
   library: Library,
   model: Model,
@@ -95,10 +95,11 @@ export function writeTombstone(
   birthRun: number,
   at: number,
   cells: Cells,
+  last: Uint8Array | null = null,
 ): void {
   const hlc = library.stampAt(at);
   library.sql.run(
-    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     Buffer.from(uuid),
     model.n,
     birthHlc,
@@ -107,6 +108,7 @@ export function writeTombstone(
     library.run,
     library.nextLsn(),
     formatSeen(seenIn(cells)),
+    last === null ? null : Buffer.from(last),
   );
   if (hasPending(library)) forgetPending(library, uuid);
 }

@@ -10,18 +10,19 @@
  *   {@link OP_EVICT} marks name such rows beforehand, and whether it came to that is seen when stamping.
  */
 import type { Database } from 'better-sqlite3';
+import { textOf } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
-import { isInternal } from './choose.ts';
+import { mayBeUndone } from './clauses.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
-import { quoteName, rowsTable, syncedColumns } from './model.ts';
-import type { SchemaColumn } from './schema.ts';
+import { keyColumn, quoteName, rowsTable, syncedColumns } from './model.ts';
+import type { SchemaColumn, SchemaModel } from './schema.ts';
 
 /** A row was inserted: `new`. */
 export const OP_INSERT = 1;
 /** A row was changed, moved, or both: `old`, `new`, `mask`. */
 export const OP_UPDATE = 2;
-/** A row was deleted: `old`. */
+/** A row was deleted: `old`, and in `new` what it held if the delete may have to be undone. */
 export const OP_DELETE = 3;
 /** A row that a REPLACE may evict: `old`. */
 export const OP_EVICT = 4;
@@ -34,8 +35,11 @@ const NOW = `CAST(julianday('now') * 86400000.0 - 210866760000000.0 + 0.5 AS INT
 
 const CAPTURING = '(SELECT suspended FROM flotilla_capture) IS NOT 1';
 
-/** The triggers that capture `model`, as CREATE TRIGGER statements. */
-export function captureTriggers(model: Model): string[] {
+/**
+ * The triggers that capture `model`, as CREATE TRIGGER statements.
+ * @param keepsLast - a delete may have to be undone: its mark carries what the row held, since nobody can read it later
+ */
+export function captureTriggers(model: Model, keepsLast = false): string[] {
   const synced = syncedColumns(model);
   const name = (part: string): string => `CREATE TRIGGER flotilla_${model.n}_${part}`;
   const table = quoteName(model.table);
@@ -50,7 +54,17 @@ export function captureTriggers(model: Model): string[] {
     `${name('insert')} AFTER INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_INSERT, { new: newKey })} END`,
     `${name('update')} AFTER UPDATE ON ${table} WHEN ${anything} AND ${CAPTURING} BEGIN ` +
       `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced) })} END`,
-    `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, { old: oldKey })} END`,
+    `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, {
+      old: oldKey,
+      ...(keepsLast
+        ? {
+            new: encodedParts(
+              synced.map(({ name: column }) => column),
+              'OLD',
+            ),
+          }
+        : {}),
+    })} END`,
     ...evictions(model, name),
     ...(model.ownership === 'device' ? guards(model, name) : []),
   ];
@@ -64,7 +78,7 @@ export function captureTriggers(model: Model): string[] {
  * @returns true when something was changed
  */
 export function installCapture(db: Database, registry: Registry): boolean {
-  const wanted = registry.models.flatMap((model) => captureTriggers(model));
+  const wanted = registry.models.flatMap((model) => captureTriggers(model, mayBeUndone(registry, model)));
   if (isInstalled(db, registry, wanted)) return false;
   db.transaction(() => {
     dropCapture(db);
@@ -76,7 +90,7 @@ export function installCapture(db: Database, registry: Registry): boolean {
 /** Removes all triggers of ours. */
 export function dropCapture(db: Database): void {
   for (const { name } of triggers(db)) {
-    if (isInternal(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
+    if (isOurs(name)) db.exec(`DROP TRIGGER main.${quoteName(name)}`);
   }
 }
 
@@ -87,7 +101,11 @@ export function dropCapture(db: Database): void {
  */
 export function encodedKey(model: Model, alias: string): string {
   if (model.rowid !== null) return `${alias}.${quoteName(model.rowid)}`;
-  return model.key.map((column) => encodedPart(`${alias}.${quoteName(column)}`)).join(` || ',' || `);
+  return encodedParts(model.key, alias);
+}
+
+function encodedParts(columns: readonly string[], alias: string): string {
+  return columns.map((column) => encodedPart(`${alias}.${quoteName(column)}`)).join(` || ',' || `) || `''`;
 }
 
 /** The key columns of a key that {@link encodedKey} made as text. Integers beyond ±(2^53−1) come as bigints. */
@@ -115,7 +133,7 @@ function decodePart(part: string): SqlValue {
     case 'r':
       return /inf/i.test(value) ? (value.startsWith('-') ? -Infinity : Infinity) : Number(value);
     case 't':
-      return Buffer.from(value, 'hex').toString('utf8');
+      return textOf(Buffer.from(value, 'hex'));
     case 'b':
       return Uint8Array.from(Buffer.from(value, 'hex'));
     default:
@@ -206,11 +224,10 @@ function evictions(model: Model, name: (part: string) => string): string[] {
   if (found.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
-  const others = notItself(model);
   const update = found.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.
-    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), ...others]);
+    return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), notItself(model)]);
   });
   return [
     `${name('insert_evict')} BEFORE INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${insert.join(' ')} END`,
@@ -223,9 +240,12 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   const table = quoteName(model.table);
   const terms = index.columns.map((column, position) => {
     const expression = index.expressions[position];
-    // The text of an expression names bare columns, so the new row is given to it as a table of one row.
-    if (column === null)
-      return `${expression ?? 'NULL'} = (SELECT ${expression ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    // The text of an expression names bare columns, so the new row is given to it as a table of one row. Outside of a
+    // partial index it may not even be computable.
+    if (column === null) {
+      const value = index.where === null ? expression : `CASE WHEN (${index.where}) THEN ${expression} END`;
+      return `${expression ?? 'NULL'} = (SELECT ${value ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+    }
     return `${table}.${quoteName(column)} COLLATE ${quoteName(index.collations[position] ?? 'BINARY')} = ${newValue(model, column)}`;
   });
   const where = [
@@ -248,14 +268,16 @@ function newValue(model: Model, name: string): string {
 }
 
 function newRow(model: Model): string {
-  return `SELECT ${model.columns.map((column) => `${newValue(model, column.name)} AS ${quoteName(column.name)}`).join(', ')}`;
+  const names = [...model.columns.map((column) => column.name), ...(model as SchemaModel).generated];
+  return `SELECT ${names.map((name) => `${newValue(model, name)} AS ${quoteName(name)}`).join(', ')}`;
 }
 
-/** The row that is being updated is no rival of itself. Where all names of the rowid are taken it is marked in vain. */
-function notItself(model: Model): string[] {
-  const taken = new Set(model.columns.map((column) => column.name.toLowerCase()));
-  const rowid = model.rowid ?? ['rowid', 'oid', '_rowid_'].find((alias) => !taken.has(alias));
-  return rowid === undefined ? [] : [`${quoteName(model.table)}.${quoteName(rowid)} <> OLD.${quoteName(rowid)}`];
+/** The row that is being updated is no rival of itself. */
+function notItself(model: Model): string {
+  const table = quoteName(model.table);
+  if (model.rowid !== null) return `${table}.${quoteName(model.rowid)} <> OLD.${quoteName(model.rowid)}`;
+  const same = model.key.map((column, index) => `${keyColumn(model, index, table)} IS OLD.${quoteName(column)}`);
+  return `NOT (${same.join(' AND ')})`;
 }
 
 // ---- ownership
@@ -297,12 +319,17 @@ function triggers(db: Database): TriggerRow[] {
     .all() as TriggerRow[];
 }
 
+/** By the number of a table after the prefix: a trigger of the user's that only begins like ours is left alone. */
+function isOurs(trigger: string): boolean {
+  return /^flotilla_\d+_/.test(trigger);
+}
+
 function isInstalled(db: Database, registry: Registry, wanted: readonly string[]): boolean {
   const all = triggers(db);
-  const ours = all.filter((trigger) => isInternal(trigger.name));
+  const ours = all.filter((trigger) => isOurs(trigger.name));
   if (JSON.stringify(ours.map((trigger) => trigger.sql).toSorted()) !== JSON.stringify(wanted.toSorted())) return false;
   const first = Math.min(...ours.map((trigger) => trigger.position));
   return all.every(
-    (trigger) => isInternal(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
+    (trigger) => isOurs(trigger.name) || trigger.position < first || !registry.byName.has(trigger.tbl_name),
   );
 }

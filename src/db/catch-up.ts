@@ -2,28 +2,36 @@
  * Rows after a change of the schema, on the writing side: what was written while our triggers could not see it, what waited
  * for a table or a column that is there now. All in the transaction that has brought the metadata up to date.
  */
-import { LAST_MASK_BIT, OP_UPDATE, encodedKey } from './capture.ts';
+import { LAST_MASK_BIT, OP_DELETE, OP_UPDATE, encodedKey } from './capture.ts';
 import { writeTombstone } from './births.ts';
 import { formatAside, parseAside } from './aside.ts';
 import { formatCells, parseCells } from './cells.ts';
 import type { Evolved } from './evolve.ts';
 import type { Library } from './library.ts';
 import { mergeBatch } from './merge.ts';
-import { getState } from './metadata.ts';
+import { getState, setState } from './metadata.ts';
 import { NOT_HERE, mapJoin, quoteName, rowsTable } from './model.ts';
 import type { Column, Model } from './model.ts';
 import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
 import type { Key } from './sql.ts';
 import { stampAll, stampExisting } from './stamp.ts';
 
+/** Set in the state while something that others may have was dropped here with what it held. */
+const LOST = 'lost';
 /** Rows whose values enter a new column at once. */
 const TAKE_IN_ROWS = 1000;
 
-export function catchUp(library: Library, { rebuilt, arrived, added }: Evolved): void {
+export function catchUp(library: Library, { rebuilt, arrived, added, isLossy, changes }: Evolved): void {
   library.sql.run(
     'DELETE FROM flotilla_marks WHERE tbl NOT IN (SELECT value FROM json_each(?))',
     JSON.stringify(library.registry.models.map(({ n }) => n)),
   );
+  // What marks say of deleted rows is in the order of columns that were there then.
+  if (changes.length > 0) library.sql.run('UPDATE flotilla_marks SET new = NULL WHERE op = ?', OP_DELETE);
+  const returns = arrived.length > 0 || added.some(({ fromOthers }) => fromOthers.length > 0);
+  const isBack = returns && getState(library.db, LOST) === 1;
+  if (isBack)
+    for (const { model, fromOthers } of added) forgetLost(library, current(library, model), new Set(fromOthers));
   for (const { model, numbers } of added) markWritten(library, model, numbers);
   stampAll(library);
   // While a copy is being paired with what arrives, rows without an identity are what that is about.
@@ -32,12 +40,30 @@ export function catchUp(library: Library, { rebuilt, arrived, added }: Evolved):
     buryMissing(library, current(library, model));
     if (!isAdopting) stampExisting(library, current(library, model), library.around.now());
   }
+  if (isLossy) setState(library.db, LOST, 1);
+  if (isBack) {
+    library.forgetKnowledge();
+    setState(library.db, LOST, 0);
+  }
   for (const { model, numbers } of added) takeIn(library, current(library, model), new Set(numbers));
   for (const model of arrived)
     library.sql.run(
       "UPDATE flotilla_pending SET reason = 'missing-target', detail = 'Its table has just appeared.' WHERE tbl = ?",
       model.n,
     );
+}
+
+/** Stamps of values that went with a column when it was dropped would keep those of others from coming back. */
+function forgetLost(library: Library, model: Model, numbers: ReadonlySet<number>): void {
+  if (numbers.size === 0) return;
+  const rows = library.sql.rows(`SELECT key, cells, aside FROM ${rowsTable(model)} WHERE cells IS NOT NULL`);
+  for (const [key, cells, aside] of rows) {
+    const values = parseAside(aside);
+    const all = parseCells(cells);
+    const kept = new Map([...all].filter(([number]) => !numbers.has(number) || values.has(number)));
+    if (kept.size < all.size)
+      library.sql.run(`UPDATE ${rowsTable(model)} SET cells = ? WHERE key = ?`, formatCells(kept), key);
+  }
 }
 
 function current(library: Library, model: Model): Model {

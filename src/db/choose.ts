@@ -3,6 +3,7 @@
  */
 import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
+import { MAX_NAME_BYTES } from '../protocol/batch.ts';
 import { foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 
@@ -20,6 +21,27 @@ export interface TableEntry {
 /** True for tables that belong to SQLite or to Flotilla. */
 export function isInternal(table: string): boolean {
   return /^(?:sqlite|flotilla)_/i.test(table);
+}
+
+/**
+ * Throws when something in a database that is no library yet has a name that begins with ours: it would be taken for
+ * metadata, or would be in its way.
+ */
+export function requireFreeNames(db: Database): void {
+  const [taken] = takenNames(db);
+  if (taken !== undefined) throw unsupported(takenInWords(taken));
+}
+
+/** What of a database that is no library yet has a name of ours. */
+export function takenNames(db: Database): Array<{ type: string; name: string }> {
+  return select<{ type: string; name: string }>(
+    db,
+    `SELECT type, name FROM main.sqlite_schema WHERE lower(name) GLOB 'flotilla_*' ORDER BY rowid`,
+  );
+}
+
+export function takenInWords({ type, name }: { type: string; name: string }): string {
+  return `The ${type} "${name}" has a name that begins with flotilla_, which Flotilla keeps for itself. Rename it, then initialise the library.`;
 }
 
 /** Divides the tables of a library into those that sync and those that do not, with the reason. */
@@ -79,6 +101,18 @@ function tablesOfAbsentModules(db: Database): string[] {
       return !modules.has(foldName(module?.[1] ?? module?.[2] ?? ''));
     })
     .map(({ name }) => name);
+}
+
+/** Refuses names that a batch cannot carry (`protocol/batch.ts`). */
+export function checkNames(table: string, columns: readonly string[]): void {
+  const isBad = (name: string): boolean =>
+    name === '' || name === '__proto__' || Buffer.byteLength(name) > MAX_NAME_BYTES;
+  const bad = [table, ...columns].find(isBad);
+  if (bad === undefined) return;
+  const what = bad === '' ? 'an empty name' : `the name "${bad.slice(0, 60)}"`;
+  throw unsupported(
+    `The table "${table.slice(0, 60)}" or a column of it has ${what}, which cannot sync. Rename it, or set "sync": false.`,
+  );
 }
 
 export function unsupported(message: string): FlotillaError {

@@ -6,6 +6,7 @@
 import { encodeBatch } from '../protocol/batch.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
+import type { Doomed } from './deletes.ts';
 import type { Incoming } from './incoming.ts';
 import { bindable, columnData } from './incoming.ts';
 import { readVersion } from './join.ts';
@@ -26,7 +27,9 @@ export type Rule =
   /** What the row referred to was deleted: ON DELETE CASCADE. */
   | 'cascade'
   /** What the row referred to was deleted: ON DELETE SET NULL or SET DEFAULT. */
-  | 'reference-cleared';
+  | 'reference-cleared'
+  /** Something that may not lose it refers to the row: the delete was undone. */
+  | 'revived';
 
 /** What has been kept instead of a discarded value. */
 interface Kept extends LocalStamp {
@@ -70,6 +73,23 @@ export function recordRow(library: Library, model: Model, uuid: Uint8Array, rule
   if (version === null || row === undefined) return;
   const lost = { hlc: Number(row[0]), run: Number(row[1]), value: Buffer.from(encodeBatch(version)) };
   record(library, model, uuid, null, rule, lost, { ...kept, value: null });
+}
+
+/** Records that a delete is undone: what is lost is the delete. */
+export function recordDelete(
+  library: Library,
+  row: Pick<Doomed, 'model' | 'uuid' | 'hlc' | 'run'>,
+  kept: LocalStamp,
+): void {
+  record(
+    library,
+    row.model,
+    row.uuid,
+    null,
+    'revived',
+    { hlc: row.hlc, run: row.run, value: null },
+    { ...kept, value: null },
+  );
 }
 
 function record(

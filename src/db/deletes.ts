@@ -7,9 +7,10 @@ import type { Cells } from './cells.ts';
 import { parseCells } from './cells.ts';
 import type { Rule } from './conflicts.ts';
 import { recordRow } from './conflicts.ts';
+import { keepLast } from './graves.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
 import { forgetPending, hasPending, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
@@ -151,17 +152,17 @@ function generations(
 
 /** Removes rows and their mappings; nothing refers to them. */
 function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
+  keepLast(
+    library,
+    model,
+    rows.map((row) => row.key),
+  );
   const keys = jsonKeys(rows.map((row) => row.key));
   const table = quoteName(model.table);
-  if (model.rowid === null) {
-    library.sql.run(
-      `DELETE FROM ${table} WHERE rowid IN (
-         SELECT t.rowid FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value CROSS JOIN ${table} t ON ${mapJoin(model)})`,
-      keys,
-    );
-  } else {
+  if (model.rowid === null)
+    for (const { key } of rows) library.sql.run(`DELETE FROM ${table} WHERE ${rowByKey(model)}`, key);
+  else
     library.sql.run(`DELETE FROM ${table} WHERE ${quoteName(model.rowid)} IN (SELECT value FROM json_each(?))`, keys);
-  }
   library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key IN (SELECT value FROM json_each(?))`, keys);
   if (hasPending(library)) for (const row of rows) forgetPending(library, row.uuid);
 }
@@ -219,7 +220,8 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     CROSS JOIN ${childTable} ON ${on.join(' AND ')} CROSS JOIN ${childMap}`;
 }
 
-function nodeId(model: Model, key: Key): string {
+/** Names a row among others, by the key in its map table. */
+export function nodeId(model: Model, key: Key): string {
   return `${model.n}:${key}`;
 }
 

@@ -8,6 +8,7 @@ import { createHash, hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 
 import { decodeBatch } from '../protocol/batch.ts';
+import { TextBytes } from '../protocol/text-bytes.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Batch, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
 import { FlotillaError } from '../errors.ts';
@@ -209,6 +210,7 @@ function valueText(value: SqlValue, isInt: boolean): string {
   if (value === null) return 'n';
   if (typeof value === 'string') return `t${value.length}:${value}`;
   if (value instanceof Uint8Array) return `b${bytesToHex(value)}`;
+  if (value instanceof TextBytes) return `x${bytesToHex(value.bytes)}`;
   if (typeof value === 'bigint' || isInt) return `i${value}`;
   return Object.is(value, -0) ? 'r-0' : `r${value}`;
 }

@@ -18,6 +18,7 @@ import { ALWAYS_THERE, NOT_HERE, allModels, rowsTable } from './model.ts';
 import type { Model, Registry } from './model.ts';
 import { columnNames, columnNow, pruneConfig, tableNow, tablesIn, triggerNames } from './renames.ts';
 import { readRegistry } from './schema.ts';
+import { requireUsable } from './usable.ts';
 
 /** What has become of a schema. */
 export interface Evolved {
@@ -26,8 +27,14 @@ export interface Evolved {
   readonly rebuilt: readonly Model[];
   /** Tables that others had and that have appeared here. */
   readonly arrived: readonly Model[];
-  /** Columns that have appeared, with whether values of them may stand aside. */
-  readonly added: ReadonlyArray<{ readonly model: Model; readonly numbers: readonly number[] }>;
+  /** Columns that have appeared, and those of them that were known from others. */
+  readonly added: ReadonlyArray<{
+    readonly model: Model;
+    readonly numbers: readonly number[];
+    readonly fromOthers: readonly number[];
+  }>;
+  /** Columns or whole tables are gone, with what they held. */
+  readonly isLossy: boolean;
   /** For people, one sentence each. */
   readonly changes: readonly string[];
 }
@@ -35,9 +42,10 @@ export interface Evolved {
 /**
  * Brings what is known to what stands in the file, in the caller's transaction.
  * @param config - the configuration to go by
+ * @param isStripped - our triggers were taken away on purpose: that they are missing says nothing
  * @throws FlotillaError SCHEMA_MISMATCH when something means something else now than on other devices
  */
-export function evolve(db: Database, config: Config): Evolved {
+export function evolve(db: Database, config: Config, isStripped = false): Evolved {
   const before = readKnown(db);
   const changes: string[] = [];
   const clock = Number(db.prepare('SELECT hlc FROM flotilla_clock WHERE id = 1').pluck().get());
@@ -48,12 +56,13 @@ export function evolve(db: Database, config: Config): Evolved {
   const named = claimTables(db, fitted, tables, changes);
   const raw = readRegistry(db, fitted, numbersOf(named));
   const known = followColumns(db, fitted, raw, named, clock, described, changes);
+  requireUsable(db, raw);
   const registry = join(raw, known);
   refuseConflicts(described, registry);
   if (JSON.stringify(known) !== JSON.stringify(before)) writeKnown(db, known);
   setState(db, 'config', formatConfig(renamed));
   rebuildMaps(db, before, registry);
-  return { registry, changes, ...whatIsNew(db, before, registry) };
+  return { registry, changes, isLossy: hasLost(before, known), ...whatIsNew(db, before, registry, isStripped) };
 }
 
 /** A table under the name that it has now. */
@@ -264,9 +273,28 @@ function rebuildMaps(db: Database, before: Known, registry: Registry): void {
   }
 }
 
-function whatIsNew(db: Database, before: Known, registry: Registry): Pick<Evolved, 'rebuilt' | 'arrived' | 'added'> {
+function hasLost(before: Known, known: Known): boolean {
+  return before.some((table) => {
+    const now = known.find(({ n }) => n === table.n);
+    if (table.name === null || now === undefined) return false;
+    const names = new Map(now.columns.map((column) => [column.number, column]));
+    return (
+      now.name === null || table.columns.some(({ number, name }) => name !== null && names.get(number)?.name === null)
+    );
+  });
+}
+
+function whatIsNew(
+  db: Database,
+  before: Known,
+  registry: Registry,
+  isStripped: boolean,
+): Pick<Evolved, 'rebuilt' | 'arrived' | 'added'> {
   const was = new Map(before.map((table) => [table.n, table]));
-  const rebuilt = registry.models.filter((model) => triggerNames(db, model.n).table !== model.table);
+  const rebuilt = registry.models.filter((model) => {
+    const isOld = typeof was.get(model.n)?.name === 'string';
+    return triggerNames(db, model.n).table !== model.table && !(isStripped && isOld);
+  });
   const arrived = registry.models.filter((model) => was.get(model.n)?.name === null);
   const added = registry.models.flatMap((model) => {
     const old = was.get(model.n);
@@ -275,7 +303,8 @@ function whatIsNew(db: Database, before: Known, registry: Registry): Pick<Evolve
     const numbers = model.columns.flatMap(({ number, role }) =>
       had.has(number) || role.kind === 'local' ? [] : [number],
     );
-    return numbers.length === 0 ? [] : [{ model, numbers }];
+    const fromOthers = numbers.filter((number) => old.columns.some((column) => column.number === number));
+    return numbers.length === 0 ? [] : [{ model, numbers, fromOthers }];
   });
   return { rebuilt, arrived, added };
 }

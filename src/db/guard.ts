@@ -1,8 +1,9 @@
 /**
- * Triggers of the user's that write to synced tables. On the device where a row is written they do their work, and what they
- * wrote is captured like every other change. Where the row arrives they must not do it again: the copies would differ for
- * ever. So their WHEN clause gets a condition more, at init and wherever a library is opened. Triggers that only keep local
- * tables are left alone and fire everywhere.
+ * Triggers of the user's that must not run where rows arrive. Those that write to synced tables did their work on the device
+ * where the row was written, and what they wrote was captured like every other change: done once more, the copies would
+ * differ for ever. Those that refuse a delete, or end the transaction, would stop what has happened elsewhere already. So
+ * their WHEN clause gets a condition more, at init and wherever a library is opened. All others, above all those that keep
+ * local tables, are left alone and run everywhere.
  */
 import type { Database } from 'better-sqlite3';
 
@@ -11,22 +12,59 @@ import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
 
 /** True unless rows are being merged; what our own triggers ask as well. */
-const GUARD = '(SELECT suspended FROM flotilla_capture) IS NOT 1';
+export const GUARD = '(SELECT suspended FROM flotilla_capture) IS NOT 1';
+
+/** A trigger that needs the guard. */
+export interface GuardedTrigger {
+  readonly name: string;
+  /** The table or view that it belongs to. */
+  readonly table: string;
+  /** Why, as the end of "It …". */
+  readonly reason: string;
+  readonly isGuarded: boolean;
+  readonly sql: string;
+}
+
+/** The triggers of the user's that must not run where rows arrive, and why. */
+export function triggersToGuard(db: Database, registry: Registry): GuardedTrigger[] {
+  const triggers = db
+    .prepare("SELECT name, tbl_name AS tableName, sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid")
+    .all() as { name: string; tableName: string; sql: string }[];
+  return triggers.flatMap(({ name, tableName, sql }) => {
+    if (isInternal(name)) return [];
+    const reason = reasonToGuard(sql, tableName, registry);
+    return reason === null ? [] : [{ name, table: tableName, reason, isGuarded: sql.includes(GUARD), sql }];
+  });
+}
 
 /** Puts the guard into every trigger that needs it and lacks it. Returns their names. */
 export function guardTriggers(db: Database, registry: Registry): string[] {
-  const triggers = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY rowid").all() as {
-    name: string;
-    sql: string;
-  }[];
-  const guarded: string[] = [];
-  for (const { name, sql } of triggers) {
-    if (isInternal(name) || sql.includes(GUARD) || !registry.models.some(({ table }) => writesTo(sql, table))) continue;
+  const open = triggersToGuard(db, registry).filter((trigger) => !trigger.isGuarded);
+  for (const { name, sql } of open) {
     db.exec(`DROP TRIGGER main.${quoteName(name)}`);
     db.exec(withGuard(sql));
-    guarded.push(name);
   }
-  return guarded;
+  return open.map(({ name }) => name);
+}
+
+function reasonToGuard(sql: string, tableName: string, registry: Registry): string | null {
+  const written = registry.models.filter(({ table }) => writesTo(sql, table)).map(({ table }) => `"${table}"`);
+  if (written.length > 0) return `writes to ${written.join(', ')}`;
+  const raised = raisesOf(sql);
+  if (raised.has('ROLLBACK') || raised.has('FAIL')) return 'may end a transaction, or leave a statement half done';
+  const isSynced = registry.models.some(({ table }) => table.toLowerCase() === tableName.toLowerCase());
+  return isSynced && raised.size > 0 && eventOf(sql) === 'DELETE' ? 'may refuse a delete' : null;
+}
+
+/** What a trigger may raise: IGNORE, ABORT, FAIL, ROLLBACK. */
+export function raisesOf(trigger: string): Set<string> {
+  const words = keywords(trigger).map((word) => word.text);
+  return new Set(words.filter((_, i) => words[i - 1] === 'RAISE'));
+}
+
+/** INSERT, UPDATE or DELETE: reserved words, so that no name before it can be one. */
+function eventOf(trigger: string): string | undefined {
+  return keywords(trigger).find(({ text }) => text === 'INSERT' || text === 'UPDATE' || text === 'DELETE')?.text;
 }
 
 /** The trigger with the guard in its WHEN clause. */
@@ -65,7 +103,7 @@ function targetOf(text: string): string {
 }
 
 /** Words of SQL outside of strings, quoted names and comments, in upper case, with their places. */
-function keywords(sql: string): { text: string; at: number }[] {
+export function keywords(sql: string): { text: string; at: number }[] {
   const token =
     /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|[\p{L}_$][\p{L}\p{N}_$]*/gu;
   return [...sql.matchAll(token)]

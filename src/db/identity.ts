@@ -6,12 +6,13 @@ import { createHash } from 'node:crypto';
 
 import { canonicalKey, derivedUuid, hexToBytes } from '../protocol/uuid.ts';
 import type { KeyPart } from '../protocol/uuid.ts';
+import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import { decodeKey } from './capture.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, rowsTable } from './model.ts';
+import { keyColumn, quoteName, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys, narrow, readBig } from './sql.ts';
 
@@ -20,7 +21,7 @@ export type MarkKey = Key | string;
 
 /** SQL condition that finds a row of the user's table by its natural key. */
 export function keyCondition(model: Model, alias: string): string {
-  return model.key.map((column) => `${alias}.${quoteName(column)} IS ?`).join(' AND ');
+  return model.key.map((_, index) => `${keyColumn(model, index, alias)} IS ?`).join(' AND ');
 }
 
 /** SQL condition that finds a row of the map table by its natural key. */
@@ -129,6 +130,7 @@ function keyPart(
   if (typeof value === 'number')
     return isWhole(value) ? { type: 'integer', value: BigInt(value) } : { type: 'real', value };
   if (typeof value === 'string') return { type: 'text', value: fold(value, collationOf(model, column)) };
+  if (value instanceof TextBytes) return { type: 'text', value: foldBytes(value, collationOf(model, column)) };
   return { type: 'blob', value };
 }
 
@@ -157,6 +159,11 @@ function fold(text: string, collation: string): string {
   return text;
 }
 
+/** The same for text that is no UTF-8. SQLite folds bytes there as well: they are all ASCII. */
+function foldBytes(text: TextBytes, collation: string): Uint8Array {
+  return Buffer.from(fold(String(text), collation), 'latin1');
+}
+
 /** True when rows of the table are named by other rows of it (a folder and a name in it): those must have their names first. */
 export function isNamedByItself(model: Model): boolean {
   const { identity } = model;
@@ -171,7 +178,9 @@ export function isNamedByItself(model: Model): boolean {
 export function foldedKey(model: Model, key: MarkKey): MarkKey {
   if (model.rowid !== null || typeof key !== 'string' || hasExactKey(model)) return key;
   const parts = decodeKey(key).map((value, position) => {
-    if (typeof value === 'string') return `t${fold(value, model.keyCollations[position] ?? 'BINARY')}`;
+    const collation = model.keyCollations[position] ?? 'BINARY';
+    if (typeof value === 'string') return `t${fold(value, collation)}`;
+    if (value instanceof TextBytes) return `x${fold(String(value), collation)}`;
     if (value instanceof Uint8Array) return `b${Buffer.from(value).toString('hex')}`;
     return String(value);
   });

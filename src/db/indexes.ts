@@ -53,6 +53,16 @@ export function splitIndexSql(sql: string): { terms: string[]; where: string | n
   return { terms, where: condition?.[1]?.trim() ?? null };
 }
 
+/** Whether rows are found by these columns, in any order, without reading the table. */
+export function isIndexed(db: Database, table: string, columns: readonly string[], rowid: string | null): boolean {
+  if (columns.length === 1 && columns[0] === rowid) return true;
+  return indexList(db, table).some((row) => {
+    if (row.partial === 1) return false;
+    const first = readIndex(db, row).columns.slice(0, columns.length);
+    return first.length === columns.length && first.every((name) => name !== null && columns.includes(name));
+  });
+}
+
 interface IndexRow {
   readonly name: string;
   readonly unique: number;
@@ -86,7 +96,7 @@ function readIndex(db: Database, index: IndexRow): UniqueIndex {
 }
 
 /** Where the token that begins at `at` ends: a quoted token counts as one, everything else is a character. */
-function tokenEnd(text: string, at: number): number {
+export function tokenEnd(text: string, at: number): number {
   const open = text[at];
   if (open !== "'" && open !== '"' && open !== '`' && open !== '[') return at + 1;
   const close = text.indexOf(open === '[' ? ']' : open, at + 1);

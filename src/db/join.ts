@@ -4,15 +4,15 @@
  */
 import { NO_STAMPS } from '../protocol/batch.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import type { Batch, CellData, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, CellData, ColumnData, DependencyData, SqlValue, TableData } from '../protocol/types.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
 import { joinCells, lastChange, writeColumns } from './cells.ts';
 import { cellsOf, columnByWire, columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
-import { wiresOf } from './describe.ts';
 import type { Model } from './model.ts';
 import { UNSET_HLC } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
+import { narrow } from './sql.ts';
 import { cutVersion } from './version.ts';
 
 /** Two versions in one. */
@@ -107,8 +107,7 @@ export function joinVersion(library: Library, model: Model, ours: Batch, theirs:
   ];
   const dependencies = table.dependencies.map((dependency): DependencyData => {
     const key = model.foreignKeys.find(({ number }) => number === dependency.foreignKey);
-    const names = key === undefined ? [] : wiresOf(model, key.columns);
-    if (!names.some(isOurs)) return dependency;
+    if (key?.wires.some(isOurs) !== true) return dependency;
     const own = mine.dependencies.find(({ foreignKey }) => foreignKey === dependency.foreignKey) ?? dependency;
     return { ...own, refs: own.refs.map((index) => page.place(ours, index)) };
   });
@@ -126,36 +125,71 @@ export function joinVersion(library: Library, model: Model, ours: Batch, theirs:
   return { version, last, isNews: taken.size > 0 };
 }
 
-/** A version with some columns set to NULL by a write of this device. */
-export function clearColumns(library: Library, model: Model, version: Batch, cleared: ReadonlySet<string>): Batch {
+/** What a column of a version is set to. A local id counts by the row that it means. */
+export interface Setting {
+  readonly value: SqlValue;
+  /** The row that it refers to, null for none. */
+  readonly target: Target | null;
+}
+
+/** A row that stands here, as others refer to it. */
+export interface Target {
+  readonly model: Model;
+  readonly uuid: Uint8Array;
+  readonly birth: LocalStamp;
+}
+
+/** A version with some columns written by this device. */
+export function writeVersion(
+  library: Library,
+  model: Model,
+  version: Batch,
+  settings: ReadonlyMap<string, Setting>,
+): Batch {
   const stamp = { hlc: library.stampAt(library.around.now()), run: library.run };
   const table = onlyTable(version);
   const page = new Joining(version);
-  const numbers = [...cleared].map((name) => columnNamed(model, name).number);
+  const numbers = [...settings.keys()].map((name) => columnNamed(model, name).number);
   const before = cellsOf(model, table, 0, translateRuns(library, version));
-  const wires = new Set(wiresOf(model, [...cleared]));
+  const placed = new Map(
+    [...settings].map(([name, { target }]) => [name, target === null ? -1 : page.placeTarget(library, target)]),
+  );
   const columns = table.columns.map((column): ColumnData => {
-    if (!wires.has(column.name)) return column;
-    return column.kind === 'ref' ? { ...column, refs: [-1] } : { kind: 'value', name: column.name, values: [null] };
+    const setting = settings.get(columnByWire(model, column.name).name);
+    if (setting === undefined) return column;
+    if (column.kind === 'ref') return { ...column, refs: [placed.get(columnByWire(model, column.name).name) ?? -1] };
+    return valueColumn(column.name, setting.value);
   });
   return page.build({
     ...table,
     hlc: [stamp.hlc],
     run: [page.run(library, stamp.run)],
     columns,
-    // A key of several columns refers to nothing as soon as one of them is NULL.
-    dependencies: table.dependencies.map((dependency) =>
-      model.foreignKeys
-        .find(({ number }) => number === dependency.foreignKey)
-        ?.columns.some((name) => cleared.has(name)) === true
-        ? { ...dependency, refs: [-1] }
-        : dependency,
-    ),
+    dependencies: table.dependencies.map((dependency) => {
+      const names = model.foreignKeys.find(({ number }) => number === dependency.foreignKey)?.columns ?? [];
+      const name = names.find((one) => settings.has(one));
+      // A key of several columns refers to nothing as soon as one of them is NULL.
+      return name === undefined ? dependency : { ...dependency, refs: [placed.get(name) ?? -1] };
+    }),
     cells:
       model.ownership === 'device'
         ? NO_STAMPS
         : page.cells(library, model, columns, writeColumns(before, numbers, stamp)),
   });
+}
+
+/** A version as this device bears it anew. */
+export function rebear(library: Library, version: Batch): Batch {
+  const stamp = { hlc: library.stampAt(library.around.now()), run: library.run };
+  const table = onlyTable(version);
+  const page = new Joining(version);
+  const run = page.run(library, stamp.run);
+  return page.bear({ ...table, hlc: [stamp.hlc], run: [run], cells: NO_STAMPS }, stamp.hlc, run);
+}
+
+function valueColumn(name: string, value: SqlValue): ColumnData {
+  if (typeof value !== 'bigint') return { kind: 'value', name, values: [value] };
+  return { kind: 'value', name, values: [narrow(value)], ints: Uint8Array.of(1) };
 }
 
 /** The rows that a version refers to, itself left out. */
@@ -213,6 +247,22 @@ class Joining {
     return batch.birthHlc.length;
   }
 
+  /** The place in the dictionary of a row that stands here. */
+  placeTarget(library: Library, { model, uuid, birth }: Target): number {
+    const run = this.run(library, birth.run);
+    const batch = this.#batch;
+    const names = batch.names.includes(model.table) ? batch.names : [...batch.names, model.table];
+    this.#batch = {
+      ...batch,
+      uuids: concat(batch.uuids, uuid),
+      birthHlc: [...batch.birthHlc, birth.hlc],
+      birthRun: [...batch.birthRun, run],
+      uuidTable: [...batch.uuidTable, names.indexOf(model.table)],
+      names,
+    };
+    return batch.birthHlc.length;
+  }
+
   run(library: Library, ordinal: number): number {
     const batch = this.#batch;
     const hex = library.runHex(ordinal);
@@ -241,6 +291,18 @@ class Joining {
       hlc: stamps.map(({ hlc }) => hlc),
       run: stamps.map(({ run }) => run),
     };
+  }
+
+  /** With another birth stamp. */
+  bear(table: TableData, hlc: number, run: number): Batch {
+    const own = table.rows[0] ?? 0;
+    const { birthHlc, birthRun } = this.#batch;
+    this.#batch = {
+      ...this.#batch,
+      birthHlc: birthHlc.map((one, i) => (i === own ? hlc : one)),
+      birthRun: birthRun.map((one, i) => (i === own ? run : one)),
+    };
+    return this.build(table);
   }
 
   /** In the form that every version has: what it does not need is left out, and the same version is always the same bytes. */

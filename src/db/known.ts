@@ -113,7 +113,8 @@ export function join(raw: Registry, known: Known): Registry {
     const foreignKeys = own.foreignKeys.map((key) => {
       const target = renamed.get(key.table);
       const targets = wiresOf(target, key.targets);
-      return { ...key, number: foreignKeyNumber(wiresOf(own, key.columns), target?.wire ?? key.table, targets) };
+      const wires = wiresOf(own, key.columns);
+      return { ...key, wires, number: foreignKeyNumber(wires, target?.wire ?? key.table, targets) };
     });
     return { ...own, foreignKeys };
   });
@@ -167,6 +168,8 @@ function absentTable(table: KnownTable): Model {
     rowidIsRef: false,
     foreignKeys: [],
     uniques: [],
+    hasConflictClause: false,
+    maySkip: false,
   };
 }
 

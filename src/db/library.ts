@@ -295,6 +295,17 @@ export class Library {
     });
   }
 
+  /**
+   * Claims nothing of others any more, and reads their feeds from the beginning: what has come back with a table or a column was
+   * merged here once, but is lost.
+   */
+  forgetKnowledge(): void {
+    this.sql.run('DELETE FROM flotilla_knowledge');
+    this.sql.run('DELETE FROM flotilla_cursors');
+    for (const run of this.#knowledge.keys()) if (run !== this.#run) this.#knowledge.delete(run);
+    this.#savedKnowledge.clear();
+  }
+
   /** Our knowledge: run id (hex) → hlc. */
   knowledge(): Map<string, number> {
     return new Map([...this.#knowledge].map(([run, hlc]) => [this.runHex(run), hlc]));

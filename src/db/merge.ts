@@ -357,7 +357,8 @@ class Merge {
     const known = waiting !== undefined && !waiting.isDelete ? waiting : row;
     if (known === undefined) {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned.
-      if (library.knows(birthRun, birthHlc)) return null;
+      // (Of a table that was here once, nothing is left that could tell.)
+      if (library.knows(birthRun, birthHlc) && !this.#options.retake && !model.isAbsent) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
       if (births < 0) return null;
@@ -393,7 +394,9 @@ class Merge {
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
       // Whoever deleted the row that is here, or wrote it, has seen it.
-      if (birthRun === row.run || this.#tombstone(index) !== undefined || this.#options.retake) return whole;
+      const tombstone = this.#tombstone(index);
+      const hasSeen = tombstone !== undefined && !hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
       const lost = new Map(
         syncedColumns(model).map(({ number }) => [number, { hlc: row.hlc, run: row.run, seen: [] }]),
       );

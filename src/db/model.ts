@@ -51,6 +51,8 @@ export interface ForeignKey {
   readonly number: number;
   /** Referencing columns, of this model. */
   readonly columns: readonly string[];
+  /** Their names on the wire. */
+  readonly wires: readonly string[];
   /** Referenced model. */
   readonly table: string;
   /** Referenced columns, resolved (the primary key when the declaration names none). */
@@ -103,6 +105,10 @@ export interface Model {
     readonly columns: ReadonlyArray<string | null>;
     readonly partial: boolean;
   }>;
+  /** A constraint of the table says ON CONFLICT: see {@link orAbort}. */
+  readonly hasConflictClause: boolean;
+  /** A trigger of the user's may skip rows with RAISE(IGNORE), so that a statement may write less than it was told. */
+  readonly maySkip: boolean;
 }
 
 /** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */
@@ -166,8 +172,39 @@ export function foreignKeyNumber(columns: readonly string[], table: string, targ
   return hash >>> 1;
 }
 
+/**
+ * What our own INSERT and UPDATE of the user's rows say after the verb. ON CONFLICT in the schema is meant for the statements
+ * of programs; for a row that arrives, IGNORE would lose it, REPLACE would evict another one unseen, and ROLLBACK would end
+ * the transaction. It is not said where no constraint has such a clause, since it overrides the OR clauses inside the user's
+ * triggers as well.
+ */
+export function orAbort(model: Model): string {
+  return model.hasConflictClause ? 'OR ABORT ' : '';
+}
+
 /** SQL that joins alias `t` (the user's table) to alias `m` (its map table). */
 export function mapJoin(model: Model, t = 't', m = 'm'): string {
   if (model.rowid !== null) return `${t}.${quoteName(model.rowid)} = ${m}.key`;
-  return model.key.map((column, index) => `${t}.${quoteName(column)} IS ${m}.k${index + 1}`).join(' AND ');
+  return model.key.map((_, index) => `${keyColumn(model, index, t)} IS ${m}.k${index + 1}`).join(' AND ');
+}
+
+/**
+ * SQL for one column of a natural key, to be compared as the index of the key does: the column itself may be declared with
+ * another collation, which would find other rows, and none of them by the index.
+ */
+export function keyColumn(model: Model, index: number, alias: string): string {
+  const name = quoteName(model.key[index] ?? '');
+  return `${alias === '' ? '' : `${alias}.`}${name} COLLATE ${quoteName(model.keyCollations[index] ?? 'BINARY')}`;
+}
+
+/**
+ * SQL condition that finds the row of a user's table by its key in the map table (`?`). By the columns of the key, never by
+ * the rowid: a table may have none, or columns that take its names. (`IN` with several keys at once would be one statement
+ * for all, but SQLite scans the table for row values with a collation.)
+ */
+export function rowByKey(model: Model): string {
+  if (model.rowid !== null) return `${quoteName(model.rowid)} = ?`;
+  const own = model.key.map((_, index) => keyColumn(model, index, '')).join(', ');
+  const mapped = model.key.map((_, index) => `k${index + 1}`).join(', ');
+  return `(${own}) = (SELECT ${mapped} FROM ${rowsTable(model)} WHERE key = ?)`;
 }

@@ -3,6 +3,7 @@
  * and keeps the dictionary. Used by the feed and by the digests.
  */
 import { NO_RUN } from '../protocol/stamp.ts';
+import { TextBytes } from '../protocol/text-bytes.ts';
 import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
 import { NO_STAMPS } from '../protocol/batch.ts';
 import type { Batch, CellData, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
@@ -111,7 +112,7 @@ export function sizeOf(row: RawRow): number {
   for (let i = FIRST_COLUMN; i < row.length; i += 1) {
     const value = row[i];
     if (typeof value === 'string' || value instanceof Uint8Array) size += value.length + 2;
-    else size += 5;
+    else size += value instanceof TextBytes ? value.bytes.length : 5;
   }
   return size + 30;
 }

@@ -5,8 +5,8 @@
  */
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { quoteName, syncedColumns } from './model.ts';
-import { requireConstraint, rowByKey } from './rows.ts';
+import { orAbort, quoteName, rowByKey, syncedColumns } from './model.ts';
+import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
 
 /** Far from all ids and counts that people use, and still exact. */
@@ -28,7 +28,7 @@ export function park(
   const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
   try {
     library.sql.run(
-      `UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
+      `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`,
       ...columns.map((column) => parkedValue(column, key)),
       key,
     );

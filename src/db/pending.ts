@@ -9,7 +9,6 @@ import type { WaitingRow } from './api.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
-import { jsonKeys } from './sql.ts';
 
 /** Which version of which row waits. */
 export interface PendingKey {
@@ -220,14 +219,13 @@ export function pendingDeletes(library: Library): PendingDelete[] {
   );
 }
 
-/** Versions of some tables that wait for a row of which there is a tombstone, oldest first. */
-export function versionsOfDeadTargets(library: Library, models: readonly Model[]): Omit<Pending, 'targets'>[] {
+/** Versions that wait for a row of which there is a tombstone, oldest first. */
+export function versionsOfDeadTargets(library: Library): Omit<Pending, 'targets'>[] {
   return library.sql
     .rows(
       `SELECT p.uuid, p.tbl, p.birth_hlc, p.birth_run, p.hlc, p.run, p.reason, p.detail, p.version FROM flotilla_pending p
-       WHERE p.version IS NOT NULL AND p.tbl IN (SELECT value FROM json_each(?)) AND p.uuid IN (
+       WHERE p.version IS NOT NULL AND p.uuid IN (
          SELECT w.uuid FROM flotilla_waits w CROSS JOIN flotilla_tombstones t ON t.uuid = w.target) ORDER BY p.lsn`,
-      jsonKeys(models.map((model) => model.n)),
     )
     .map(([uuid, tbl, birthHlc, birthRun, hlc, run, reason, detail, version]) => ({
       model: library.modelByNumber(Number(tbl)),

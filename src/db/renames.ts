@@ -66,11 +66,12 @@ export function columnNow(
   present: readonly string[],
   column: { readonly number: number; readonly name: string },
 ): string | null {
+  // Triggers first: the old name may be that of a new column by now.
+  const moved = names.columns.get(column.number);
+  if (moved !== undefined && present.includes(moved)) return moved;
   if (present.includes(column.name)) return column.name;
   const isNew = (name: string): boolean =>
     present.includes(name) && !table.columns.some((other) => other.name === name);
-  const moved = names.columns.get(column.number);
-  if (moved !== undefined && isNew(moved)) return moved;
   const declared = Object.entries(settings.renamedColumns ?? {}).find(
     ([, before]) => foldName(before) === foldName(column.name),
   )?.[0];

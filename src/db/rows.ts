@@ -11,7 +11,7 @@ import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Key } from './sql.ts';
 import { insertMany } from './sql.ts';
 
@@ -123,25 +123,31 @@ export class RowWriter {
     const columns = syncedColumns(model).filter(({ number }) => unset?.has(number) !== true);
     const givesKey = model.rowid !== null && !model.rowidIsRef;
     const names = [...(givesKey ? [model.rowid ?? ''] : []), ...columns.map((column) => column.name)];
-    const head = `INSERT INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
+    const head = `INSERT ${orAbort(model)}INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
     const fill = (at: number, into: unknown[]): void => {
       const row = rows[at] as Incoming;
       if (givesKey) into.push(this.keyOf(row.index));
       this.#pushValues(row, columns, into);
     };
+    const insertOne = (at: number): void => {
+      const row = rows[at] as Incoming;
+      const values: unknown[] = [];
+      fill(at, values);
+      try {
+        const written = this.#library.sql.run(`${head} VALUES (${values.map(() => '?').join(', ')})`, ...values);
+        if (written === 0) this.#refuseSkipped(row);
+      } catch (error) {
+        this.#refuse(row, error);
+      }
+    };
+    if (model.maySkip) {
+      for (let at = 0; at < rows.length; at += 1) insertOne(at);
+      return;
+    }
     insertMany(this.#library.sql, head, names.length, rows.length, fill, (first, size, error) => {
       if (size === 1) return this.#refuse(rows[first] as Incoming, error);
       requireConstraint(error);
-      for (let at = first; at < first + size; at += 1) {
-        insertMany(
-          this.#library.sql,
-          head,
-          names.length,
-          1,
-          (_, into) => fill(at, into),
-          (_first, _size, single) => this.#refuse(rows[at] as Incoming, single),
-        );
-      }
+      for (let at = first; at < first + size; at += 1) insertOne(at);
     });
   }
 
@@ -186,7 +192,11 @@ export class RowWriter {
       if (columns.length > 0) {
         const value = (column: Column): string => (unset.has(column.number) ? column.fallback : '?');
         const set = columns.map((column) => `${quoteName(column.name)} = ${value(column)}`).join(', ');
-        library.sql.run(`UPDATE ${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`, ...values, key);
+        const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`;
+        if (library.sql.run(text, ...values, key) === 0) {
+          this.#refuseSkipped(row);
+          return;
+        }
       }
     } catch (error) {
       this.#refuse(row, error);
@@ -233,6 +243,13 @@ export class RowWriter {
     });
   }
 
+  #refuseSkipped(row: Incoming): void {
+    this.failures.set(row.index, {
+      reason: 'constraint',
+      detail: `A trigger of ${row.model.table} leaves it out here.`,
+    });
+  }
+
   /** Birth and change stamp, as the map table holds them. */
   #stamps(row: Incoming): number[] {
     const { index, outcome } = row;
@@ -261,12 +278,6 @@ export class RowWriter {
 export function takenColumns({ model, outcome }: Incoming): Column[] {
   const columns = syncedColumns(model);
   return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
-}
-
-/** SQL condition that finds the row of a user's table by the key in its map table. */
-export function rowByKey(model: Model): string {
-  if (model.rowid !== null) return `${quoteName(model.rowid)} = ?`;
-  return `rowid IN (SELECT t.rowid FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.key = ?)`;
 }
 
 /** The code of an error that a constraint raised; throws any other error on. */

@@ -7,13 +7,15 @@
  */
 import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
-import { badConfig, chooseTables, MEMBERS_TABLE, select, unsupported } from './choose.ts';
+import { badConfig, checkNames, chooseTables, MEMBERS_TABLE, select, unsupported } from './choose.ts';
 import type { TableEntry } from './choose.ts';
 import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 import { describeModels, hashOf } from './describe.ts';
-import { readKeyIndex, readUniques } from './indexes.ts';
+import { keywords, raisesOf } from './guard.ts';
+import { readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { readKey } from './keys.ts';
 import type { Affinity, Column, ColumnRole, DeleteAction, ForeignKey, Identity, Model, Registry } from './model.ts';
 import { ALWAYS_THERE, foreignKeyNumber } from './model.ts';
 
@@ -27,6 +29,8 @@ export type SchemaColumn = Column & { readonly defaultSql: string | null };
 export type SchemaModel = Model & {
   readonly columns: readonly SchemaColumn[];
   readonly uniques: readonly UniqueIndex[];
+  /** Names of generated columns, which are no columns for us, but may stand in indexes. */
+  readonly generated: readonly string[];
 };
 
 interface RawForeignKey {
@@ -55,28 +59,65 @@ interface Draft {
   readonly keyCollations: readonly string[];
   readonly rowid: string | null;
   readonly uniques: readonly UniqueIndex[];
+  /** Names of its generated columns. */
+  readonly generated: readonly string[];
+  readonly hasConflictClause: boolean;
+  readonly maySkip: boolean;
   foreignKeys: readonly RawForeignKey[];
 }
 
 type Drafts = ReadonlyMap<string, Draft>;
+
+/** Hears of a table that cannot sync, and why; the others are read without it. */
+export type OnRefusal = (table: string, error: FlotillaError) => void;
 
 /**
  * Reads the registry.
  * @param db - an open library
  * @param config - its configuration
  * @param numbers - table name → number, as assigned in this file before; tables that are not in it get the next ones
+ * @param onRefusal - what becomes of a table that should sync and cannot. @default it is thrown
  * @throws FlotillaError NO_PRIMARY_KEY, UNSUPPORTED_SCHEMA or CONFIG, naming the table
  */
-export function readRegistry(db: Database, config: Config, numbers: ReadonlyMap<string, number>): Registry {
+export function readRegistry(
+  db: Database,
+  config: Config,
+  numbers: ReadonlyMap<string, number>,
+  onRefusal?: OnRefusal,
+): Registry {
   const encoding = db.pragma('encoding', { simple: true });
   if (encoding !== 'UTF-8') {
     throw unsupported(`The library is encoded in ${String(encoding)}; only UTF-8 can sync. Rebuild it with UTF-8.`);
   }
   const { chosen, left } = chooseTables(db, config);
-  const drafts = new Map(chosen.map((entry) => [entry.name, readDraft(db, entry, config)]));
   const leftNames = new Set(left.map((entry) => entry.table));
-  for (const draft of drafts.values()) draft.foreignKeys = readForeignKeys(db, draft, drafts, leftNames);
-  for (const draft of drafts.values()) refuseRing(draft, drafts);
+  const refused = new Set<string>();
+  const drafts = new Map<string, Draft>();
+  const attempt = <T>(table: string, work: () => T): T | undefined => {
+    try {
+      return work();
+    } catch (error) {
+      if (onRefusal === undefined || !(error instanceof FlotillaError)) throw error;
+      refused.add(table);
+      drafts.delete(table);
+      left.push({ table, reason: 'It cannot sync as it is.' });
+      onRefusal(table, error);
+      return undefined;
+    }
+  };
+  for (const entry of chosen) {
+    const draft = attempt(entry.name, () => readDraft(db, entry, config));
+    if (draft !== undefined) drafts.set(entry.name, draft);
+  }
+  for (const draft of drafts.values()) {
+    attempt(draft.table, () => {
+      draft.foreignKeys = readForeignKeys(db, draft, drafts, leftNames, refused);
+    });
+  }
+  for (const draft of drafts.values()) attempt(draft.table, () => refuseRing(draft, drafts));
+  for (const draft of drafts.values()) attempt(draft.table, () => void toModel(draft, drafts, 0));
+  // What refers to a table that was refused after it is read as if that reference were not there.
+  for (const draft of drafts.values()) draft.foreignKeys = draft.foreignKeys.filter((key) => !refused.has(key.table));
 
   const order = parentsFirst(drafts);
   let next = Math.max(MEMBERS_NUMBER, ...numbers.values()) + 1;
@@ -109,10 +150,6 @@ export function affinityOf(type: string, strict: boolean): Affinity {
 function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   const table = entry.name;
   const settings = tableConfig(config, table);
-  const leaveOut = `or set "sync": false for it in ${CONFIG_FILE}`;
-  if (entry.wr === 1)
-    throw unsupported(`The table "${table}" is WITHOUT ROWID, which cannot sync yet. Rebuild it without, ${leaveOut}.`);
-
   const raw = select<{
     cid: number;
     name: string;
@@ -126,20 +163,17 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
     `SELECT cid, name, type, "notnull", dflt_value AS dflt, pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid`,
     table,
   );
-  const keyColumn = raw.find((column) => column.pk === 1);
-  if (keyColumn === undefined) {
-    const problem = `The table "${table}" has no primary key, so its rows cannot be told apart`;
-    throw new FlotillaError('NO_PRIMARY_KEY', `${problem}. Give it a primary key, ${leaveOut}.`);
-  }
-  // Whether INTEGER PRIMARY KEY is the rowid depends on how it was written ("DESC" on the column makes it none), but
-  // only a key that is not the rowid has an index.
-  const keyIndex = readKeyIndex(db, table);
-  const key = keyIndex === null ? [keyColumn.name] : keyIndex.columns.filter((column) => column !== null);
-
   // Generated columns (hidden 2 and 3) are computed on every device, so they are no columns for us.
   const plain = raw.filter((column) => column.hidden === 0);
   const columnNames = plain.map((column) => column.name);
-  const locals = new Set(resolve(settings.localColumns ?? [], columnNames, `localColumns of the table "${table}"`));
+  checkNames(table, columnNames);
+  const generated = raw.filter((column) => column.hidden > 1).map((column) => column.name);
+  const named = (names: readonly string[], what: string): string[] =>
+    resolve(names, columnNames, generated, `${what} of the table "${table}"`);
+  const locals = new Set(named(settings.localColumns ?? [], 'localColumns'));
+  const identity = settings.identity && named(settings.identity, 'identity');
+  const uniques = readUniques(db, table);
+  const key = readKey(db, table, raw, uniques, identity);
   const columns = plain.map((column) => ({
     name: column.name,
     cid: column.cid,
@@ -150,39 +184,75 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   }));
   for (const column of columns.filter((candidate) => candidate.local)) {
     const where = `"${column.name}" of "${table}" cannot be a local column`;
-    if (key.includes(column.name))
-      throw badConfig(`${where}: it is part of the primary key. Take it out of localColumns.`);
+    if (key.columns.includes(column.name))
+      throw badConfig(
+        `${where}: it is part of the ${key.index === null ? 'primary key' : 'key'}. Take it out of localColumns.`,
+      );
     if (column.notNull && column.defaultText === null) {
       throw badConfig(`${where}: rows from other devices come without it. Let it be NULL or give it a default.`);
     }
   }
   return {
     table,
-    settings: {
-      ...settings,
-      identity: settings.identity && resolve(settings.identity, columnNames, `identity of the table "${table}"`),
-    },
+    settings: { ...settings, identity },
     ownership: table === MEMBERS_TABLE ? 'shared' : (settings.ownership ?? config.ownership ?? 'shared'),
     columns,
-    key,
-    keyCollations: keyIndex?.collations ?? ['BINARY'],
-    rowid: keyIndex === null ? keyColumn.name : null,
-    uniques: readUniques(db, table),
+    generated,
+    key: key.columns,
+    keyCollations: key.collations,
+    rowid: key.rowid,
+    uniques: uniques.filter((unique) => unique.name !== key.index),
+    hasConflictClause: hasConflictClause(db, table),
+    maySkip: maySkip(db, table),
     foreignKeys: [],
   };
 }
 
 /** Names from the configuration in the schema's own spelling. */
-function resolve(names: readonly string[], columns: readonly string[], where: string): string[] {
+function resolve(
+  names: readonly string[],
+  columns: readonly string[],
+  generated: readonly string[],
+  where: string,
+): string[] {
   return names.map((name) => {
-    const found = columns.find((column) => foldName(column) === foldName(name));
-    if (found === undefined)
-      throw badConfig(`${where} names "${name}", which is no column that can sync. Correct the name.`);
-    return found;
+    const same = (column: string): boolean => foldName(column) === foldName(name);
+    const found = columns.find(same);
+    if (found !== undefined) return found;
+    if (generated.some(same))
+      throw badConfig(
+        `${where} names "${name}", a generated column, which each device computes. Name what it is made of.`,
+      );
+    throw badConfig(`${where} names "${name}", which is no column that can sync. Correct the name.`);
   });
 }
 
-function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: ReadonlySet<string>): RawForeignKey[] {
+/** Whether a constraint of the table says ON CONFLICT; only its text does. */
+function hasConflictClause(db: Database, table: string): boolean {
+  const [found] = select<{ sql: string }>(
+    db,
+    `SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?`,
+    table,
+  );
+  const words = keywords(found?.sql ?? '').map((word) => word.text);
+  return words.some((word, i) => word === 'CONFLICT' && words[i - 1] === 'ON');
+}
+
+function maySkip(db: Database, table: string): boolean {
+  return select<{ sql: string }>(
+    db,
+    `SELECT sql FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE`,
+    table,
+  ).some(({ sql }) => raisesOf(sql).has('IGNORE'));
+}
+
+function readForeignKeys(
+  db: Database,
+  draft: Draft,
+  drafts: Drafts,
+  left: ReadonlySet<string>,
+  refused: ReadonlySet<string>,
+): RawForeignKey[] {
   const rows = select<{ id: number; table: string; from: string; to: string | null; on_delete: DeleteAction }>(
     db,
     `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq`,
@@ -196,9 +266,15 @@ function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: Reado
     // With one column local the reference is this device's own business.
     if (known.some((column) => column?.local === true)) return [];
     const reference = `(${columns.join(', ')}) of the table "${draft.table}"`;
-    if (known.includes(undefined))
-      throw unsupported(`${reference} is a foreign key on a generated column, which cannot sync yet.`);
+    if (known.includes(undefined)) {
+      throw unsupported(
+        `${reference} is a foreign key on a generated column, which cannot sync. Put the key on plain columns, or set ` +
+          `"sync": false for "${draft.table}" in ${CONFIG_FILE}.`,
+      );
+    }
     const parent = [...drafts.values()].find((candidate) => foldName(candidate.table) === foldName(named));
+    // It is told of the other table what is wrong there.
+    if ([...refused].some((name) => foldName(name) === foldName(named))) return [];
     if (parent === undefined) {
       const why = [...left].some((name) => foldName(name) === foldName(named)) ? 'does not sync' : 'does not exist';
       throw unsupported(
@@ -211,6 +287,13 @@ function readForeignKeys(db: Database, draft: Draft, drafts: Drafts, left: Reado
       parent.columns.find((column) => foldName(column.name) === foldName(target)),
     );
     const names = resolved.flatMap((column) => (column === undefined || column.local ? [] : [column.name]));
+    const made = targets.find((target) => parent.generated.some((name) => foldName(name) === foldName(target)));
+    if (made !== undefined) {
+      throw unsupported(
+        `${reference} refers to "${made}" of "${parent.table}", a generated column, which cannot sync. Let it refer to plain ` +
+          `columns, or set "sync": false for "${draft.table}" in ${CONFIG_FILE}.`,
+      );
+    }
     if (names.length !== columns.length || !isUnique(parent, names)) {
       throw unsupported(
         `${reference} refers to (${targets.join(', ')}) of "${parent.table}", which is no primary key and not UNIQUE over ` +
@@ -315,6 +398,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     return {
       number: foreignKeyNumber(key.columns, key.table, key.targets),
       ...key,
+      wires: key.columns,
       simple: direct && role?.kind === 'ref' && role.table === key.table,
     };
   });
@@ -333,6 +417,9 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     rowidIsRef: draft.rowid !== null && roles.get(draft.rowid)?.kind === 'ref',
     foreignKeys,
     uniques: draft.uniques,
+    generated: draft.generated,
+    hasConflictClause: draft.hasConflictClause,
+    maySkip: draft.maySkip,
   };
 }
 

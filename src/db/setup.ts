@@ -11,6 +11,7 @@ import type { InitReport, JoinGrant, MemberRow } from './api.ts';
 import { installCapture } from './capture.ts';
 import { loadConfig, parseConfig } from './config.ts';
 import type { LoadedConfig } from './config.ts';
+import { requireFreeNames } from './choose.ts';
 import { checkGrant, runDdl } from './grant.ts';
 import { guardTriggers } from './guard.ts';
 import { Library } from './library.ts';
@@ -26,6 +27,7 @@ import { readRegistry } from './schema.ts';
 import { pruneConfig } from './renames.ts';
 import { noteSchema, storedConfig } from './serving.ts';
 import { stampExisting } from './stamp.ts';
+import { requireUsable } from './usable.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { decodeBatch } from '../protocol/batch.ts';
 
@@ -52,7 +54,8 @@ export function initLibraryFile(
     const config = configJson === null ? loadConfig(file, configPath ?? undefined) : parseConfig(configJson, file);
     if (hasMetadata(db)) return reportExisting(db, file, config);
     // Whatever cannot sync is refused before anything is written.
-    readRegistry(db, config.config, new Map());
+    requireFreeNames(db);
+    requireUsable(db, readRegistry(db, config.config, new Map()));
     const libraryId = bytesToHex(around.randomBytes(16));
     return inTransaction(db, () => {
       const library = createLibrary(db, around, libraryId, config);
@@ -155,6 +158,7 @@ function rejoin(db: Database, file: string, grant: JoinGrant): InitReport {
 
 function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: GrantUse): InitReport {
   const config = parseConfig(grant.config, 'the invitation');
+  requireFreeNames(db);
   const library = createLibrary(db, options.around, grant.libraryId, config);
   const { registry } = library;
   if (registry.schemaHash !== grant.schema) {

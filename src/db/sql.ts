@@ -3,7 +3,9 @@
  */
 import type { Database, Statement } from 'better-sqlite3';
 
+import { TextBytes, textOf } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import { tokenEnd } from './indexes.ts';
 
 /** A row as an array, in the order of the columns. */
 export type RawRow = SqlValue[];
@@ -28,8 +30,10 @@ export class Statements {
     return statement;
   }
 
-  run(sql: string, ...params: unknown[]): void {
-    this.get(sql).run(...params);
+  /** Returns how many rows the statement itself wrote. */
+  run(sql: string, ...params: unknown[]): number {
+    if (params.some(isTextBytes)) return prepareForBytes(this.#db, sql, params).run(...params.map(asBound)).changes;
+    return this.get(sql).run(...params).changes;
   }
 
   /** The first column of the first row. */
@@ -53,20 +57,29 @@ export class Statements {
 }
 
 /** Reads rows exactly; see {@link Statements.rows}. */
-export function readExact(statement: Statement<unknown[]>, params: unknown[]): RawRow[] {
-  const rows = statement.raw().all(...params) as RawRow[];
-  if (!rows.some(hasUnsafe)) return rows;
-  return readBig(statement, params).map((row) => row.map(narrow));
+export function readExact(statement: Statement<unknown[]>, params: readonly unknown[]): RawRow[] {
+  const rows = read(statement, params, false);
+  return rows.some(hasUnsafe) ? read(statement, params, true).map((row) => row.map(narrow)) : rows;
 }
 
 /** Reads rows with every INTEGER as a bigint, so that 5 and 5.0 differ. */
-export function readBig(statement: Statement<unknown[]>, params: unknown[]): RawRow[] {
-  statement.safeIntegers(true);
+export function readBig(statement: Statement<unknown[]>, params: readonly unknown[]): RawRow[] {
+  return read(statement, params, true);
+}
+
+function read(statement: Statement<unknown[]>, params: readonly unknown[], big: boolean): RawRow[] {
+  const { database, source } = statement;
+  const asked = params.some(isTextBytes) ? prepareForBytes(database, source, params) : statement;
+  const bound = params.map(asBound);
+  asked.safeIntegers(big);
+  let rows: RawRow[];
   try {
-    return statement.raw().all(...params) as RawRow[];
+    rows = asked.raw().all(...bound) as RawRow[];
   } finally {
-    statement.safeIntegers(false);
+    asked.safeIntegers(false);
   }
+  if (asked.readonly && rows.some(hasReplacement)) restoreTexts(asked, bound, rows);
+  return rows;
 }
 
 function hasUnsafe(row: RawRow): boolean {
@@ -75,6 +88,67 @@ function hasUnsafe(row: RawRow): boolean {
     if (typeof value === 'number' && (value > Number.MAX_SAFE_INTEGER || value < -Number.MAX_SAFE_INTEGER)) return true;
   }
   return false;
+}
+
+// ---- text that is no UTF-8
+
+/** What SQLite's text becomes in a string wherever it is not valid UTF-8. */
+const REPLACEMENT = '\u{FFFD}';
+
+function hasReplacement(row: RawRow): boolean {
+  for (let i = 0; i < row.length; i += 1) {
+    const value = row[i];
+    if (typeof value === 'string' && value.includes(REPLACEMENT)) return true;
+  }
+  return false;
+}
+
+/**
+ * Reads the texts in which a character was replaced once more, as bytes: those that are no UTF-8 become {@link TextBytes}, and
+ * those in which somebody has really written U+FFFD stay. Pages without such a text, nearly all, are only looked through.
+ */
+function restoreTexts(statement: Statement<unknown[]>, params: readonly unknown[], rows: RawRow[]): void {
+  const width = rows[0]?.length ?? 0;
+  const columns = Array.from({ length: width }, (_, i) => `c${i}`);
+  const bytes = columns.map((name) => `CASE typeof(${name}) WHEN 'text' THEN CAST(${name} AS BLOB) END`);
+  const again = statement.database
+    .prepare<unknown[]>(
+      `WITH q (${columns.join(', ')}) AS MATERIALIZED (${statement.source}) SELECT ${bytes.join(', ')} FROM q`,
+    )
+    .raw()
+    .all(...params) as (Buffer | null)[][];
+  rows.forEach((row, position) => {
+    row.forEach((value, i) => {
+      const found = again[position]?.[i] ?? null;
+      // A text that has changed in between (where nothing holds a snapshot) stays as it was read.
+      if (typeof value === 'string' && found !== null && found.toString('utf8') === value) row[i] = textOf(found);
+    });
+  });
+}
+
+function isTextBytes(value: unknown): value is TextBytes {
+  return value instanceof TextBytes;
+}
+
+function asBound(value: unknown): unknown {
+  return isTextBytes(value) ? Buffer.from(value.bytes) : value;
+}
+
+/**
+ * The statement with a cast at each parameter that is text as bytes, which can only be bound as a blob. Not kept: such values
+ * are rare and stand anywhere. The plus keeps the cast's affinity out of comparisons, as a bound text has none.
+ */
+function prepareForBytes(db: Database, sql: string, params: readonly unknown[]): Statement<unknown[]> {
+  let text = '';
+  let index = 0;
+  for (let at = 0; at < sql.length;) {
+    const end = tokenEnd(sql, at);
+    const token = sql.slice(at, end);
+    if (token === '?') text += isTextBytes(params[index++]) ? '+CAST(? AS TEXT)' : '?';
+    else text += token;
+    at = end;
+  }
+  return db.prepare<unknown[]>(text);
 }
 
 /** A bigint as a number where that is exact. */

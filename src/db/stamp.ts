@@ -10,6 +10,7 @@ import type { Cells } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
+import { lastVersions } from './graves.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
@@ -23,6 +24,9 @@ import { jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
+
+/** A mark that says nothing to others. */
+const OP_NONE = 0;
 
 /** A row as the marks saw it. */
 interface Slot {
@@ -48,6 +52,8 @@ interface Slot {
   changed: boolean;
   /** Which columns have: bits as in a mark's mask. */
   mask: bigint;
+  /** What it held when it was deleted, as its mark carries it. */
+  last: string | null;
   /** Some column of its identity may have changed. */
   renamed: boolean;
   /** A mark says that a REPLACE may have evicted it. */
@@ -105,7 +111,8 @@ function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] 
   return library.sql
     .rows(
       `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t
-       WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
+       WHERE ${model.key.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ')}
+       AND NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
       limit,
     )
     .map(([key]) => String(key));
@@ -128,7 +135,7 @@ class Replay {
 
   run(marks: readonly RawRow[]): void {
     this.#loadMapped(marks);
-    for (const mark of marks) this.#replay(mark);
+    for (const mark of marks) this.#replay(named(this.#library, mark));
     for (const slot of this.#slots) {
       if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
     }
@@ -139,11 +146,12 @@ class Replay {
 
   #loadMapped(marks: readonly RawRow[]): void {
     const keys = new Map<number, Map<MarkKey, MarkKey>>();
-    for (const [, table, , before, after] of marks) {
+    for (const [, table, op, before, after] of marks) {
       const model = this.#library.modelByNumber(Number(table));
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
-      for (const key of [before as MarkKey | null, after as MarkKey | null])
-        if (key !== null) own.set(foldedKey(model, key), key);
+      // What a deleted row held is no key.
+      for (const key of [before as MarkKey | null, op === OP_DELETE ? null : (after as MarkKey | null)])
+        if (key !== null && isNamed(model, key)) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
     for (const [table, own] of keys) {
@@ -194,6 +202,7 @@ class Replay {
       case OP_DELETE: {
         const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
+        slot.last = typeof after === 'string' ? after : null;
         this.#kill(live, slot, order, time);
         break;
       }
@@ -214,6 +223,8 @@ class Replay {
         slot.reborn = true;
         break;
       }
+      case OP_NONE:
+        break;
       default:
         throw new RangeError(`a mark has the unknown operation ${String(op)}`);
     }
@@ -282,7 +293,8 @@ class Replay {
       (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
-    for (const slot of dead) this.#bury(slot);
+    const last = this.#lastVersions(dead);
+    for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
       if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot))
@@ -316,13 +328,26 @@ class Replay {
     }
   }
 
-  #bury(slot: Slot): void {
+  /** What the dead rows held, while the rows that they refer to still have their mappings. */
+  #lastVersions(dead: readonly Slot[]): Map<string, Uint8Array> {
+    const found = new Map<string, Uint8Array>();
+    for (const model of new Set(dead.map((slot) => slot.model))) {
+      const rows = dead.flatMap(({ model: own, mapped, last }) =>
+        own === model && mapped !== null && last !== null ? [{ ...mapped, last }] : [],
+      );
+      for (const [uuid, version] of lastVersions(this.#library, model, rows)) found.set(uuid, version);
+    }
+    return found;
+  }
+
+  #bury(slot: Slot, last: ReadonlyMap<string, Uint8Array>): void {
     if (slot.mapped === null) return;
     const { sql } = this.#library;
     sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
     if (this.#isForeign(slot)) return;
     const { uuid, birthHlc, birthRun, cells } = slot.mapped;
-    writeTombstone(this.#library, slot.model, uuid, birthHlc, birthRun, slot.at, cells);
+    const version = last.get(Buffer.from(uuid).toString('hex')) ?? null;
+    writeTombstone(this.#library, slot.model, uuid, birthHlc, birthRun, slot.at, cells, version);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -431,6 +456,26 @@ function inherit(library: Library, model: Model, key: MarkKey, aside: SqlValue):
   library.sql.run(`UPDATE ${rowsTable(model)} SET aside = ? WHERE ${where}`, aside, ...params);
 }
 
+/**
+ * A mark as it concerns others. A row with NULL in its natural key (which only old tables allow) has no name that another
+ * device could know, nor does anything tell two of them apart: it stays on this device, comes to be when it gets a whole
+ * key, and is gone for others when it loses it.
+ */
+function named(library: Library, mark: RawRow): RawRow {
+  const [n, table, op, before, after, at, mask] = mark;
+  const model = library.modelByNumber(Number(table));
+  const had = before !== null && isNamed(model, before as MarkKey);
+  const has = after !== null && isNamed(model, after as MarkKey);
+  if (op === OP_UPDATE && had !== has)
+    return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
+  return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);
+}
+
+/** False for a natural key with a NULL in it. */
+function isNamed(model: Model, key: MarkKey): boolean {
+  return model.rowid !== null || !String(key).split(',').includes('n');
+}
+
 /** True for a v8 UUID. */
 function isDerived(uuid: Uint8Array): boolean {
   return (uuid[6] ?? 0) >> 4 === 8;
@@ -446,6 +491,7 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     alive: true,
     changed: false,
     mask: 0n,
+    last: null,
     renamed: false,
     inherited: null,
     suspect: false,

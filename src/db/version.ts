@@ -2,8 +2,9 @@
  * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
  * several together again.
  */
-import type { Batch, CellData, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, CellData, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
+import { UNSET_HLC } from './model.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
 
 /** The version at `position` of `table`, as a batch of its own, with just the dictionary, runs and names that it needs. */
@@ -22,7 +23,12 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const runs = numbering();
   const names = numbering();
   const rows = [place(at(table.rows))];
-  const columns = table.columns.map((column) => {
+  const own = table.cells.row.flatMap((row, i) => (row === position ? [i] : []));
+  // A column in which the row has no value of its own is left out.
+  const unset = new Set(own.filter((i) => table.cells.hlc[i] === UNSET_HLC).map((i) => table.cells.column[i]));
+  const kept = table.columns.map((_, i) => i).filter((i) => !unset.has(i));
+  const columns = kept.map((i) => {
+    const column = table.columns[i] as ColumnData;
     if (column.kind === 'ref') return { ...column, refs: [place(at(column.refs))] };
     const values = [column.values[position] ?? null];
     return column.ints === undefined
@@ -39,12 +45,12 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const birthRun = pick(batch.birthRun).map(runs.place);
   const uuidTable = pick(batch.uuidTable).map(names.place);
   const run = [runs.place(at(table.run))];
-  const own = table.cells.row.flatMap((row, i) => (row === position ? [i] : []));
+  const stamps = own.filter((i) => !unset.has(table.cells.column[i]));
   const cells: CellData = {
-    row: own.map(() => 0),
-    column: own.map((i) => table.cells.column[i] ?? 0),
-    hlc: own.map((i) => table.cells.hlc[i] ?? 0),
-    run: own.map((i) => runs.place(table.cells.run[i] ?? 0)),
+    row: stamps.map(() => 0),
+    column: stamps.map((i) => kept.indexOf(table.cells.column[i] ?? 0)),
+    hlc: stamps.map((i) => table.cells.hlc[i] ?? 0),
+    run: stamps.map((i) => runs.place(table.cells.run[i] ?? 0)),
   };
   const runIds = new Uint8Array(runs.used.length * 16);
   runs.used.forEach((index, i) => runIds.set(runBytes(batch, index), i * 16));

@@ -8,11 +8,13 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Database } from 'better-sqlite3';
 
 import { FlotillaError, messageOf } from '../errors.ts';
-import type { JoinState } from './api.ts';
+import type { Examination, JoinState } from './api.ts';
 import { isInternal } from './choose.ts';
+import { examineFile } from './examine.ts';
 import { hasMetadata } from './metadata.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
+import { configFor, migrateFile } from './migrate.ts';
 import { Reader } from './reader.ts';
 import { createFromGrant, initLibraryFile, tryGrant } from './setup.ts';
 import type { GrantUse, SetupOptions } from './setup.ts';
@@ -49,6 +51,15 @@ class Setup {
 
   init(configPath: string | null, configJson: string | null): unknown {
     return initLibraryFile(this.#options, configPath, configJson);
+  }
+
+  migrate(sql: string, configPath: string | null): string[] {
+    return migrateFile(this.#options, sql, configFor(this.#options.file, configPath));
+  }
+
+  /** Looks at a file without changing it. */
+  examine(configPath: string | null): Examination {
+    return examineFile(this.#options.file, configPath);
   }
 
   createFromGrant(use: GrantUse): unknown {

@@ -183,20 +183,20 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     addresses: () => libp2p.getMultiaddrs().map((address) => withPeer(address.toString(), libp2p.peerId.toString())),
     async dial(peer, addresses, signal) {
       if (openConnections(peer).length > 0) return;
-      const targets = dialable(addresses, localOnly).map((address) => multiaddr(withPeer(address, peer)));
+      // The same address may be known with and without the peer id.
+      const targets = [...new Set(dialable(addresses, localOnly).map(withoutPeer))];
       if (targets.length === 0) {
-        throw new FlotillaError('UNREACHABLE', `No address of ${peer} is known that may be dialled from here.`);
+        throw new FlotillaError('UNREACHABLE', 'No address of it is known that may be dialled from here.');
       }
       try {
-        await libp2p.dial(targets, { signal });
-      } catch (cause) {
-        throw new FlotillaError(
-          'UNREACHABLE',
-          `${peer} did not answer at ${addresses.join(', ')}: ${messageOf(cause)}.`,
-          {
-            cause,
-          },
+        await libp2p.dial(
+          targets.map((address) => multiaddr(withPeer(address, peer))),
+          { signal },
         );
+      } catch (cause) {
+        throw new FlotillaError('UNREACHABLE', `It did not answer at ${targets.join(', ')} (${messageOf(cause)}).`, {
+          cause,
+        });
       }
     },
     async openChannel(peer, signal) {

@@ -3,6 +3,7 @@
  * two. So the types come first (one byte for all where they agree), then the values of each type together.
  */
 import { type ByteReader, type ByteWriter, damaged } from './bytes.ts';
+import { TextBytes, textOf } from './text-bytes.ts';
 import type { SqlValue } from './types.ts';
 
 /** Types as they are written; the numbers are part of the wire. */
@@ -13,6 +14,10 @@ const TEXT = 3;
 const BLOB = 4;
 /** In place of one type for all: a byte for each row follows. */
 const MIXED = 5;
+/** Text that is not valid UTF-8, as its bytes. */
+const TEXT_BYTES = 6;
+/** Types of which there is a section when types are mixed, in the order in which they are written. */
+const SECTIONS = [NUMBER, BIGINT, TEXT, BLOB, TEXT_BYTES] as const;
 
 /** How numbers are written: safe integers packed, anything else as float64. */
 const NUMBERS_INTEGER = 0;
@@ -35,6 +40,7 @@ function typeOf(value: unknown, what: string): number {
     default:
       if (value === null) return NULL;
       if (value instanceof Uint8Array) return BLOB;
+      if (value instanceof TextBytes) return TEXT_BYTES;
       return damaged(`${what}: a value is of no type that SQLite has.`);
   }
 }
@@ -59,7 +65,7 @@ function writeByType(writer: ByteWriter, values: readonly SqlValue[], what: stri
     return;
   }
   const types = new Uint8Array(values.length);
-  const sections: SqlValue[][] = [[], [], [], [], []];
+  const sections: SqlValue[][] = Array.from({ length: TEXT_BYTES + 1 }, () => []);
   for (let i = 0; i < values.length; i += 1) {
     const type = typeOf(values[i], what);
     types[i] = type;
@@ -67,7 +73,7 @@ function writeByType(writer: ByteWriter, values: readonly SqlValue[], what: stri
   }
   writer.byte(MIXED);
   writer.raw(types);
-  for (let type = NUMBER; type <= BLOB; type += 1) {
+  for (const type of SECTIONS) {
     if (sections[type]!.length > 0) writeSection(writer, type, sections[type]!, what);
   }
 }
@@ -78,6 +84,13 @@ function writeSection(writer: ByteWriter, type: number, values: readonly SqlValu
   else if (type === BIGINT) writer.bigints(values as readonly bigint[]);
   else if (type === TEXT) writeTexts(writer, values as readonly string[], what);
   else if (type === BLOB) writeBlobs(writer, values as readonly Uint8Array[], what);
+  else if (type === TEXT_BYTES) {
+    writeBlobs(
+      writer,
+      (values as readonly TextBytes[]).map((value) => value.bytes),
+      what,
+    );
+  }
 }
 
 function writeNumbers(writer: ByteWriter, values: readonly number[], what: string): void {
@@ -127,16 +140,16 @@ function readByType(reader: ByteReader, rows: number, limit: number, what: strin
   const type = reader.byte();
   if (type !== MIXED) return readSection(reader, type, rows, limit, what);
   const types = reader.raw(rows);
-  const counts = new Uint32Array(BLOB + 1);
+  const counts = new Uint32Array(TEXT_BYTES + 1);
   for (let i = 0; i < rows; i += 1) {
-    if (types[i]! > BLOB) damaged(`${what}: an unknown type.`);
+    if (types[i]! > TEXT_BYTES || types[i] === MIXED) damaged(`${what}: an unknown type.`);
     counts[types[i]!]! += 1;
   }
-  const sections: SqlValue[][] = [[]];
-  for (let each = NUMBER; each <= BLOB; each += 1) {
-    sections.push(counts[each]! > 0 ? readSection(reader, each, counts[each]!, limit, what) : []);
+  const sections: SqlValue[][] = [];
+  for (const each of SECTIONS) {
+    sections[each] = counts[each]! > 0 ? readSection(reader, each, counts[each]!, limit, what) : [];
   }
-  const next = new Uint32Array(BLOB + 1);
+  const next = new Uint32Array(TEXT_BYTES + 1);
   const values = new Array<SqlValue>(rows);
   for (let i = 0; i < rows; i += 1) {
     const each = types[i]!;
@@ -157,6 +170,8 @@ function readSection(reader: ByteReader, type: number, count: number, limit: num
       return readTexts(reader, count, limit, what);
     case BLOB:
       return readBlobs(reader, count, limit, what);
+    case TEXT_BYTES:
+      return readTextBytes(reader, count, limit, what);
     default:
       return damaged(`${what}: an unknown type.`);
   }
@@ -188,6 +203,14 @@ function readTexts(reader: ByteReader, count: number, limit: number, what: strin
 function readBlobs(reader: ByteReader, count: number, limit: number, what: string): Uint8Array[] {
   const lengths = reader.integers(count, 0, limit, what);
   return lengths.map((length) => reader.raw(length));
+}
+
+/** Valid UTF-8 in there would be a second form of a text, with another digest. */
+function readTextBytes(reader: ByteReader, count: number, limit: number, what: string): TextBytes[] {
+  return readBlobs(reader, count, limit, what).map((bytes) => {
+    const text = textOf(bytes);
+    return typeof text === 'string' ? damaged(`${what}: a text is written as bytes without need.`) : text;
+  });
 }
 
 /** A mark says INTEGER of a value that is one; else a receiver would have to guess what was meant. */

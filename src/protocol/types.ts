@@ -3,9 +3,13 @@
  */
 
 import type { SchemaDescription } from './schema.ts';
+import type { TextBytes } from './text-bytes.ts';
 
-/** A value as SQLite holds it. An INTEGER outside ±(2^53−1), or one whose column cannot tell 5 from 5.0, is a bigint. */
-export type SqlValue = null | number | bigint | string | Uint8Array;
+/**
+ * A value as SQLite holds it. An INTEGER outside ±(2^53−1), or one whose column cannot tell 5 from 5.0, is a bigint. A TEXT
+ * that is not valid UTF-8, which no string can hold, is {@link TextBytes}.
+ */
+export type SqlValue = null | number | bigint | string | Uint8Array | TextBytes;
 
 /**
  * When and by whom a row was written: hybrid logical clock in ms × 1000 + counter (an integer below 2^53), and the run

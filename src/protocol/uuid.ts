@@ -118,7 +118,8 @@ export type KeyPart =
   | { readonly type: 'null' }
   | { readonly type: 'integer'; readonly value: number | bigint }
   | { readonly type: 'real'; readonly value: number }
-  | { readonly type: 'text'; readonly value: string }
+  /** As bytes where it is not valid UTF-8. */
+  | { readonly type: 'text'; readonly value: string | Uint8Array }
   | { readonly type: 'blob'; readonly value: Uint8Array }
   /** A foreign key, replaced by the UUID of the row that it points to. */
   | { readonly type: 'uuid'; readonly value: Uint8Array };
@@ -166,7 +167,7 @@ function sizeOfPart(part: KeyPart): number {
     case 'real':
       return NUMBER_BYTES;
     case 'text':
-      return LENGTH_BYTES + Buffer.byteLength(part.value);
+      return LENGTH_BYTES + (typeof part.value === 'string' ? Buffer.byteLength(part.value) : part.value.length);
     case 'blob':
       return LENGTH_BYTES + part.value.length;
     case 'uuid':
@@ -185,6 +186,7 @@ function writePart(out: Buffer, part: KeyPart, at: number): number {
       // −0.0 equals 0.0 in a key; adding 0 makes them one.
       return out.writeDoubleBE(part.value + 0, at);
     case 'text': {
+      if (typeof part.value !== 'string') return writePart(out, { type: 'blob', value: part.value }, at);
       const start = at + LENGTH_BYTES;
       const length = out.write(part.value, start);
       out.writeUInt32BE(length, at);

@@ -1,6 +1,7 @@
 /** What the property tests of the protocol draw from: batches, stamps and knowledges, with the values that break codecs. */
 import fc from 'fast-check';
 import { Knowledge } from '../../src/protocol/knowledge.ts';
+import { TextBytes } from '../../src/protocol/text-bytes.ts';
 import type { Batch, ColumnData, SqlValue, TableData, StampList, TombstoneData } from '../../src/protocol/types.ts';
 
 /** Objects as programs write them: fast-check would also make some without a prototype, which strict equality tells apart. */
@@ -20,6 +21,15 @@ export const hlc = fc.oneof(
 );
 export const stamp = record({ hlc, run });
 export const knowledge = fc.array(fc.tuple(run, hlc), { maxLength: 6 }).map((entries) => new Knowledge(entries));
+
+/** Text that is no UTF-8: some bytes that cannot be, between any others. */
+export const textBytes = fc
+  .tuple(
+    fc.uint8Array({ maxLength: 10 }),
+    fc.constantFrom('ff', 'c080', 'eda080', 'f4908080'),
+    fc.uint8Array({ maxLength: 10 }),
+  )
+  .map(([before, broken, after]) => new TextBytes(Uint8Array.of(...before, ...Buffer.from(broken, 'hex'), ...after)));
 
 /** Any value that SQLite can hold. `binary` text has NUL, astral characters and everything else but lone surrogates. */
 export const sqlValue: fc.Arbitrary<SqlValue> = fc.oneof(
@@ -42,6 +52,7 @@ export const sqlValue: fc.Arbitrary<SqlValue> = fc.oneof(
     'é'.repeat(200),
   ),
   fc.uint8Array({ maxLength: 40 }),
+  textBytes,
 );
 
 /** Columns of one type are written in another way than mixed ones. */
@@ -59,6 +70,7 @@ function values(rows: number): fc.Arbitrary<SqlValue[]> {
       .map(([first, step]) => counting(rows, first, step)),
     list(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
     list(fc.uint8Array({ maxLength: 20 })),
+    list(textBytes),
     list(fc.constant(null)),
   );
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Invitation, JoinReport, NodeStatus, PeerStatus, VerifyReport } from '../../src/index.ts';
+import type { Examination, Invitation, JoinReport, NodeStatus, PeerStatus, VerifyReport } from '../../src/index.ts';
 import type { Api } from '../../src/cli/context.ts';
 import { drawQr } from '../../src/cli/invite.ts';
 import { run } from '../../src/cli/program.ts';
@@ -178,6 +178,15 @@ describe('status', () => {
     expect(lineWith(text, 'nas')).toBe('nas …22222222 not connected everything');
   });
 
+  it('says so too when the rest came from that member itself, which ACKs nothing of its own', async () => {
+    const inSync = nodeStatus({
+      peers: [{ ...peer, state: 'live', progress: null, inSync: true }],
+      library: { ...library, acks: { [PEER]: { position: 2, complete: true, at: 1 } } },
+    });
+    const { text } = await running(['status', 'x'], { readStatus: () => Promise.resolve(inSync) });
+    expect(lineWith(text, 'nas')).toBe('nas …22222222 live, in sync everything via mdns');
+  });
+
   it('gives machines the whole status and the sums', async () => {
     const { io } = await running(['status', 'x', '--json'], { readStatus });
     expect(io.stdout.json).toEqual([
@@ -246,5 +255,46 @@ describe('verify', () => {
     const { io, code } = await running(['verify', 'x', '--json'], verifying(bad));
     expect(code).toBe(1);
     expect(io.stdout.json).toEqual([bad]);
+  });
+});
+
+describe('doctor', () => {
+  const good: Examination = {
+    initialised: false,
+    libraryId: '',
+    ok: true,
+    tables: initReport().tables,
+    findings: [{ level: 'advice', rule: 'journal-mode', table: '', message: 'The file is in another mode.' }],
+  };
+  const examining = (examination: Examination): Partial<Api> => ({
+    examineLibrary: () => Promise.resolve(examination),
+  });
+
+  it('shows what syncs, what is worth knowing, and exits 0', async () => {
+    const { text, code } = await running(['doctor', 'x.db'], examining(good));
+    expect(code).toBe(0);
+    expect(lineWith(text, 'uuid v7')).toMatch(/^entries shared uuid v7/);
+    expect(text).toContain('Worth knowing:\n  - The file is in another mode.\n');
+    expect(text).toContain('Nothing is wrong. Next: flotilla init x.db\n');
+    expect(text).not.toContain('Cannot sync');
+  });
+
+  it('exits 1 where init would refuse or rows refer to nothing, and puts that first', async () => {
+    const findings: Examination['findings'] = [
+      ...good.findings,
+      { level: 'problem', rule: 'foreign-key', table: 'c', message: '2 rows refer to nothing.' },
+      { level: 'refusal', rule: 'no-primary-key', table: 'log', message: 'It has no\u001B[2J primary key.' },
+    ];
+    const { text, code } = await running(['doctor', 'x'], examining({ ...good, ok: false, findings }));
+    expect(code).toBe(1);
+    expect(text).toContain('Cannot sync, so that "flotilla init" refuses the file:\n  - It has no?[2J primary key.\n');
+    expect(text.indexOf('Cannot sync')).toBeLessThan(text.indexOf('Wrong:\n  - 2 rows refer to nothing.'));
+    expect(text).toContain('Something is wrong: see above.');
+  });
+
+  it('gives machines the examination, with the same exit code', async () => {
+    const { io, code } = await running(['doctor', 'x', '--json'], examining({ ...good, ok: false }));
+    expect(code).toBe(1);
+    expect(io.stdout.json).toEqual([{ ...good, ok: false }]);
   });
 });

@@ -131,6 +131,8 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       joinLibrary: refuse('joinLibrary'),
       readStatus: refuse('readStatus'),
       verifyLibrary: refuse('verifyLibrary'),
+      examineLibrary: refuse('examineLibrary'),
+      migrateLibrary: refuse('migrateLibrary'),
       ...parts,
     });
 }

@@ -5,9 +5,19 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encodeInvitation } from '../../src/net/invitation.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const INDEX = new URL('../../src/index.ts', import.meta.url).href;
 const NEEDED = [22, 12] as const;
+/** One that is well formed and does not expire soon. */
+const INVITATION = encodeInvitation({
+  libraryId: '00'.repeat(16),
+  inviter: '12D3KooWQ8194kbq3XAW11nx8wTBDkXXtYNzdnsTd8aP5zctvqCE',
+  addresses: ['/ip4/127.0.0.1/tcp/1'],
+  secret: new Uint8Array(16),
+  expiresAt: Date.UTC(2200, 0, 1),
+});
 
 function tooOld(version: string): boolean {
   const [major = 0, minor = 0] = version.split('.').map(Number);
@@ -76,6 +86,18 @@ describe('an old Node.js', () => {
     const { status, stdout } = runMain(process.execPath, [...faking(version), MAIN, '--help']);
     expect(status).toBe(0);
     expect(stdout).toContain('Usage: flotilla');
+  });
+
+  it.each([
+    ['22.11.0', 'OLD_NODE'],
+    ['22.12.0', 'NO_SUCH_FILE'],
+  ])('%s meets a program that uses the API with %s', (version, code) => {
+    const program = `
+      import { joinLibrary, openNode } from ${JSON.stringify(INDEX)};
+      for (const call of [() => openNode({ library: '/none/a.db' }), () => joinLibrary(${JSON.stringify(INVITATION)}, '/none/a.db')])
+        await call().catch((error) => console.log(error.code));`;
+    const { stdout } = runMain(process.execPath, [...faking(version), '--input-type=module', '-e', program]);
+    expect(stdout.trim().split('\n')).toEqual([code, code]);
   });
 
   it('is what package.json calls too old', () => {

@@ -149,7 +149,8 @@ describe('help', () => {
       expect(await run([name, '--help'], io, fakeApi({}))).toBe(0);
       const text = io.stdout.text.replaceAll(/\s+/g, ' ');
       expect(command.options).toContain('json');
-      expect(command.options).toContain('home');
+      // It looks at a file alone, which may be nobody's library yet.
+      if (command.name !== 'doctor') expect(command.options).toContain('home');
       for (const option of command.options) {
         const spec: { flags: string; env?: string; help: string } = OPTIONS[option];
         expect(text).toContain(spec.flags);

@@ -106,6 +106,25 @@ describe('plain lines', () => {
     expect(io.stdout.lines.filter((line) => line.includes('of 200'))).toHaveLength(5);
   });
 
+  it('tell of a peer that is switched off once, until something changes', () => {
+    const io = new FakeIo();
+    const view = plainView(io);
+    const attempt = (reason: string): void => [peer('connecting'), peer('backoff', reason)].forEach(view.event);
+    for (let count = 0; count < 3; count += 1) attempt('off');
+    view.event(peer('backoff', 'off', OTHER));
+    for (let count = 0; count < 3; count += 1) attempt('unplugged');
+    [peer('connecting'), peer('handshake'), peer('backoff', 'unplugged')].forEach(view.event);
+    view.close();
+    expect(io.stdout.lines.map((line) => line.replace(/^nas \(.*\): /, ''))).toEqual([
+      'connecting',
+      'backoff: off',
+      'backoff: off',
+      'backoff: unplugged',
+      'handshake',
+      'backoff: unplugged',
+    ]);
+  });
+
   it('stay bounded while nobody reads, and say what is missing', async () => {
     const io = new FakeIo();
     const view = plainView(io);

@@ -10,6 +10,7 @@ import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import type { JoinGrant } from '../../src/db/api.ts';
+import { openForWriting } from '../../src/db/open.ts';
 import { Reader } from '../../src/db/reader.ts';
 import { createFromGrant, initLibraryFile, tryGrant } from '../../src/db/setup.ts';
 import { Writer, realSurroundings } from '../../src/db/writer.ts';
@@ -179,6 +180,16 @@ describe('a newcomer', () => {
     expect(reader(path('b.db')).status().members).toMatchObject([{ device: 'A' }]);
   });
 
+  it('builds nothing that needs a module which its SQLite may lack, and is told so', () => {
+    const a = make('a.db', SCHEMA, ROWS, 'CREATE VIRTUAL TABLE sizes USING dbstat');
+    init(a);
+    const grant = grantOf(a);
+    expect(grant.omitted).toEqual([{ name: 'sizes', reason: 'it needs the extension dbstat' }]);
+    newcomer(path('b.db'), grant);
+    const virtual = "SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%'";
+    expect(all(path('b.db'), virtual)).toEqual([['search']]);
+  });
+
   it('receives the rows under ids of its own, and keeps its local columns', () => {
     const a = make('a.db', SCHEMA, ROWS);
     init(a);
@@ -270,6 +281,15 @@ describe('a newcomer', () => {
 });
 
 describe('a served library', () => {
+  it.each([
+    ['normal', 1],
+    ['full', 2],
+  ] as const)('is as durable as the user chose: %s', (durability, synchronous) => {
+    const db = openForWriting(make('a.db', SCHEMA), durability);
+    closers.push(() => db.close());
+    expect(db.pragma('synchronous', { simple: true })).toBe(synchronous);
+  });
+
   it('is locked against a second node, until the first one closes', () => {
     const a = make('a.db', SCHEMA, ROWS);
     init(a);

@@ -11,6 +11,7 @@ import {
   NO_STAMPS,
 } from '../../src/protocol/batch.ts';
 import { ByteReader, ByteWriter } from '../../src/protocol/bytes.ts';
+import { TextBytes } from '../../src/protocol/text-bytes.ts';
 import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
 import { sampleBatch } from './protocol-samples.ts';
 
@@ -51,6 +52,11 @@ function roundTrip(values: readonly SqlValue[], ints?: Uint8Array): readonly Sql
   return read.values;
 }
 
+/** A text that is no UTF-8, by its hex digits. */
+function broken(hex: string): TextBytes {
+  return new TextBytes(Uint8Array.from(Buffer.from(hex, 'hex')));
+}
+
 describe('values', () => {
   it.each([
     ['integers of all sizes', [0, 1, -1, 255, 256, 65_536, 2 ** 31, -(2 ** 31), 2 ** 32, 2 ** 53 - 1, -(2 ** 53 - 1)]],
@@ -60,8 +66,12 @@ describe('values', () => {
     ['texts', ['', 'a\0b', '\0', '\u{1F600}\u{10FFFF}', '\uFEFF', `\uFEFF${'é'.repeat(100)}`, 'x'.repeat(70_000)]],
     ['a leading byte order mark', [`\uFEFF${'x'.repeat(100)}`, '\uFEFF']],
     ['blobs', [new Uint8Array(0), Uint8Array.of(0, 255), new Uint8Array(70_000).fill(7)]],
+    ['texts that are no UTF-8', [broken('ff'), broken('00c080'), broken(`${'ff'.repeat(70_000)}`)]],
     ['nothing', [null, null]],
-    ['all at once', [null, 1, 1.5, -0, 2n, 'x', Uint8Array.of(1), null, '', 3n, 2 ** 53 - 1]],
+    [
+      'all at once',
+      [null, 1, broken('ff'), 1.5, -0, 2n, 'x', Uint8Array.of(1), broken('c3'), null, '', 3n, 2 ** 53 - 1],
+    ],
     ['no rows', []],
   ] as const)('%s come back with their types', (_name, values) => {
     expect(roundTrip(values)).toStrictEqual(values);
@@ -260,6 +270,13 @@ describe('hostile bytes', () => {
     expect(() => decodeBatch(changed(Buffer.from(good).indexOf(real), 0, 0, 0, 0, 0, 0, 0xf8, 0x7f))).toThrow(
       protocolError,
     );
+  });
+
+  it('a text written as bytes though it is UTF-8 is refused: one value has one form', () => {
+    const bytes = encodeBatch(sized(1, [{ kind: 'value', name: 'c', values: [broken('616263ff')] }]));
+    bytes.set(Buffer.from('d'), Buffer.from(bytes).indexOf('abc') + 3);
+    expect(() => decodeBatch(bytes)).toThrow(/as bytes without need/);
+    expect(() => broken('616263')).toThrow(RangeError);
   });
 
   it('texts that are longer together than they say are refused', () => {

@@ -1,0 +1,106 @@
+/**
+ * The last values of deleted rows whose delete may have to be undone: a tombstone keeps them, as a version. On the device that
+ * deleted the row they come with the mark, since the row is gone when it is stamped; elsewhere they are read before it goes.
+ */
+import { encodeBatch } from '../protocol/batch.ts';
+import type { SqlValue } from '../protocol/types.ts';
+import { formatAside, parseAside } from './aside.ts';
+import { decodeKey } from './capture.ts';
+import type { Cells } from './cells.ts';
+import { mayBeUndone } from './clauses.ts';
+import type { Library } from './library.ts';
+import type { Model } from './model.ts';
+import { NOT_HERE, lateColumns, syncedColumns } from './model.ts';
+import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
+import type { Key } from './sql.ts';
+import { jsonKeys } from './sql.ts';
+import { cutVersion } from './version.ts';
+
+/** A row that the marks say was deleted. */
+interface Deleted {
+  readonly key: Key;
+  readonly uuid: Uint8Array;
+  readonly birthHlc: number;
+  readonly birthRun: number;
+  readonly cells: Cells;
+  readonly aside: SqlValue;
+  /** Its synced columns, as a mark carries them. */
+  readonly last: string;
+}
+
+/** The last versions of rows that were deleted here, by UUID (hex). Call it while all mappings are still in place. */
+export function lastVersions(library: Library, model: Model, rows: readonly Deleted[]): Map<string, Uint8Array> {
+  const found = new Map<string, Uint8Array>();
+  if (rows.length === 0 || model.foreignKeys.some((key) => !key.simple)) return found;
+  const builder = pageBuilder(library);
+  builder.addVersions(
+    model,
+    rows.map(({ key, uuid, birthHlc, birthRun, cells, aside, last }): SqlValue[] => [
+      0,
+      key,
+      uuid,
+      birthHlc,
+      birthRun,
+      birthHlc,
+      birthRun,
+      null,
+      asBorn(model, cells, aside),
+      ...exactly(model, last),
+    ]),
+  );
+  cutAll(builder, found);
+  return found;
+}
+
+/** Keeps the last versions of rows that are about to be removed because they were deleted elsewhere. */
+export function keepLast(library: Library, model: Model, keys: readonly Key[]): void {
+  if (!mayBeUndone(library.registry, model)) return;
+  const builder = pageBuilder(library);
+  const text = versionSelect(model, library.registry, 'WHERE m.key IN (SELECT value FROM json_each(?))');
+  builder.addVersions(model, readVersions(library.sql, model, text, [jsonKeys(keys)]));
+  const found = new Map<string, Uint8Array>();
+  cutAll(builder, found);
+  for (const [uuid, version] of found) {
+    library.sql.run(
+      'UPDATE flotilla_tombstones SET version = ? WHERE uuid = ?',
+      Buffer.from(version),
+      Buffer.from(uuid, 'hex'),
+    );
+  }
+}
+
+/** Columns that were written after the birth count as born with the row: it will be born anew with all that it held. */
+function asBorn(model: Model, cells: Cells, aside: SqlValue): SqlValue {
+  const late = lateColumns(model).filter(({ since, number }) => since !== NOT_HERE && cells.has(number));
+  if (late.length === 0) return aside;
+  const notes = late.map(({ number }): [number, { kind: 'born' }] => [number, { kind: 'born' }]);
+  return formatAside(new Map([...parseAside(aside), ...notes]));
+}
+
+/** The values of a mark; in a column that could hold 5.0 as well, 5 is a bigint. */
+function exactly(model: Model, last: string): SqlValue[] {
+  if (last === '') return [];
+  const columns = syncedColumns(model);
+  const kinds = last.split(',').map((part) => part[0]);
+  return decodeKey(last).map((value, i) =>
+    columns[i]?.affinity === 'BLOB' && kinds[i] === 'i' ? BigInt(value as number | bigint) : value,
+  );
+}
+
+function pageBuilder(library: Library): PageBuilder {
+  return new PageBuilder(library.sql, library.registry, (ordinal) => ({
+    hex: library.runHex(ordinal),
+    device: library.runDevice(ordinal) ?? '',
+  }));
+}
+
+function cutAll(builder: PageBuilder, into: Map<string, Uint8Array>): void {
+  builder.resolve();
+  const page = builder.build(NO_END);
+  for (const table of page.tables) {
+    table.rows.forEach((index, position) => {
+      const uuid = Buffer.from(page.uuids.subarray(index * 16, index * 16 + 16)).toString('hex');
+      into.set(uuid, encodeBatch(cutVersion(page, table, position)));
+    });
+  }
+}

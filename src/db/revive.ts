@@ -1,0 +1,125 @@
+/**
+ * Deletes that SQLite would have refused, had it seen the reference: RESTRICT and NO ACTION, and SET NULL or SET DEFAULT where the
+ * column cannot take it. The deleted row is born again, and with it the deleted rows that it cannot do without, as a stamped write
+ * of whichever device sees the conflict. What the delete would have taken along by CASCADE stays with it.
+ */
+import { bornAnew } from './aside.ts';
+import { recordDelete } from './conflicts.ts';
+import type { Doomed, Referrer } from './deletes.ts';
+import { nodeId, referrersOf } from './deletes.ts';
+import type { Library } from './library.ts';
+import type { ForeignKey, Model } from './model.ts';
+import { rowsTable } from './model.ts';
+import { forgetPending } from './pending.ts';
+import type { Key } from './sql.ts';
+
+/** What may be known of a conflict, and done about it, on this device. */
+export interface Judgement {
+  /** Nothing about the delete can still be on its way. */
+  readonly isSettled: (row: Doomed) => boolean;
+  /** Nothing about the referring row can, and it stands here in its newest version. */
+  readonly isReferrerSettled: (referrer: Referrer) => boolean;
+  /** This device may write the row. */
+  readonly mayWrite: (row: { readonly model: Model; readonly birthRun: number }) => boolean;
+  /** What becomes of the referring row can be written into it: a CASCADE, a SET NULL that the column takes. */
+  readonly isCarriedOut: (model: Model, foreignKey: ForeignKey) => boolean;
+}
+
+/** How the deletes stand that wait here. */
+export interface Blocked {
+  /** They are undone: something that stays refers to them. */
+  readonly undone: readonly Doomed[];
+  /** They wait on: what refers to them may still change. */
+  readonly undecided: ReadonlySet<string>;
+}
+
+interface Node {
+  readonly row: Doomed | Referrer;
+  readonly model: Model;
+  readonly key: Key;
+  /** Nodes that cannot go while this one stays. */
+  readonly holds: Set<string>;
+}
+
+/** Walks from the doomed rows to all that would go with them, and back from what stays. Writes nothing. */
+export function blockedDeletes(library: Library, doomed: readonly Doomed[], judge: Judgement): Blocked {
+  const nodes = new Map<string, Node>(
+    doomed.map((row) => [nodeId(row.model, row.key), { row, model: row.model, key: row.key, holds: new Set() }]),
+  );
+  const standing = new Set<string>();
+  const undecided = new Set<string>();
+  for (const row of doomed) if (!judge.isSettled(row)) undecided.add(nodeId(row.model, row.key));
+  for (let frontier = [...nodes.values()]; frontier.length > 0;) {
+    const next: Node[] = [];
+    for (const [model, keys] of byModel(frontier)) {
+      for (const referrer of referrersOf(library, model, keys)) {
+        const parent = nodeId(model, referrer.parentKey);
+        const child = nodeId(referrer.model, referrer.key);
+        const isWritten = judge.isCarriedOut(referrer.model, referrer.foreignKey);
+        const goesAlong = isWritten && referrer.foreignKey.onDelete === 'CASCADE';
+        const known = nodes.get(child);
+        // A row that goes as well holds what it refers to only if it has to stay itself, and keeps the reference then.
+        if (known !== undefined) {
+          if (child !== parent && (goesAlong || !isWritten)) known.holds.add(parent);
+          continue;
+        }
+        if (isWritten && !goesAlong) continue;
+        if (!judge.isReferrerSettled(referrer) || (isWritten && !judge.mayWrite(referrer))) undecided.add(parent);
+        else if (!isWritten) standing.add(parent);
+        else {
+          const { model: childModel, key } = referrer;
+          const node = { row: referrer, model: childModel, key, holds: new Set([parent]) };
+          nodes.set(child, node);
+          next.push(node);
+        }
+      }
+    }
+    frontier = next;
+  }
+  spread(nodes, standing);
+  spread(nodes, undecided);
+  const undone: Doomed[] = [];
+  for (const row of doomed) {
+    const name = nodeId(row.model, row.key);
+    if (!standing.has(name) || undecided.has(name)) continue;
+    // It is for its owner to bear it again.
+    if (judge.mayWrite(row)) undone.push(row);
+    else undecided.add(name);
+  }
+  return { undone, undecided };
+}
+
+/** Adds to `marked` all that the marked nodes hold. */
+function spread(nodes: ReadonlyMap<string, Node>, marked: Set<string>): void {
+  const queue = [...marked];
+  for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
+    for (const parent of nodes.get(name)?.holds ?? []) {
+      if (marked.has(parent)) continue;
+      marked.add(parent);
+      queue.push(parent);
+    }
+  }
+}
+
+/** Undoes a delete that waits here: the row is born again with all that it holds. */
+export function revive(library: Library, row: Doomed): void {
+  const hlc = library.stampAt(library.around.now());
+  recordDelete(library, row, { hlc, run: library.run });
+  library.sql.run(
+    `UPDATE ${rowsTable(row.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = NULL, aside = ? WHERE key = ?`,
+    hlc,
+    library.run,
+    hlc,
+    library.run,
+    library.nextLsn(),
+    bornAnew(library.sql.value(`SELECT aside FROM ${rowsTable(row.model)} WHERE key = ?`, row.key)),
+    row.key,
+  );
+  forgetPending(library, row.uuid);
+}
+
+function byModel(nodes: readonly Node[]): Map<Model, Key[]> {
+  const groups = new Map<Model, Key[]>();
+  for (const { model, key } of nodes) groups.set(model, [...(groups.get(model) ?? []), key]);
+  return groups;
+}
