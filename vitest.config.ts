@@ -1,6 +1,6 @@
 /**
- * How the tests run. Three projects: `unit` and `property` in one process each file, `integration` with real processes,
- * workers and sockets (loopback only).
+ * How the tests run. Four projects: `unit` and `property` in one process each file, `conformance` with programs of others that
+ * write to libraries, `integration` with nodes in processes of their own, workers and sockets (loopback only).
  */
 import { defineConfig } from 'vitest/config';
 import { ClosingLine } from './test/closing-line.ts';
@@ -23,7 +23,7 @@ export default defineConfig({
     projects: [
       project('unit', TEST_TIMEOUT),
       project('property', TEST_TIMEOUT),
-      project('conformance', TEST_TIMEOUT),
+      project('conformance', INTEGRATION_TIMEOUT),
       project('integration', INTEGRATION_TIMEOUT),
     ],
   },

@@ -22,6 +22,8 @@ const LOST = 'lost';
 const TAKE_IN_ROWS = 1000;
 
 export function catchUp(library: Library, { rebuilt, arrived, added, isLossy, changes }: Evolved): void {
+  // What others wrote is stamped in slices, as always.
+  if (rebuilt.length + arrived.length + added.length + changes.length === 0) return;
   library.sql.run(
     'DELETE FROM flotilla_marks WHERE tbl NOT IN (SELECT value FROM json_each(?))',
     JSON.stringify(library.registry.models.map(({ n }) => n)),
@@ -56,13 +58,21 @@ export function catchUp(library: Library, { rebuilt, arrived, added, isLossy, ch
 /** Stamps of values that went with a column when it was dropped would keep those of others from coming back. */
 function forgetLost(library: Library, model: Model, numbers: ReadonlySet<number>): void {
   if (numbers.size === 0) return;
-  const rows = library.sql.rows(`SELECT key, cells, aside FROM ${rowsTable(model)} WHERE cells IS NOT NULL`);
+  const rows = library.sql.rows(
+    `SELECT key, cells, aside FROM ${rowsTable(model)} WHERE cells IS NOT NULL OR aside IS NOT NULL`,
+  );
   for (const [key, cells, aside] of rows) {
     const values = parseAside(aside);
-    const all = parseCells(cells);
-    const kept = new Map([...all].filter(([number]) => !numbers.has(number) || values.has(number)));
-    if (kept.size < all.size)
-      library.sql.run(`UPDATE ${rowsTable(model)} SET cells = ? WHERE key = ?`, formatCells(kept), key);
+    const hasLost = (number: number): boolean => {
+      const kind = values.get(number)?.kind;
+      return numbers.has(number) && kind !== 'value' && kind !== 'ref';
+    };
+    library.sql.run(
+      `UPDATE ${rowsTable(model)} SET cells = ?, aside = ? WHERE key = ?`,
+      formatCells(new Map([...parseCells(cells)].filter(([number]) => !hasLost(number)))),
+      formatAside(new Map([...values].filter(([number]) => !hasLost(number)))),
+      key,
+    );
   }
 }
 

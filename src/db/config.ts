@@ -24,6 +24,11 @@ const tableSchema = z.strictObject({
       error: 'expected a column name or a list of column names',
     })
     .optional(),
+  /**
+   * What becomes of two rows, made apart, that have the same values in a unique index: by the index's columns (`"parent_id, name"`) or
+   * its name. @default `merge` where the rows hold nothing else, else `rename` for text, else `keep-first`
+   */
+  unique: z.record(z.string(), z.enum(['merge', 'rename', 'keep-first'])).optional(),
   /** Columns that stay on this device. @default none */
   localColumns: z.array(columnName).optional(),
   /** Name of the table before it was renamed. Other devices may still call it so. @default none */

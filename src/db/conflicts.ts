@@ -4,8 +4,10 @@
  * it, in the transaction that discards it, and stay on that device until they age out.
  */
 import { encodeBatch } from '../protocol/batch.ts';
+import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
+import type { Collider } from './collisions.ts';
 import type { Doomed } from './deletes.ts';
 import type { Incoming } from './incoming.ts';
 import { bindable, columnData } from './incoming.ts';
@@ -13,6 +15,7 @@ import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import type { StandingRow } from './rivals.ts';
 import type { RowWriter } from './rows.ts';
 import { readBig } from './sql.ts';
 
@@ -29,7 +32,11 @@ export type Rule =
   /** What the row referred to was deleted: ON DELETE SET NULL or SET DEFAULT. */
   | 'reference-cleared'
   /** Something that may not lose it refers to the row: the delete was undone. */
-  | 'revived';
+  | 'revived'
+  /** Another row has the value in a unique index: this one got another. */
+  | 'renamed'
+  /** Another row has the values in a unique index, and they are one row from now on. */
+  | 'merged';
 
 /** What has been kept instead of a discarded value. */
 interface Kept extends LocalStamp {
@@ -73,6 +80,37 @@ export function recordRow(library: Library, model: Model, uuid: Uint8Array, rule
   if (version === null || row === undefined) return;
   const lost = { hlc: Number(row[0]), run: Number(row[1]), value: Buffer.from(encodeBatch(version)) };
   record(library, model, uuid, null, rule, lost, { ...kept, value: null });
+}
+
+/** Records a value of a row here that is about to be changed by a rule. */
+export function recordValue(library: Library, row: StandingRow, column: Column, rule: Rule, kept: Kept): void {
+  const value = readColumns(library, row.model, row.uuid, [column])?.[0];
+  if (value === undefined) return;
+  const { hlc, run } = row.cells.get(column.number) ?? row;
+  record(library, row.model, row.uuid, column, rule, { hlc, run, value }, kept);
+}
+
+/** Records a value of a version that waits, which is about to be changed by a rule. */
+export function recordVersionValue(
+  library: Library,
+  { model, uuid, hlc, run, values }: Collider,
+  column: Column,
+  rule: Rule,
+  value: SqlValue,
+): void {
+  const lost = { hlc, run, value: values.get(column.name) as SqlValue };
+  record(library, model, uuid, column, rule, lost, { hlc: library.hlc, run: library.run, value });
+}
+
+/** Records a version that waits and is given up. */
+export function recordVersion(
+  library: Library,
+  { model, uuid, hlc, run, version }: Collider,
+  rule: Rule,
+  kept: LocalStamp,
+): void {
+  const lost = { hlc, run, value: Buffer.from(encodeBatch(version)) };
+  record(library, model, uuid, null, rule, lost, { hlc: kept.hlc, run: kept.run, value: null });
 }
 
 /** Records that a delete is undone: what is lost is the delete. */
@@ -135,6 +173,7 @@ function readColumns(library: Library, model: Model, uuid: Uint8Array, columns: 
 
 function isSame(a: SqlValue, b: SqlValue): boolean {
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  if (a instanceof TextBytes && b instanceof TextBytes) return Buffer.compare(a.bytes, b.bytes) === 0;
   // Integers that are read here come as bigints, those that arrive as numbers where these are exact.
   if (typeof a === 'bigint' && typeof b === 'number') return Number(a) === b;
   return a === b;

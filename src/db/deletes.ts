@@ -111,7 +111,11 @@ export function carryOutDeletes(
   )) {
     const rows = generation.map((node) => nodes.get(node) as Doomed);
     for (const row of rows) if (row.discards !== undefined) recordRow(library, row.model, row.uuid, row.discards, row);
-    for (const [model, own] of byModel(rows)) removeRows(library, model, own);
+    for (const [model, own] of byModel(rows)) {
+      const keys = own.map((row) => row.key);
+      keepLast(library, model, keys);
+      removeRows(library, model, own);
+    }
     gone += rows.length;
   }
   for (const node of stays) {
@@ -119,6 +123,27 @@ export function carryOutDeletes(
     if (row.isWaiting !== true) holdDelete(library, row);
   }
   return gone;
+}
+
+/** Takes rows out of the tables, referrers first, though nobody deleted them. */
+export function takeOut(library: Library, rows: readonly Pick<Doomed, 'model' | 'key' | 'uuid'>[]): void {
+  const nodes = new Map(rows.map((row) => [nodeId(row.model, row.key), row]));
+  const referrers = new Map<string, string[]>();
+  const references = new Map<string, Set<string>>();
+  for (const [model, own] of byModel(rows)) {
+    const keys = own.map((row) => row.key);
+    for (const referrer of referrersOf(library, model, keys)) {
+      const child = nodeId(referrer.model, referrer.key);
+      const parent = nodeId(model, referrer.parentKey);
+      if (child === parent || !nodes.has(child)) continue;
+      append(referrers, parent, child);
+      references.set(child, (references.get(child) ?? new Set<string>()).add(parent));
+    }
+  }
+  for (const generation of generations([...nodes.keys()], referrers, references)) {
+    const leaving = generation.map((node) => nodes.get(node) as Doomed);
+    for (const [model, own] of byModel(leaving)) removeRows(library, model, own);
+  }
 }
 
 /** Leaves first. What is left in the end is cycles and what they refer to, which go together. */
@@ -152,11 +177,6 @@ function generations(
 
 /** Removes rows and their mappings; nothing refers to them. */
 function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
-  keepLast(
-    library,
-    model,
-    rows.map((row) => row.key),
-  );
   const keys = jsonKeys(rows.map((row) => row.key));
   const table = quoteName(model.table);
   if (model.rowid === null)
@@ -211,8 +231,9 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     return `${select} FROM (SELECT value AS key FROM json_each(?)) p
       CROSS JOIN ${childTable} ON t.${quoteName(foreignKey.columns[0] ?? '')} = p.key CROSS JOIN ${childMap}`;
   }
+  // The parent's column first: a foreign key compares by its collation.
   const on = foreignKey.columns.map(
-    (column, i) => `t.${quoteName(column)} = pt.${quoteName(foreignKey.targets[i] ?? '')}`,
+    (column, i) => `pt.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`,
   );
   return `${select} FROM (SELECT value AS key FROM json_each(?)) j
     CROSS JOIN ${rowsTable(parent)} p ON p.key = j.key

@@ -258,11 +258,11 @@ export class Feeds {
 
   #readTombstones(from: number, upTo: number, entries: Entry[]): void {
     const rows = this.#sql.rows(
-      'SELECT lsn, tbl, uuid, birth_hlc, birth_run, hlc, run, seen FROM flotilla_tombstones WHERE lsn > ? AND lsn <= ? ORDER BY lsn',
+      'SELECT lsn, tbl, uuid, birth_hlc, birth_run, hlc, run, seen, alias FROM flotilla_tombstones WHERE lsn > ? AND lsn <= ? ORDER BY lsn',
       from,
       upTo,
     );
-    for (const [lsn, tbl, uuid, birthHlc, birthRun, hlc, run, seen] of rows) {
+    for (const [lsn, tbl, uuid, birthHlc, birthRun, hlc, run, seen, alias] of rows) {
       const model = allModels(this.#registry).find((candidate) => candidate.n === tbl);
       if (model === undefined) continue;
       entries.push({
@@ -277,6 +277,7 @@ export class Feeds {
             { hlc: Number(birthHlc), run: Number(birthRun) },
             { hlc: Number(hlc), run: Number(run) },
             parseSeen(seen),
+            alias as Uint8Array | null,
           ),
       });
     }

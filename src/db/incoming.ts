@@ -207,10 +207,13 @@ export function requireKnown(library: Library, batch: Batch): void {
 /** What a batch brings must be known,  have the roles that it has here, and refer to rows of the right tables. */
 export function checkTable(library: Library, model: Model, batch: Batch, table: TableData): void {
   const wireOf = (name: string): string => library.registry.byName.get(name)?.wire ?? name;
+  // Of what is not here nothing is known but what somebody has said.
+  const isAbsent = (wire: string): boolean => model.absent.some((column) => column.wire === wire);
   let fits = true;
   for (const data of table.columns) {
     const role = (columnByWire(model, data.name) as Column | undefined)?.role;
-    if (role?.kind === 'ref') fits &&= data.kind === 'ref' && leadsTo(batch, data.refs, wireOf(role.table));
+    if (role?.kind === 'ref')
+      fits &&= data.kind === 'ref' && (isAbsent(data.name) || leadsTo(batch, data.refs, wireOf(role.table)));
     else fits &&= role?.kind === 'value' && data.kind === 'value';
   }
   for (const { foreignKey, refs } of table.dependencies) {

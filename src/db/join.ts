@@ -154,12 +154,15 @@ export function writeVersion(
   const placed = new Map(
     [...settings].map(([name, { target }]) => [name, target === null ? -1 : page.placeTarget(library, target)]),
   );
-  const columns = table.columns.map((column): ColumnData => {
-    const setting = settings.get(columnByWire(model, column.name).name);
-    if (setting === undefined) return column;
-    if (column.kind === 'ref') return { ...column, refs: [placed.get(columnByWire(model, column.name).name) ?? -1] };
-    return valueColumn(column.name, setting.value);
+  const written = [...settings].map(([name, setting]): ColumnData => {
+    const { wire, role } = columnNamed(model, name);
+    if (role.kind === 'ref') return { kind: 'ref', name: wire, refs: [placed.get(name) ?? -1] };
+    return valueColumn(wire, setting.value);
   });
+  const columns = [
+    ...table.columns.filter(({ name }) => !written.some((column) => column.name === name)),
+    ...written,
+  ].toSorted((one, other) => placeOf(table, one) - placeOf(table, other));
   return page.build({
     ...table,
     hlc: [stamp.hlc],
@@ -185,6 +188,12 @@ export function rebear(library: Library, version: Batch): Batch {
   const page = new Joining(version);
   const run = page.run(library, stamp.run);
   return page.bear({ ...table, hlc: [stamp.hlc], run: [run], cells: NO_STAMPS }, stamp.hlc, run);
+}
+
+/** Columns keep their places; new ones come last. */
+function placeOf(table: TableData, { name }: ColumnData): number {
+  const place = table.columns.findIndex((column) => column.name === name);
+  return place < 0 ? table.columns.length : place;
 }
 
 function valueColumn(name: string, value: SqlValue): ColumnData {

@@ -252,8 +252,9 @@ class Merge {
         )
           return;
         const seen = formatSeen(this.#seen(table, i));
+        const alias = table.alias[i] ?? -1;
         library.sql.run(
-          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
           this.#rows.uuidOf(index),
           model.n,
           birthHlc,
@@ -262,6 +263,7 @@ class Merge {
           run,
           library.nextLsn(),
           seen,
+          alias < 0 ? null : this.#rows.uuidOf(alias),
         );
         this.result.changed += 1;
         const buried = { model, index, birthHlc, birthRun, hlc, run, seen };

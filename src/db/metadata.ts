@@ -29,7 +29,7 @@ CREATE TABLE flotilla_openings (first_lsn INTEGER PRIMARY KEY, run INTEGER NOT N
 CREATE TABLE flotilla_marks (n INTEGER PRIMARY KEY, tbl INTEGER, op INTEGER, old, new, at INTEGER, mask INTEGER);
 CREATE TABLE flotilla_tombstones (
   uuid BLOB PRIMARY KEY, tbl INTEGER NOT NULL, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
-  hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, seen TEXT, version BLOB
+  hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, seen TEXT, version BLOB, alias BLOB
 ) WITHOUT ROWID;
 CREATE INDEX flotilla_tombstones_lsn ON flotilla_tombstones (lsn);
 CREATE TABLE flotilla_pending (

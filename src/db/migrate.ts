@@ -274,7 +274,7 @@ function keepValues(library: Library, model: Model, batch: Batch): void {
       const values = asideOf(model, batch, table, position, runs);
       const uuid = Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
       const aside = parseAside(library.sql.value(`SELECT aside FROM ${rowsTable(model)} WHERE uuid = ?`, uuid));
-      const blob = formatAside(new Map([...values, ...aside]));
+      const blob = formatAside(new Map([...aside, ...values]));
       library.sql.run(`UPDATE ${rowsTable(model)} SET aside = ? WHERE uuid = ?`, blob, uuid);
     });
   }

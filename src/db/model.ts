@@ -3,6 +3,8 @@
  * Types and small helpers only.
  */
 
+import type { UniquePolicy } from './unique-policy.ts';
+
 /** How a local column crosses the wire. */
 export type ColumnRole =
   /** Its value, byte for byte. */
@@ -104,6 +106,8 @@ export interface Model {
     readonly name: string;
     readonly columns: ReadonlyArray<string | null>;
     readonly partial: boolean;
+    /** What becomes of rows that collide in it, where the configuration says so (`unique-policy.ts`). */
+    readonly policy?: UniquePolicy;
   }>;
   /** A constraint of the table says ON CONFLICT: see {@link orAbort}. */
   readonly hasConflictClause: boolean;

@@ -21,7 +21,8 @@ const known = new WeakMap<Library, Map<Model, OutsideKey[]>>();
 export function keysHeldOutside(library: Library, model: Model, keys: readonly Key[]): Key[] {
   const held: Key[] = [];
   for (const { table, columns, targets } of outsideKeys(library, model)) {
-    const on = columns.map((column, i) => `c.${quoteName(column)} = t.${quoteName(targets[i] ?? '')}`);
+    // The parent's column first: a foreign key compares by its collation.
+    const on = columns.map((column, i) => `t.${quoteName(targets[i] ?? '')} = c.${quoteName(column)}`);
     const rows = library.sql.rows(
       `SELECT m.key FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value
        CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}

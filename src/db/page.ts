@@ -132,6 +132,17 @@ interface Tombstone extends LocalStamp {
   readonly model: Model;
   readonly index: number;
   readonly seen: readonly LocalStamp[];
+  /** Dictionary index of the row that it has become one with; −1 for none. */
+  readonly alias: number;
+}
+
+/** The tombstones of one table, while they are gathered. */
+interface Grave {
+  readonly rows: number[];
+  readonly hlc: number[];
+  readonly run: number[];
+  readonly alias: number[];
+  readonly seen: { readonly row: number[]; readonly hlc: number[]; readonly run: number[] };
 }
 
 export class PageBuilder {
@@ -223,10 +234,13 @@ export class PageBuilder {
     birth: LocalStamp,
     death: LocalStamp,
     seen: readonly LocalStamp[],
+    alias: Uint8Array | null,
   ): void {
     const index = this.#entry(model, uuid, birth.hlc, this.#run(birth.run));
+    // Of the other row nothing but its name is meant.
+    const other = alias === null ? -1 : this.#entry(model, alias, 0, this.#run(birth.run));
     const withRun = ({ hlc, run }: LocalStamp): LocalStamp => ({ hlc, run: this.#run(run) });
-    this.#tombstones.push({ model, index, ...withRun(death), seen: seen.map(withRun) });
+    this.#tombstones.push({ model, index, ...withRun(death), seen: seen.map(withRun), alias: other });
     this.rows += 1;
   }
 
@@ -494,15 +508,21 @@ export class PageBuilder {
   }
 
   #tombstoneTables(): TombstoneData[] {
-    const stamps = () => ({ row: [] as number[], hlc: [] as number[], run: [] as number[] });
-    const tables = new Map<string, { rows: number[]; hlc: number[]; run: number[]; seen: ReturnType<typeof stamps> }>();
-    for (const { model, index, hlc, run, seen } of this.#tombstones) {
-      const table = tables.get(model.wire) ?? { rows: [], hlc: [], run: [], seen: stamps() };
+    const tables = new Map<string, Grave>();
+    for (const { model, index, hlc, run, seen, alias } of this.#tombstones) {
+      const table = tables.get(model.wire) ?? {
+        rows: [],
+        hlc: [],
+        run: [],
+        alias: [],
+        seen: { row: [], hlc: [], run: [] },
+      };
       for (const stamp of seen) {
         table.seen.row.push(table.rows.length);
         table.seen.hlc.push(stamp.hlc);
         table.seen.run.push(stamp.run);
       }
+      table.alias.push(alias);
       table.rows.push(index);
       table.hlc.push(hlc);
       table.run.push(run);

@@ -219,13 +219,43 @@ export function pendingDeletes(library: Library): PendingDelete[] {
   );
 }
 
+/** Whether a version of the row waits, newer than what may stand here. */
+export function hasWaitingVersion(library: Library, uuid: Uint8Array): boolean {
+  return (
+    library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL', Buffer.from(uuid)) !==
+    undefined
+  );
+}
+
+/** What waits for a row here: its delete, or a version with its reason; null for nothing. */
+export function pendingKind(library: Library, uuid: Uint8Array): 'delete' | WaitingRow['reason'] | null {
+  const row = library.sql.rows(
+    'SELECT version IS NULL, reason FROM flotilla_pending WHERE uuid = ?',
+    Buffer.from(uuid),
+  )[0];
+  if (row === undefined) return null;
+  return row[0] === 1 ? 'delete' : (String(row[1]) as WaitingRow['reason']);
+}
+
+/** Versions that wait because another row has their unique value, in order of their UUIDs. */
+export function collidingVersions(library: Library): Omit<Pending, 'targets'>[] {
+  return readPending(library, "p.version IS NOT NULL AND p.reason = 'unique' ORDER BY p.uuid");
+}
+
 /** Versions that wait for a row of which there is a tombstone, oldest first. */
 export function versionsOfDeadTargets(library: Library): Omit<Pending, 'targets'>[] {
+  return readPending(
+    library,
+    `p.version IS NOT NULL AND p.uuid IN (
+       SELECT w.uuid FROM flotilla_waits w CROSS JOIN flotilla_tombstones t ON t.uuid = w.target) ORDER BY p.lsn`,
+  );
+}
+
+function readPending(library: Library, condition: string): Omit<Pending, 'targets'>[] {
   return library.sql
     .rows(
       `SELECT p.uuid, p.tbl, p.birth_hlc, p.birth_run, p.hlc, p.run, p.reason, p.detail, p.version FROM flotilla_pending p
-       WHERE p.version IS NOT NULL AND p.uuid IN (
-         SELECT w.uuid FROM flotilla_waits w CROSS JOIN flotilla_tombstones t ON t.uuid = w.target) ORDER BY p.lsn`,
+       WHERE ${condition}`,
     )
     .map(([uuid, tbl, birthHlc, birthRun, hlc, run, reason, detail, version]) => ({
       model: library.modelByNumber(Number(tbl)),

@@ -24,10 +24,12 @@ export function hasDangling(library: Library): boolean {
 /**
  * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
  * they are marked, and the next slice stamps them (and renames those whose identity holds the reference).
+ * @param byKeyOnly - the row has only moved to another id: who refers to it by other columns still means the same row
  */
-export function touchReferrers(library: Library, model: Model, key: MarkKey): void {
+export function touchReferrers(library: Library, model: Model, key: MarkKey, byKeyOnly = false): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
+      if (byKeyOnly && !foreignKey.targets.includes(model.rowid ?? '')) continue;
       if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key);
     }
   }
@@ -54,7 +56,8 @@ function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Mo
     (bits, bit) => bits + 2 ** bit,
     0,
   );
-  const on = foreignKey.columns.map((name, i) => `t.${quoteName(name)} = p.${quoteName(foreignKey.targets[i] ?? '')}`);
+  // The parent's column first: a foreign key compares by its collation.
+  const on = foreignKey.columns.map((name, i) => `p.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(name)}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(
     `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)

@@ -46,11 +46,19 @@ export class RowWriter {
 
   /** Gives new rows their local ids at once, so that references resolve without order: trees, rings. */
   giveKeys(incoming: readonly Incoming[], adopter: Adopter | null): void {
-    for (const model of this.#library.registry.models) {
-      const rows = incoming.filter((row) => row.model === model && !row.isUpdate && row.hold === null);
+    const { models } = this.#library.registry;
+    const give = (model: Model): void => {
+      const rows = incoming.filter(
+        (row) =>
+          row.model === model && !row.isUpdate && row.hold === null && !(model.rowidIsRef && this.#isPlaced(row.index)),
+      );
       if (adopter === null) for (const row of rows) this.#setKey(row, this.#freshKey(row));
       else this.#pairOrGiveKeys(adopter, rows);
-    }
+    };
+    for (const model of models) if (!model.rowidIsRef) give(model);
+    // An id that is a reference comes after that of its target, also where the tables refer to each other in a ring.
+    const given = models.filter((model) => model.rowidIsRef);
+    for (let depth = 0; depth < given.length; depth += 1) for (const model of given) give(model);
   }
 
   /** Parents are paired before their children, whose content names them. */

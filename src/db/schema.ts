@@ -9,14 +9,16 @@ import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
 import { badConfig, checkNames, chooseTables, MEMBERS_TABLE, select, unsupported } from './choose.ts';
 import type { TableEntry } from './choose.ts';
-import { CONFIG_FILE, foldName, tableConfig } from './config.ts';
-import type { Config, TableConfig } from './config.ts';
+import { foldName, tableConfig } from './config.ts';
+import type { Config } from './config.ts';
 import { describeModels, hashOf } from './describe.ts';
 import { keywords, raisesOf } from './guard.ts';
+import { readForeignKeys } from './references.ts';
+import type { Draft, Drafts, RawForeignKey } from './references.ts';
 import { readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
 import { readKey } from './keys.ts';
-import type { Affinity, Column, ColumnRole, DeleteAction, ForeignKey, Identity, Model, Registry } from './model.ts';
+import type { Affinity, Column, ColumnRole, ForeignKey, Identity, Model, Registry } from './model.ts';
 import { ALWAYS_THERE, foreignKeyNumber } from './model.ts';
 
 /** Number of the members table in every file; the user's tables begin at 1. */
@@ -32,41 +34,6 @@ export type SchemaModel = Model & {
   /** Names of generated columns, which are no columns for us, but may stand in indexes. */
   readonly generated: readonly string[];
 };
-
-interface RawForeignKey {
-  readonly columns: readonly string[];
-  readonly table: string;
-  readonly targets: readonly string[];
-  readonly onDelete: DeleteAction;
-}
-
-interface RawColumn {
-  readonly name: string;
-  readonly cid: number;
-  readonly affinity: Affinity;
-  readonly notNull: boolean;
-  readonly defaultText: string | null;
-  readonly local: boolean;
-}
-
-/** A table as it stands in the file, before the others are looked at. */
-interface Draft {
-  readonly table: string;
-  readonly settings: TableConfig;
-  readonly ownership: 'shared' | 'device';
-  readonly columns: readonly RawColumn[];
-  readonly key: readonly string[];
-  readonly keyCollations: readonly string[];
-  readonly rowid: string | null;
-  readonly uniques: readonly UniqueIndex[];
-  /** Names of its generated columns. */
-  readonly generated: readonly string[];
-  readonly hasConflictClause: boolean;
-  readonly maySkip: boolean;
-  foreignKeys: readonly RawForeignKey[];
-}
-
-type Drafts = ReadonlyMap<string, Draft>;
 
 /** Hears of a table that cannot sync, and why; the others are read without it. */
 export type OnRefusal = (table: string, error: FlotillaError) => void;
@@ -246,72 +213,6 @@ function maySkip(db: Database, table: string): boolean {
   ).some(({ sql }) => raisesOf(sql).has('IGNORE'));
 }
 
-function readForeignKeys(
-  db: Database,
-  draft: Draft,
-  drafts: Drafts,
-  left: ReadonlySet<string>,
-  refused: ReadonlySet<string>,
-): RawForeignKey[] {
-  const rows = select<{ id: number; table: string; from: string; to: string | null; on_delete: DeleteAction }>(
-    db,
-    `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq`,
-    draft.table,
-  );
-  return [...new Set(rows.map((row) => row.id))].flatMap((id): RawForeignKey[] => {
-    const group = rows.filter((row) => row.id === id);
-    const named = group[0]?.table ?? '';
-    const columns = group.map((row) => row.from);
-    const known = columns.map((name) => draft.columns.find((column) => column.name === name));
-    // With one column local the reference is this device's own business.
-    if (known.some((column) => column?.local === true)) return [];
-    const reference = `(${columns.join(', ')}) of the table "${draft.table}"`;
-    if (known.includes(undefined)) {
-      throw unsupported(
-        `${reference} is a foreign key on a generated column, which cannot sync. Put the key on plain columns, or set ` +
-          `"sync": false for "${draft.table}" in ${CONFIG_FILE}.`,
-      );
-    }
-    const parent = [...drafts.values()].find((candidate) => foldName(candidate.table) === foldName(named));
-    // It is told of the other table what is wrong there.
-    if ([...refused].some((name) => foldName(name) === foldName(named))) return [];
-    if (parent === undefined) {
-      const why = [...left].some((name) => foldName(name) === foldName(named)) ? 'does not sync' : 'does not exist';
-      throw unsupported(
-        `${reference} refers to the table "${named}", which ${why}. Let "${named}" sync, leave "${draft.table}" out too, ` +
-          `or name the column under "localColumns" in ${CONFIG_FILE}.`,
-      );
-    }
-    const targets = group.every((row) => row.to === null) ? parent.key : group.map((row) => row.to ?? '');
-    const resolved = targets.map((target) =>
-      parent.columns.find((column) => foldName(column.name) === foldName(target)),
-    );
-    const names = resolved.flatMap((column) => (column === undefined || column.local ? [] : [column.name]));
-    const made = targets.find((target) => parent.generated.some((name) => foldName(name) === foldName(target)));
-    if (made !== undefined) {
-      throw unsupported(
-        `${reference} refers to "${made}" of "${parent.table}", a generated column, which cannot sync. Let it refer to plain ` +
-          `columns, or set "sync": false for "${draft.table}" in ${CONFIG_FILE}.`,
-      );
-    }
-    if (names.length !== columns.length || !isUnique(parent, names)) {
-      throw unsupported(
-        `${reference} refers to (${targets.join(', ')}) of "${parent.table}", which is no primary key and not UNIQUE over ` +
-          'columns that sync. Correct the foreign key.',
-      );
-    }
-    // An id that refers to itself always holds.
-    if (parent === draft && columns.every((column, position) => column === names[position])) return [];
-    return [{ columns, table: parent.table, targets: names, onDelete: group[0]?.on_delete ?? 'NO ACTION' }];
-  });
-}
-
-function isUnique(parent: Draft, columns: readonly string[]): boolean {
-  const same = (other: ReadonlyArray<string | null>): boolean =>
-    other.length === columns.length && other.every((column) => column !== null && columns.includes(column));
-  return same(parent.key) || parent.uniques.some((unique) => !unique.partial && same(unique.columns));
-}
-
 // ---- all tables together
 
 /**
@@ -416,11 +317,33 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     rowid: draft.rowid,
     rowidIsRef: draft.rowid !== null && roles.get(draft.rowid)?.kind === 'ref',
     foreignKeys,
-    uniques: draft.uniques,
+    uniques: withPolicies(draft),
     generated: draft.generated,
     hasConflictClause: draft.hasConflictClause,
     maySkip: draft.maySkip,
   };
+}
+
+/** The unique indexes with what the configuration says of them. */
+function withPolicies({ table, settings, uniques }: Draft): UniqueIndex[] {
+  const configured = Object.entries(settings.unique ?? {});
+  const isMeant = (unique: UniqueIndex, name: string): boolean =>
+    foldName(name) === foldName(unique.name) ||
+    JSON.stringify(name.split(',').map((part) => foldName(part.trim()))) ===
+      JSON.stringify(unique.columns.map((column) => foldName(column ?? '')));
+  for (const [name] of configured) {
+    if (uniques.some((unique) => isMeant(unique, name))) continue;
+    const known = uniques
+      .map((unique) => `"${unique.columns.map((column) => column ?? '…').join(', ')}"`)
+      .join(' and ');
+    throw badConfig(
+      `"unique" of the table "${table}" names "${name}", which is no unique index of it. Name the columns of one as the index has them: ${known || 'it has none'}.`,
+    );
+  }
+  return uniques.map((unique) => {
+    const policy = configured.find(([name]) => isMeant(unique, name))?.[1];
+    return policy === undefined ? unique : { ...unique, policy };
+  });
 }
 
 /** The default as an SQL literal that means the same in a trigger; null when it is an expression or NULL. */

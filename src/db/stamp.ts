@@ -80,6 +80,14 @@ export function stampAll(library: Library): number {
   return taken;
 }
 
+/** Runs SQL as any program would, while a merge has capture suspended, and stamps what it did. */
+export function asWriter(library: Library, work: () => void): void {
+  library.sql.run('UPDATE flotilla_capture SET suspended = 0 WHERE id = 1');
+  work();
+  library.sql.run('UPDATE flotilla_capture SET suspended = 1 WHERE id = 1');
+  stampAll(library);
+}
+
 /** Gives identities to the rows of a table that have none: data from before sync. Returns how many. */
 export function stampExisting(library: Library, model: Model, at: number): number {
   let stamped = 0;
@@ -124,7 +132,7 @@ class Replay {
   /** Living rows: table number → key now (folded) → slot. */
   readonly #live = new Map<number, Map<MarkKey, Slot>>();
   /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
-  readonly #reused: { model: Model; key: MarkKey }[] = [];
+  readonly #reused: { model: Model; key: MarkKey; hasMoved: boolean }[] = [];
   /** A row that is changed may be one that stayed behind, and a new one may be what others point to. */
   readonly #hasDangling: boolean;
 
@@ -141,7 +149,7 @@ class Replay {
     }
     this.#rename();
     this.#write();
-    for (const { model, key } of this.#reused) touchReferrers(this.#library, model, key);
+    for (const { model, key, hasMoved } of this.#reused) touchReferrers(this.#library, model, key, hasMoved);
   }
 
   #loadMapped(marks: readonly RawRow[]): void {
@@ -315,7 +323,7 @@ class Replay {
         ...(saved[index] ?? []),
       );
       // Another row may have had this id, or none: who refers to it refers to this one from now on.
-      this.#reused.push({ model: slot.model, key: slot.key });
+      this.#reused.push({ model: slot.model, key: slot.key, hasMoved: true });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
@@ -362,7 +370,7 @@ class Replay {
       for (const slot of own) {
         const isReused = model.rowid !== null && dead.has(slot.key as Key);
         if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model))
-          this.#reused.push({ model, key: slot.key });
+          this.#reused.push({ model, key: slot.key, hasMoved: false });
       }
     }
   }
@@ -465,7 +473,8 @@ function named(library: Library, mark: RawRow): RawRow {
   const [n, table, op, before, after, at, mask] = mark;
   const model = library.modelByNumber(Number(table));
   const had = before !== null && isNamed(model, before as MarkKey);
-  const has = after !== null && isNamed(model, after as MarkKey);
+  // What a deleted row held is no key.
+  const has = op !== OP_DELETE && after !== null && isNamed(model, after as MarkKey);
   if (op === OP_UPDATE && had !== has)
     return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
   return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);

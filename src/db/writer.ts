@@ -40,6 +40,8 @@ export class Writer {
   readonly #onFault: (error: unknown) => void;
   #announced = 0;
   #seenVersion = -1;
+  /** The next slice of what others wrote is on its way. */
+  #isLooking = false;
   #isHeld = false;
   #isClosed = false;
 
@@ -55,7 +57,7 @@ export class Writer {
     around: Surroundings,
     onHead: (head: number) => void,
     onFault: (error: unknown) => void,
-    onSchema: (changes: readonly string[]) => void,
+    onSchema: (changes: readonly string[]) => void = () => undefined,
   ) {
     this.#file = file;
     this.#onHead = onHead;
@@ -96,8 +98,7 @@ export class Writer {
   }
 
   stamp(): { head: number; stamped: number } {
-    const stamped = this.#do(() => this.#served.applier.stamp());
-    return { head: this.#library.head, stamped };
+    return { stamped: this.#stampSlices(), head: this.#library.head };
   }
 
   sessionStart(peer: string): SessionStart {
@@ -121,6 +122,8 @@ export class Writer {
   }
 
   apply(peer: string, data: Uint8Array): Applied {
+    // It stamps what is left in its own transaction: that must not be somebody's million rows.
+    this.#stampSlices();
     return this.#do(() => this.#served.apply(peer, data));
   }
 
@@ -172,7 +175,7 @@ export class Writer {
   hold(): void {
     this.#do(() => {
       for (let tries = 0; tries < HOLD_TRIES; tries += 1) {
-        this.#library.transact(() => stampAll(this.#library));
+        this.#stampSlices();
         this.#db.exec('BEGIN IMMEDIATE');
         if (this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined) {
           this.#isHeld = true;
@@ -187,6 +190,7 @@ export class Writer {
     if (!this.#isHeld) return;
     this.#isHeld = false;
     this.#db.exec('ROLLBACK');
+    if (!this.#isClosed) this.#lookAgain();
   }
 
   close(): void {
@@ -196,7 +200,7 @@ export class Writer {
     this.#stopWatching();
     try {
       // Our own marks go out stamped, and the WAL does not grow from run to run.
-      this.#served.run(() => this.#library.transact(() => stampAll(this.#library)));
+      this.#stampSlices();
       this.#db.pragma('wal_checkpoint(PASSIVE)');
     } finally {
       this.#db.close();
@@ -206,7 +210,8 @@ export class Writer {
 
   /** Somebody may have written: if so, stamps what they did, a slice at a time. */
   #look(): void {
-    if (this.#isClosed || this.#isHeld) return;
+    // Each commit of somebody else calls this; one row of slices is enough for all of them.
+    if (this.#isClosed || this.#isHeld || this.#isLooking) return;
     try {
       const version = Number(this.#db.pragma('data_version', { simple: true }));
       if (version === this.#seenVersion) return;
@@ -214,10 +219,25 @@ export class Writer {
       const taken =
         this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
       if (taken < STAMP_SLICE) this.#seenVersion = version;
-      else setImmediate(() => this.#look());
+      else this.#lookAgain();
     } catch (error) {
       this.#onFault(explainSqlite(error, this.#file));
     }
+  }
+
+  #lookAgain(): void {
+    this.#isLooking = true;
+    setImmediate(() => {
+      this.#isLooking = false;
+      this.#look();
+    });
+  }
+
+  /** Stamps all marks, a transaction for each slice: other programs get to write in between. */
+  #stampSlices(): number {
+    let stamped = 0;
+    for (let taken = STAMP_SLICE; taken === STAMP_SLICE; stamped += taken) taken = this.#stampSlice();
+    return stamped;
   }
 
   #stampSlice(): number {

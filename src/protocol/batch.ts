@@ -107,6 +107,8 @@ export function encodeBatch(batch: Batch): Uint8Array<ArrayBuffer> {
   writer.count(checkCount(batch.tombstones.length, MAX_BATCH_GROUPS, 'groups'));
   for (const table of batch.tombstones) {
     writeRows(writer, table, bounds);
+    writeList(writer, table.alias, table.rows.length, -1, uuids - 1, 'aliases');
+    checkAliases(table, bounds);
     writeStamps(writer, table.seen, table.hlc, bounds);
   }
   writeEnd(writer, batch.end);
@@ -219,7 +221,9 @@ function readTable(reader: ByteReader, bounds: Bounds): TableData {
 
 function readTombstones(reader: ByteReader, bounds: Bounds): TombstoneData {
   const head = readRows(reader, bounds);
-  return { ...head, seen: readStamps(reader, head.hlc, bounds) };
+  const alias = reader.integers(head.rows.length, -1, bounds.uuidTable.length - 1, 'aliases');
+  checkAliases({ table: head.table, alias }, bounds);
+  return { ...head, alias, seen: readStamps(reader, head.hlc, bounds) };
 }
 
 function writeCells(
@@ -365,6 +369,12 @@ function checkNames(names: readonly string[], limit: number): void {
     if (name === '' || name === '__proto__') damaged(`'${name}' cannot be the name of a table or a column that syncs.`);
   }
   if (new Set(names).size !== names.length) damaged('A name occurs twice.');
+}
+
+/** A row becomes one with a row of its own table. */
+function checkAliases({ table, alias }: Pick<TombstoneData, 'table' | 'alias'>, bounds: Bounds): void {
+  const own = alias.filter((index) => index >= 0);
+  if (own.length > 0) checkTable(own, bounds.names.indexOf(table), bounds);
 }
 
 /** Each row must stand in the dictionary under the table that claims it. */

@@ -97,6 +97,8 @@ export interface TombstoneData {
   readonly rows: readonly number[];
   readonly hlc: readonly number[];
   readonly run: readonly number[];
+  /** Dictionary index of the row that each has become one with; −1 for none. */
+  readonly alias: readonly number[];
   /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. */
   readonly seen: StampList;
 }

@@ -91,6 +91,25 @@ describe('flotilla migrate', () => {
     await expectEqual(a, b, c);
   });
 
+  it('[G11] a row that gets another name afterwards takes along what is kept of it', async () => {
+    const config = { tables: { tags: { identity: 'name' } } };
+    const [first, second] = replicas(
+      'CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, colour TEXT)',
+      config,
+    );
+    first.write("ALTER TABLE tags ADD COLUMN weight INTEGER; INSERT INTO tags (name, weight) VALUES ('heavy', 9)");
+    second.pull(first);
+    second.write('ALTER TABLE tags ADD COLUMN weight INTEGER');
+    second.look();
+    second.write('UPDATE tags SET weight = 10');
+    converge([first, second]);
+    const [b] = migrate(second, 'ALTER TABLE tags DROP COLUMN weight');
+    b.write("UPDATE tags SET name = 'light'");
+    converge([first, b]);
+    expect(first.rows('SELECT name, weight FROM tags')).toEqual([['light', 10]]);
+    await expectEqual(first, b);
+  });
+
   it('[G11] what is changed while a table is built anew counts as written', async () => {
     const [first, b] = replicas(DDL);
     first.write("INSERT INTO files (name, size) VALUES ('one', 1), ('two', 2), ('three', 3)");

@@ -106,7 +106,11 @@ function column(rows: number, uuids: number): fc.Arbitrary<ColumnData> {
 }
 
 /** The rows of a table are those that the dictionary gives it, in any order, any number of times. */
-function group(table: string, candidates: readonly number[], runs: number): fc.Arbitrary<Omit<TombstoneData, 'seen'>> {
+function group(
+  table: string,
+  candidates: readonly number[],
+  runs: number,
+): fc.Arbitrary<Omit<TombstoneData, 'seen' | 'alias'>> {
   const rows = candidates.length === 0 ? fc.constant([]) : fc.array(fc.constantFrom(...candidates), { maxLength: 30 });
   return rows.chain((list) =>
     record({
@@ -121,7 +125,9 @@ function group(table: string, candidates: readonly number[], runs: number): fc.A
 /** Tombstones, some with what their deleter had seen. */
 function graves(tableName: string, candidates: readonly number[], runs: number): fc.Arbitrary<TombstoneData> {
   return group(tableName, candidates, runs).chain((head) =>
-    stamps(head.hlc, runs).map((seen): TombstoneData => ({ ...head, seen })),
+    fc
+      .tuple(stamps(head.hlc, runs), numbers(head.rows.length, fc.constantFrom(-1, ...candidates)))
+      .map(([seen, alias]): TombstoneData => ({ ...head, seen, alias })),
   );
 }
 

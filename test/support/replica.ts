@@ -28,6 +28,8 @@ export interface ReplicaOptions {
   readonly now?: () => number;
   /** Random bytes. @default from a counter */
   readonly randomBytes?: (size: number) => Uint8Array;
+  /** Path of the library, so that other programs can write to it. @default none: it is in memory */
+  readonly file?: string;
   /** Rows that are there before the library is initialised. */
   readonly before?: string;
 }
@@ -67,7 +69,8 @@ export class Replica {
     this.device = options.device;
     this.#now = options.now ?? (() => (time += 1));
     this.#randomBytes = options.randomBytes ?? seededBytes((seeds += 1));
-    this.db = restored === undefined ? new Sqlite(':memory:') : new Sqlite(restored);
+    this.db = new Sqlite(restored ?? options.file ?? ':memory:');
+    if (options.file !== undefined) this.db.pragma('journal_mode = WAL');
     this.db.pragma('foreign_keys = ON');
     if (restored === undefined) {
       this.db.exec(options.ddl);

@@ -13,6 +13,7 @@ import type { JoinGrant } from '../../src/db/api.ts';
 import { openForWriting } from '../../src/db/open.ts';
 import { Reader } from '../../src/db/reader.ts';
 import { createFromGrant, initLibraryFile, tryGrant } from '../../src/db/setup.ts';
+import { STAMP_SLICE } from '../../src/db/stamp.ts';
 import { Writer, realSurroundings } from '../../src/db/writer.ts';
 
 const SCHEMA = `
@@ -64,15 +65,17 @@ function reader(file: string): Reader {
   return opened;
 }
 
+function fail(error: unknown): never {
+  throw error;
+}
+
 function writer(file: string, device: string): Writer {
   const opened = new Writer(
     file,
     'normal',
     realSurroundings(device),
     () => undefined,
-    (error) => {
-      throw error;
-    },
+    fail,
     () => undefined,
   );
   closers.push(() => opened.close());
@@ -322,6 +325,21 @@ describe('a served library', () => {
     make('a.db', "PRAGMA foreign_keys = OFF; INSERT INTO notes (folder_id, body) VALUES (77, 'x')");
     expect(reader(a).check().foreignKeyViolations).toHaveLength(1);
     expect(reader(a).status().unstamped).toBe(1);
+  });
+
+  it('stamps a great bulk a transaction a slice, whoever asks for it', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const [heads, bulk] = [[] as number[], 2 * STAMP_SLICE + 10];
+    const node = new Writer(a, 'normal', realSurroundings('A'), (head) => heads.push(head), fail);
+    closers.push(() => node.close());
+    make(
+      'a.db',
+      `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${bulk}) INSERT INTO folders (name) SELECT i FROM n`,
+    );
+    const before = node.stamp().head - bulk;
+    // A head is announced after each commit of ours: no slice is larger than what others are made to wait for.
+    expect(heads.map((head, i) => head - (heads[i - 1] ?? before))).toEqual([STAMP_SLICE, STAMP_SLICE, 10]);
   });
 
   it('keeps out other writers while it is held, with nothing left to stamp', () => {

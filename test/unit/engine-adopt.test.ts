@@ -109,12 +109,14 @@ describe('adopting', () => {
 
   it('pairs after a batch had to be begun again, and after one that came out of order', async () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, code TEXT UNIQUE)';
+    const config = { tables: { t: { unique: { code: 'keep-first' } } } };
     const a = new Replica({
       device: 'A',
       ddl,
+      config,
       before: "INSERT INTO t VALUES (1, 'x', NULL), (2, 'y', NULL), (3, 'z', 'taken')",
     });
-    const b = new Replica({ device: 'B', ddl });
+    const b = new Replica({ device: 'B', ddl, config });
     b.write(
       "UPDATE flotilla_capture SET suspended = 1; INSERT INTO t VALUES (5, 'x', NULL), (6, 'y', NULL), (7, 'other', 'taken'); UPDATE flotilla_capture SET suspended = 0",
     );

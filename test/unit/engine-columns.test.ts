@@ -72,14 +72,14 @@ describe('columns', () => {
   });
 
   it('[C5] what arrives for a row that waits, and what is written here, goes into what waits', async () => {
-    const [a, b, c] = fleetOf(3, `${DDL} CREATE UNIQUE INDEX people_name ON people (name)`) as [
-      Replica,
-      Replica,
-      Replica,
-    ];
-    a.write("INSERT INTO people (name, phone) VALUES ('Ann', '1')");
-    converge([a, b, c]);
+    const config = { tables: { people: { unique: { name: 'keep-first' } } } };
+    const ddl = `${DDL} CREATE UNIQUE INDEX people_name ON people (name)`;
+    const [a, b, c] = fleetOf(3, ddl, { config }) as [Replica, Replica, Replica];
     c.write("INSERT INTO people (name) VALUES ('taken')");
+    c.stamp();
+    a.write("INSERT INTO people (name, phone) VALUES ('Ann', '1')");
+    b.pull(a);
+    c.pull(a);
     a.write("UPDATE people SET name = 'taken'");
     b.write("UPDATE people SET phone = '5'");
     c.pull(a);

@@ -142,15 +142,17 @@ describe('a page with more than one state of a row', () => {
   it('takes a row and its newer version that waits at the sender, each to its place', async () => {
     const ddl =
       'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE); CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER NOT NULL REFERENCES t (id))';
-    const [a, b, c, d] = fleetOf(4, ddl) as [Replica, Replica, Replica, Replica];
-    a.write("INSERT INTO t (name) VALUES ('x'); INSERT INTO u (t_id) VALUES (1)");
-    converge([a, b, c, d]);
+    const config = { tables: { t: { unique: { name: 'keep-first' } } } };
+    const [a, b, c, d] = fleetOf(4, ddl, { config }) as [Replica, Replica, Replica, Replica];
     b.write("INSERT INTO t (name) VALUES ('y')");
+    b.stamp();
+    a.write("INSERT INTO t (name) VALUES ('x'); INSERT INTO u (t_id) VALUES (1)");
+    converge([a, c, d]);
     c.pull(b);
     a.write("UPDATE t SET name = 'y'");
     c.pull(a);
     expect(c.waiting()).toEqual(['unique']);
-    const e = new Replica({ device: 'E', ddl });
+    const e = new Replica({ device: 'E', ddl, config });
     e.pull(c);
     expect(e.rows('SELECT name FROM t ORDER BY name')).toEqual([['x'], ['y']]);
     expect(e.rows('SELECT count(*) FROM u')).toEqual([[1]]);
@@ -160,10 +162,11 @@ describe('a page with more than one state of a row', () => {
 
   it('begins again without losing the tombstones of the batch when a constraint refuses a row', async () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)';
-    const [a, b] = pairOf(ddl);
+    const [a, b] = pairOf(ddl, { config: { tables: { t: { unique: { name: 'keep-first' } } } } });
     a.write("INSERT INTO t (name) VALUES ('gone')");
     converge([a, b]);
     b.write("INSERT INTO t (name) VALUES ('taken')");
+    b.stamp();
     a.write("DELETE FROM t; INSERT INTO t (name) VALUES ('taken')");
     b.pull(a);
     expect(b.waiting()).toEqual(['unique']);

@@ -82,8 +82,9 @@ describe('values', () => {
 
   it('are the same after having waited', async () => {
     const waiting = `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT UNIQUE); CREATE TABLE t (id INTEGER PRIMARY KEY, tag INTEGER, p_id INTEGER REFERENCES p (id), u, b BLOB)`;
-    const [a, b] = pairOf(waiting);
+    const [a, b] = pairOf(waiting, { config: { tables: { p: { unique: { name: 'keep-first' } } } } });
     b.write("INSERT INTO p VALUES (1, 'x')");
+    b.stamp();
     a.write("INSERT INTO p VALUES (1, 'x')");
     values.forEach((value, i) => a.write(`INSERT INTO t (tag, p_id, u, b) VALUES (${i}, 1, ${value}, ${value})`));
     b.pull(a);

@@ -342,7 +342,7 @@ describe('what a writer does to rows that wait', () => {
   const names = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)';
 
   it('overtakes a version that waits, also one of a later birth', async () => {
-    const config = { tables: { t: { identity: 'code' } } };
+    const config = { tables: { t: { identity: 'code', unique: { name: 'keep-first' } } } };
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE, name TEXT UNIQUE, note TEXT)';
     const [a, b] = pairOf(ddl, { config });
     a.write("INSERT INTO t (code, name) VALUES ('k', 'x')");
@@ -381,7 +381,7 @@ describe('what a writer does to rows that wait', () => {
   });
 
   it('ends a collision by renaming, and the version that waited stands', async () => {
-    const [a, b] = pairOf(names);
+    const [a, b] = pairOf(names, { config: { tables: { t: { unique: { name: 'keep-first' } } } } });
     a.write("INSERT INTO t (name) VALUES ('x')");
     b.write("INSERT INTO t (name) VALUES ('x')");
     converge([a, b]);

@@ -38,7 +38,9 @@ export const sampleBatch: Batch = {
       cells: { row: [0, 1, 1], column: [2, 3, 3], hlc: [HLC + 5, HLC + 9, HLC + 8], run: [0, 1, 0] },
     },
   ],
-  tombstones: [{ table: 'entries', rows: [2], hlc: [HLC + 7], run: [1], seen: { row: [0], hlc: [HLC + 4], run: [0] } }],
+  tombstones: [
+    { table: 'entries', rows: [2], hlc: [HLC + 7], run: [1], alias: [0], seen: { row: [0], hlc: [HLC + 4], run: [0] } },
+  ],
   end: {
     cursor: { position: 41, head: 42, run: RUN_A },
     complete: true,

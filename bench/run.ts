@@ -1,0 +1,70 @@
+/**
+ * Runs benchmarks by name: all of them, or those that are named. A table each for people; with `--json`, one JSON object on a
+ * line of its own each for machines, and everything else on the error output.
+ *
+ *   npm run bench [-- NAME…] [--json] [--quick]
+ */
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import Database from 'better-sqlite3';
+import Table from 'cli-table3';
+import type { Bench, BenchReport } from './bench.ts';
+import { capture } from './capture.ts';
+
+const BENCHES: readonly Bench[] = [capture];
+
+function readArguments(): { benches: readonly Bench[]; json: boolean; quick: boolean } {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { json: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false } },
+  });
+  const unknown = positionals.find((name) => !BENCHES.some((bench) => bench.name === name));
+  if (unknown !== undefined) {
+    const known = BENCHES.map(({ name, about }) => `  ${name.padEnd(10)} ${about}`);
+    throw new Error([`There is no benchmark "${unknown}". There are:`, ...known].join('\n'));
+  }
+  const benches = positionals.length === 0 ? BENCHES : BENCHES.filter(({ name }) => positionals.includes(name));
+  return { benches, json: values.json, quick: values.quick };
+}
+
+/** What the figures were measured on, since they mean nothing without. */
+function surroundings(): { node: string; sqlite: string; cpu: string; cores: number } {
+  const db = new Database(':memory:');
+  const sqlite = String(db.prepare('SELECT sqlite_version()').pluck().get());
+  db.close();
+  return { node: process.version, sqlite, cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length };
+}
+
+function print({ table, notes }: BenchReport, to: NodeJS.WriteStream): void {
+  const [head = [], ...rows] = table;
+  const drawn = new Table({
+    head: [...head],
+    colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
+    style: { head: [], border: [] },
+  });
+  drawn.push(...rows.map((row) => [...row]));
+  to.write(`${drawn.toString()}\n${notes.map((note) => `${note}\n`).join('')}`);
+}
+
+async function main(): Promise<void> {
+  const { benches, json, quick } = readArguments();
+  const people = json ? process.stderr : process.stdout;
+  const around = surroundings();
+  people.write(
+    `Node.js ${around.node}, SQLite ${around.sqlite}, ${around.cores} × ${around.cpu}${quick ? ', quick' : ''}\n`,
+  );
+  for (const bench of benches) {
+    people.write(`\n${bench.name}: ${bench.about}\n`);
+    const report = await bench.run({ quick, say: (line) => void people.write(`  ${line}\n`) });
+    print(report, people);
+    if (json) {
+      const { ratio, figures } = report;
+      process.stdout.write(`${JSON.stringify({ bench: report.bench, ratio, ...figures, quick, ...around })}\n`);
+    }
+  }
+}
+
+await main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});

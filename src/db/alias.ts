@@ -1,0 +1,212 @@
+/**
+ * Two rows that are one from now on. The winner is born again, so that nobody's delete of it from before takes the other one along;
+ * the loser gets a tombstone that carries the winner's UUID as an alias; who refers to the loser refers to the winner. All of it is
+ * written as any program would write it, so that it is stamped, renames derived identities, and travels like every other change.
+ */
+import { bytesToHex } from '../protocol/uuid.ts';
+import { writeTombstone } from './births.ts';
+import { encodedKey } from './capture.ts';
+import type { Collider } from './collisions.ts';
+import { recordRow, recordVersion } from './conflicts.ts';
+import { hideRows } from './hide.ts';
+import { cellsOf } from './incoming.ts';
+import { translateRuns } from './join.ts';
+import type { Referrer } from './deletes.ts';
+import { referrersOf } from './deletes.ts';
+import type { UniqueIndex } from './indexes.ts';
+import type { Library } from './library.ts';
+import type { ForeignKey, Model } from './model.ts';
+import { keyColumn, mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
+import { keysHeldOutside } from './outside.ts';
+import { canPark, park } from './park.ts';
+import { forgetPending } from './pending.ts';
+import { OP_REBORN } from './remark.ts';
+import type { StandingRow } from './rivals.ts';
+import { rivalsIn, standingRow } from './rivals.ts';
+import { mayWriteHere } from './settled.ts';
+import type { MergeWaiting } from './settle.ts';
+import { readBig } from './sql.ts';
+import { asWriter } from './stamp.ts';
+import { policyOf, renamedColumn } from './unique-policy.ts';
+import { joinVersions } from './version.ts';
+
+/** Digits of its own UUID that the name of a row gets whose place is taken. */
+const SUFFIX_DIGITS = 8;
+
+/** Steps that an alias may lead on: rows that were merged with rows that were merged. */
+const MAX_STEPS = 100;
+
+/** Makes one row of a version that waits and of the row in its way. Answers false, changing nothing, when that cannot be. */
+export function mergeRows(library: Library, collider: Collider, rival: StandingRow, merge: MergeWaiting): boolean {
+  const { model } = collider;
+  if (!mayWriteHere(library, collider) || !mayWriteHere(library, rival)) return false;
+  // Tables that stay on this device may forbid that a row goes.
+  if (keysHeldOutside(library, model, [rival.key]).length > 0) return false;
+  return library.attempt(() => {
+    if (Buffer.compare(collider.uuid, rival.uuid) > 0) {
+      // The loser waits; an older version of it may stand here.
+      recordVersion(library, collider, 'merged', rival);
+      const older = standingRow(library, model, collider.uuid);
+      if (older === null) {
+        const [table] = collider.version.tables;
+        const cells =
+          table === undefined ? new Map() : cellsOf(model, table, 0, translateRuns(library, collider.version));
+        writeTombstone(
+          library,
+          model,
+          collider.uuid,
+          collider.birthHlc,
+          collider.birthRun,
+          library.around.now(),
+          cells,
+        );
+        forgetPending(library, collider.uuid);
+      } else absorb(library, older, rival);
+      return becomeOne(library, model, collider.uuid, rival.uuid);
+    }
+    if (!canPark(model) || !park(library, model, rival.key)) return false;
+    merge(joinVersions(library, [collider.version]), []);
+    const winner = standingRow(library, model, collider.uuid);
+    if (winner === null) return false;
+    absorb(library, rival, winner);
+    return becomeOne(library, model, rival.uuid, winner.uuid);
+  });
+}
+
+/** What refers to the loser refers to the winner; then the loser goes, with a record of what it held. */
+function absorb(library: Library, loser: StandingRow, winner: StandingRow): void {
+  redirect(library, loser, winner);
+  recordRow(library, loser.model, loser.uuid, 'merged', winner);
+  asWriter(library, () => {
+    library.sql.run(`DELETE FROM ${quoteName(loser.model.table)} WHERE ${rowByKey(loser.model)}`, loser.key);
+  });
+}
+
+function becomeOne(library: Library, model: Model, loser: Uint8Array, winner: Uint8Array): boolean {
+  library.sql.run('UPDATE flotilla_tombstones SET alias = ? WHERE uuid = ?', Buffer.from(winner), Buffer.from(loser));
+  asWriter(library, () => {
+    library.sql.run(
+      `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+       SELECT ${model.n}, ${OP_REBORN}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, 0
+       FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
+      library.around.now(),
+      Buffer.from(winner),
+    );
+  });
+  return true;
+}
+
+/** Rewrites, as a program would, all references to one row into references to another. */
+export function redirect(library: Library, from: StandingRow, to: StandingRow): void {
+  for (const child of library.registry.models) {
+    for (const foreignKey of child.foreignKeys) {
+      if (foreignKey.table !== from.model.table) continue;
+      asWriter(library, () => move(library, child, foreignKey, from, to, '', []));
+      for (const left of referrersOf(library, from.model, [from.key]))
+        if (left.model === child && left.foreignKey === foreignKey) makeRoom(library, left, from, to);
+    }
+  }
+}
+
+/** Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. */
+function move(
+  library: Library,
+  child: Model,
+  { columns, targets }: ForeignKey,
+  from: StandingRow,
+  to: StandingRow,
+  condition: string,
+  params: readonly unknown[],
+): void {
+  const list = columns.map(quoteName).join(', ');
+  const row = `(SELECT ${targets.map(quoteName).join(', ')} FROM ${quoteName(from.model.table)} WHERE ${rowByKey(from.model)})`;
+  library.sql.run(
+    `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE (${list}) = ${row}${condition}`,
+    to.key,
+    from.key,
+    ...params,
+  );
+}
+
+/** A row that cannot follow, since the winner has one of that name already: its own policy says what becomes of it. */
+function makeRoom(library: Library, left: Referrer, from: StandingRow, to: StandingRow): void {
+  const child = left.model;
+  const values = valuesOfRow(library, left);
+  const moved = valuesOfRow(library, left);
+  const targets = readTargets(library, left.foreignKey, to);
+  left.foreignKey.columns.forEach((name, i) => moved.set(name, targets[i]));
+  for (const unique of child.uniques as readonly UniqueIndex[]) {
+    const [rival] = rivalsIn(library, child, unique, moved, left.uuid);
+    if (rival === undefined) continue;
+    const policy = policyOf(library.registry, child, unique);
+    const column = policy === 'rename' ? renamedColumn(library.registry, child, unique) : null;
+    if (column !== null && values.get(column.name) !== null) {
+      const name = quoteName(column.name);
+      const suffix = ` (${bytesToHex(left.uuid).slice(-SUFFIX_DIGITS)})`;
+      asWriter(library, () => {
+        library.sql.run(
+          `UPDATE OR IGNORE ${quoteName(child.table)} SET ${name} = ${name} || ? WHERE ${rowByKey(child)}`,
+          suffix,
+          left.key,
+        );
+        move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
+      });
+    } else if (policy === 'keep-first') {
+      // It waits, refers to the winner when it is tried again, and shows when there is room.
+      hideRows(library, [left]);
+    } else {
+      const [winner, loser] = Buffer.compare(rival.uuid, left.uuid) < 0 ? [rival, left] : [left, rival];
+      absorb(library, loser, winner);
+      becomeOne(library, child, loser.uuid, winner.uuid);
+      if (winner === left)
+        asWriter(library, () => move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]));
+    }
+    return;
+  }
+  // The same row twice by its key, like two taggings with tags that are one now: what refers to it follows.
+  const twin = child.rowid === null ? twinOf(library, child, moved, left) : null;
+  if (twin !== null) absorb(library, left, twin);
+}
+
+/** The row here with a natural key. */
+function twinOf(
+  library: Library,
+  model: Model,
+  values: ReadonlyMap<string, unknown>,
+  self: Referrer,
+): StandingRow | null {
+  const where = model.key.map((_, i) => `${keyColumn(model, i, 't')} = ?`).join(' AND ');
+  const uuid = library.sql.value(
+    `SELECT m.uuid FROM ${quoteName(model.table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE ${where} AND m.uuid <> ?`,
+    ...model.key.map((name) => values.get(name)),
+    Buffer.from(self.uuid),
+  );
+  return uuid instanceof Uint8Array ? standingRow(library, model, uuid) : null;
+}
+
+function valuesOfRow(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): Map<string, unknown> {
+  const names = model.columns.map(({ name }) => name);
+  const row = readBig(
+    library.sql.get(
+      `SELECT ${names.map(quoteName).join(', ')} FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`,
+    ),
+    [key],
+  )[0];
+  return new Map(names.map((name, i) => [name, row?.[i] ?? null]));
+}
+
+function readTargets(library: Library, { targets }: ForeignKey, { model, key }: StandingRow): unknown[] {
+  const values = valuesOfRow(library, { model, key });
+  return targets.map((name) => values.get(name) ?? null);
+}
+
+/** The row that a deleted one has become one with, if that stands here. */
+export function aliasOf(library: Library, model: Model, uuid: Uint8Array): StandingRow | null {
+  let at = Buffer.from(uuid);
+  for (let step = 0; step < MAX_STEPS; step += 1) {
+    const alias = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', at);
+    if (!(alias instanceof Uint8Array)) break;
+    at = Buffer.from(alias);
+  }
+  return bytesToHex(at) === bytesToHex(uuid) ? null : standingRow(library, model, at);
+}

@@ -1,0 +1,249 @@
+/**
+ * What must not get lost. Every statement of a program is compared with the rows before it: what it wrote and removed, and
+ * what that copy knew then. At the end each token must be there, unless there is a write or a delete of its row that the one who
+ * wrote it did not know of, or that came after it.
+ */
+import type { Named } from './naming.ts';
+import { tokensOf } from './naming.ts';
+import type { SnapRow } from './snapshot.ts';
+import { contentOf } from './snapshot.ts';
+import { cellText } from './values.ts';
+
+/** What a copy knows: of each writer the number of its last statement that has certainly come here. */
+export type Known = ReadonlyMap<string, number>;
+
+/** What a program did to a row. */
+interface Event {
+  readonly row: string;
+  readonly writer: string;
+  readonly number: number;
+  readonly isDelete: boolean;
+  readonly isBirth: boolean;
+  /** The row is merged as a whole: it belongs to a device. */
+  readonly isWhole: boolean;
+  /** Token columns that it wrote. */
+  readonly columns: ReadonlySet<number>;
+  /** All tokens of the row after it. */
+  readonly tokens: ReadonlySet<string>;
+}
+
+/** The end of a token: somebody who saw it replaced it, or deleted its row. */
+interface End {
+  readonly token: string;
+  readonly known: Known;
+}
+
+/** A value that some program wrote, and that is looked for at the end. */
+interface Written extends Event {
+  readonly token: string;
+  readonly column: number;
+  readonly known: Known;
+}
+
+/** Effects of one statement; they count when its transaction is committed. */
+export interface Effects {
+  readonly events: Event[];
+  readonly written: Written[];
+  /** Tokens that this statement took out of the tables. */
+  readonly ended: End[];
+  readonly parents: { readonly row: string; readonly parent: string; readonly onDelete: string }[];
+}
+
+export interface JudgeOptions {
+  /** Tokens in tables, or waiting. */
+  readonly present: ReadonlySet<string>;
+  /** Tokens of which a conflict record tells; null where there are no such records yet. */
+  readonly recorded: ReadonlySet<string> | null;
+  /** Whether a token may be back that was replaced: after a restore, or where deletes are undone. */
+  readonly mayReturn: boolean;
+}
+
+export class Oracle {
+  readonly #events = new Map<string, Event[]>();
+  readonly #written = new Map<string, Written>();
+  readonly #ended = new Map<string, End[]>();
+  /** Rows in which a token stood, if it was more than one: its row was given another name. */
+  readonly #rowsOfToken = new Map<string, Set<string>>();
+  readonly #parents = new Map<string, Map<string, Set<string>>>();
+
+  /** What one statement did. */
+  compare(writer: string, number: number, known: Known, before: Named, after: Named): Effects {
+    const effects: Effects = { events: [], written: [], ended: [], parents: [] };
+    const tokens = (named: Named): Set<string> =>
+      new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
+    const none = new Set<never>();
+    const [tokensBefore, tokensAfter] = [tokens(before), tokens(after)];
+    for (const token of tokensBefore) if (!tokensAfter.has(token)) effects.ended.push({ token, known });
+    for (const [name, { table }] of before.rows) {
+      const isWhole = table.ownership === 'device';
+      if (!after.rows.has(name))
+        effects.events.push({
+          row: name,
+          writer,
+          number,
+          isDelete: true,
+          isBirth: false,
+          isWhole,
+          columns: none,
+          tokens: none,
+        });
+    }
+    for (const [name, row] of after.rows) {
+      const old = before.rows.get(name);
+      if (old !== undefined && textOf(old, before) === textOf(row, after)) continue;
+      const changed = tokensOf(row).filter(({ token, column }) => old === undefined || !has(old, token, column));
+      const columns = new Set(changed.map(({ column }) => column));
+      const own = new Set(tokensOf(row).map(({ token }) => token));
+      const isWhole = row.table.ownership === 'device';
+      const isBirth = old === undefined;
+      const event = { row: name, writer, number, isDelete: false, isBirth, isWhole, columns, tokens: own };
+      effects.events.push(event);
+      for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
+      row.table.foreignKeys.forEach(({ onDelete }, i) => {
+        const target = row.targets[i] ?? null;
+        const parent = target === null ? undefined : after.names.get(target);
+        if (parent !== undefined) effects.parents.push({ row: name, parent, onDelete });
+      });
+    }
+    return effects;
+  }
+
+  /** The transaction of these statements was committed. */
+  commit(all: readonly Effects[]): void {
+    for (const { events, written, ended, parents } of all) {
+      for (const event of events) push(this.#events, event.row, event);
+      for (const one of written) {
+        if (!this.#written.has(one.token)) this.#written.set(one.token, one);
+        const rows = this.#rowsOfToken.get(one.token) ?? new Set();
+        this.#rowsOfToken.set(one.token, rows.add(one.row));
+      }
+      for (const end of ended) push(this.#ended, end.token, end);
+      for (const { row, parent, onDelete } of parents) {
+        const own = this.#parents.get(row) ?? new Map<string, Set<string>>();
+        this.#parents.set(row, own.set(parent, (own.get(parent) ?? new Set()).add(onDelete)));
+      }
+    }
+  }
+
+  /** The device that was `writer` is restored from a copy that knew `known`: what nobody else has is gone with it. */
+  lose(writer: string, known: Known, left: ReadonlySet<string>): void {
+    const since = known.get(writer) ?? 0;
+    for (const one of this.#written.values())
+      if (one.writer === writer && one.number > since && !left.has(one.token)) this.#written.delete(one.token);
+  }
+
+  get tokens(): number {
+    return this.#written.size;
+  }
+
+  /** What is wrong at the end, as sentences. */
+  judge(options: JudgeOptions): string[] {
+    const wrong: string[] = [];
+    const gone = this.#mayBeGone();
+    for (const one of this.#written.values()) {
+      if (options.present.has(one.token)) {
+        if (!options.mayReturn && this.#isBack(one, gone))
+          wrong.push(`${one.token} in ${one.row} is back: it was replaced or deleted by someone who knew it`);
+        continue;
+      }
+      const excuse = this.#excuse(one, gone);
+      if (excuse === null)
+        wrong.push(`${one.token} in ${one.row} is lost (written by ${one.writer}, statement ${one.number})`);
+      else if (excuse === 'concurrent' && options.recorded !== null && !options.recorded.has(one.token))
+        wrong.push(`${one.token} in ${one.row} was discarded without a record of it`);
+    }
+    return wrong;
+  }
+
+  #isBack(one: Written, gone: ReadonlySet<string>): boolean {
+    const ends = this.#ended.get(one.token);
+    if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1) return false;
+    if (!one.isWhole) return true;
+    // The whole row was written anew, with its older content, by a copy that had not seen the newer one.
+    const kept = (this.#events.get(one.row) ?? []).filter((event) => event.tokens.has(one.token));
+    return !this.#mayBeCleared(one.row, gone) && ends.some(({ known }) => kept.every((event) => isKnown(event, known)));
+  }
+
+  /** Why a token may be absent; null when nothing excuses it. */
+  #excuse(one: Written, gone: ReadonlySet<string>): 'later' | 'concurrent' | 'effect' | null {
+    if (this.#ended.has(one.token)) return 'later';
+    for (const row of this.#rowsOfToken.get(one.token) ?? []) {
+      for (const event of this.#events.get(row) ?? []) {
+        if (event.writer === one.writer && event.number === one.number) continue;
+        if (isKnown(event, one.known) && !(event.isDelete && this.#wasUnseen(event, one))) continue;
+        const touches = event.isDelete || event.isBirth || one.isBirth || one.isWhole || event.columns.has(one.column);
+        if (touches) return 'concurrent';
+      }
+      if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
+    }
+    return null;
+  }
+
+  /**
+   * A copy shows a row whose delete waits there: who writes to it knows nothing of the delete, though it has come. (Or the row
+   * was born again since, which that copy knew.)
+   */
+  #wasUnseen(death: Event, one: Written): boolean {
+    if (one.isBirth) return false;
+    return !(this.#events.get(death.row) ?? []).some(
+      (event) => event.isBirth && event.number > death.number && isKnown(event, one.known),
+    );
+  }
+
+  /** Rows that a delete may have taken along: by a reference that some version of theirs had. */
+  #mayBeGone(): Set<string> {
+    const deleted = new Set(
+      [...this.#events].filter(([, events]) => events.some((event) => event.isDelete)).map(([row]) => row),
+    );
+    const gone = new Set<string>();
+    for (let again = true; again;) {
+      again = false;
+      for (const [row, parents] of this.#parents) {
+        if (gone.has(row)) continue;
+        for (const [parent, actions] of parents) {
+          if (!actions.has('CASCADE') || !(deleted.has(parent) || gone.has(parent))) continue;
+          gone.add(row);
+          again = true;
+        }
+      }
+    }
+    for (const row of deleted) this.#deleted.add(row);
+    return gone;
+  }
+
+  readonly #deleted = new Set<string>();
+
+  /** A reference of the row may have been set to NULL, or to a default, because what it led to was deleted. */
+  #mayBeCleared(row: string, gone: ReadonlySet<string>): boolean {
+    for (const [parent, actions] of this.#parents.get(row) ?? [])
+      if ((gone.has(parent) || this.#deleted.has(parent)) && [...actions].some((action) => action !== 'CASCADE'))
+        return true;
+    return false;
+  }
+}
+
+function isKnown(event: Event, known: Known): boolean {
+  return event.number <= (known.get(event.writer) ?? 0);
+}
+
+/**
+ * A row's content with the rows that it refers to, and their ids here: a row that follows its parent's new id is written anew,
+ * though it says the same.
+ */
+function textOf(row: SnapRow, named: Named): string {
+  const ids = row.table.columns.map((column, i) =>
+    column.idOf === null || column.purpose === 'id' ? '' : cellText(row.cells[i] ?? null),
+  );
+  const targets = row.targets.map((target) => (target === null ? '-' : (named.names.get(target) ?? '?')));
+  return [contentOf(row), ...ids, ...targets].join('\u0002');
+}
+
+function has(row: SnapRow, token: string, column: number): boolean {
+  return tokensOf(row).some((other) => other.token === token && other.column === column);
+}
+
+function push<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
