@@ -1,7 +1,7 @@
 /**
  * The public types: what `openNode` and its companions take and give. `index.ts` exports them; nothing here runs.
  */
-import type { InitReport, LibraryStatus } from './db/api.ts';
+import type { ConflictList, ConflictQuery, InitReport, LibraryStatus, Owned, RestoredConflict } from './db/api.ts';
 
 /** How a session stands. The machine of the session decides it; this is its state's name. */
 export type PeerState = 'connecting' | 'handshake' | 'backfill' | 'ack' | 'live' | 'backoff' | 'refused' | 'stopped';
@@ -109,6 +109,19 @@ export interface FlotillaNode {
   status(): Promise<NodeStatus>;
   /** Compares this copy with every connected peer's. */
   verify(): Promise<VerifyReport>;
+  /**
+   * Gives an owned row, and all that is owned through it, to a member: also what a device owned that is gone.
+   * @param key - its primary key as text (several columns as a JSON array), or its UUID
+   * @throws FlotillaError NO_SUCH_ROW, NOT_OWNED, NOT_A_MEMBER
+   */
+  own(table: string, key: string, options?: OwnOptions): Promise<Owned>;
+  /** What was discarded or changed of what people wrote, newest first. */
+  conflicts(query?: ConflictQuery): Promise<ConflictList>;
+  /**
+   * Puts back what a conflict discarded, as an ordinary change of this device.
+   * @throws FlotillaError NO_SUCH_CONFLICT, CANNOT_RESTORE
+   */
+  restoreConflict(id: number): Promise<RestoredConflict>;
   /** Events as they happen, from now on. The returned function ends it. */
   onEvent(listener: (event: NodeEvent) => void): () => void;
   /** Drains and closes everything. Twice is harmless. */
@@ -180,6 +193,11 @@ export interface Invitation {
   readonly expiresAt: number;
   /** False when no node was running, so that somebody must start one before the invitation can be used. */
   readonly nodeRunning: boolean;
+}
+
+export interface OwnOptions {
+  /** Peer id or name of the member that gets the row. @default this device */
+  readonly device?: string;
 }
 
 export interface JoinOptions {

@@ -18,11 +18,23 @@ import type {
   MigrateOptions,
   MigrateReport,
   NodeStatus,
+  OwnOptions,
   VerifyReport,
 } from './api.ts';
-import type { Examination, InitReport, JoinState, LibraryStatus } from './db/api.ts';
+import type {
+  ConflictList,
+  ConflictQuery,
+  Examination,
+  InitReport,
+  JoinState,
+  LibraryStatus,
+  OwnRequest,
+  Owned,
+  RestoredConflict,
+} from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
+import type { Home } from './net/home.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
 import { openInvitations } from './node.ts';
@@ -111,13 +123,7 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as Invitation;
   const { libraryId } = await libraryStatus(path);
-  const home = await findHome(homePath);
-  if (home === null) {
-    throw new FlotillaError(
-      'NOT_INITIALISED',
-      `This device has no home folder ${homePath}: run "flotilla up" once, or name it with --home.`,
-    );
-  }
+  const home = await requireHome(homePath);
   let { port } = await home.settings();
   if (port === 0) {
     // The invitation has to name the port on which the node will listen when somebody starts it.
@@ -233,6 +239,38 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
   };
 }
 
+/**
+ * Gives an owned row, and all that is owned through it, to a member of the library: by default to this device.
+ * @param key - the row's primary key as text (several columns as a JSON array), or its UUID
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, NO_SUCH_ROW, NOT_OWNED, NOT_A_MEMBER, LIBRARY_IN_USE
+ */
+export async function ownRow(
+  file: string,
+  table: string,
+  key: string,
+  options: HomeOption & OwnOptions = {},
+): Promise<Owned> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const request: OwnRequest = { table, key, device: options.device ?? null };
+  const told = await callControl(controlPath(homePath), 'own', request, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as Owned;
+  await libraryStatus(path);
+  const { device } = await requireHome(homePath);
+  const spec: WorkerSpec = { role: 'write', purpose: 'serve', file: path, device, name: '', durability: 'full' };
+  return (await withWorker(spec, systemClock, (call) => call('own', [request]))) as Owned;
+}
+
+/** The home folder of this device. @throws FlotillaError NOT_INITIALISED */
+async function requireHome(path: string): Promise<Home> {
+  const home = await findHome(path);
+  if (home !== null) return home;
+  throw new FlotillaError(
+    'NOT_INITIALISED',
+    `This device has no home folder ${path}: run "flotilla up" once, or name it with --home.`,
+  );
+}
+
 async function libraryStatus(path: string): Promise<LibraryStatus> {
   return (await withWorker(readerSpec(path), systemClock, (call) => call('status', []))) as LibraryStatus;
 }
@@ -246,4 +284,39 @@ export async function verifyLibrary(file: string, options: HomeOption = {}): Pro
   const checked = (await withWorker(readerSpec(path), systemClock, (call) => call('check', []))) as Checked;
   const ok = checked.foreignKeyViolations.length === 0 && checked.integrity.length === 0;
   return { ok, ...checked, compared: false, peers: [] };
+}
+
+/**
+ * What was discarded or changed of what people wrote, newest first; works with and without a running node.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, CONFIG when no such table syncs
+ */
+export async function listConflicts(file: string, options: ConflictQuery & HomeOption = {}): Promise<ConflictList> {
+  const path = await requireFile(file);
+  const { home, ...query } = options;
+  const told = await callControl(controlPath(homeOf(path, home)), 'conflicts', query, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as ConflictList;
+  return (await withWorker(readerSpec(path), systemClock, (call) => call('conflicts', [query]))) as ConflictList;
+}
+
+/**
+ * Puts back what a conflict discarded, as an ordinary change of this device; works with and without a running node.
+ * @param id - as {@link listConflicts} gives it
+ * @throws FlotillaError NO_SUCH_CONFLICT, CANNOT_RESTORE, NOT_INITIALISED, LIBRARY_IN_USE
+ */
+export async function restoreConflict(file: string, id: number, options: HomeOption = {}): Promise<RestoredConflict> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'restore', { id }, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as RestoredConflict;
+  const home = await requireHome(homePath);
+  const { name } = await home.settings();
+  const spec: WorkerSpec = {
+    role: 'write',
+    purpose: 'serve',
+    file: path,
+    device: home.device,
+    name,
+    durability: 'full',
+  };
+  return (await withWorker(spec, systemClock, (call) => call('restoreConflict', [id]))) as RestoredConflict;
 }

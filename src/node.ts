@@ -19,6 +19,7 @@ import type {
   NodeStatus,
   VerifyReport,
 } from './api.ts';
+import type { ConflictQuery, OwnRequest } from './db/api.ts';
 import { FlotillaError, messageOf } from './errors.ts';
 import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
@@ -145,6 +146,9 @@ async function start(
     const control = await serveControl(controlPath(home.path), {
       status: () => opening.then((node) => node.status()),
       verify: () => opening.then((node) => node.verify()),
+      own: (params) => store.own(params as OwnRequest),
+      conflicts: (params) => store.conflicts((params ?? {}) as ConflictQuery),
+      restore: (params) => store.restoreConflict((params as { readonly id: number }).id),
       invite: (params) =>
         invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true),
     });
@@ -267,6 +271,9 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
     addresses: () => host.addresses(),
     status,
     verify: () => verify(running),
+    own: (table, key, { device = null } = {}) => store.own({ table, key, device }),
+    conflicts: (query = {}) => store.conflicts(query),
+    restoreConflict: (id) => store.restoreConflict(id),
     onEvent(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -250,6 +250,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     acked: forward('write', 'acked'),
     members: forward('write', 'members'),
     addMember: forward('write', 'addMember'),
+    own: forward('write', 'own'),
+    restoreConflict: forward('write', 'restoreConflict'),
     apply: (peer, data, priority = 'live') => call('write', 'apply', [peer, data], priority) as Promise<Applied>,
     openFeed: forward('read', 'openFeed'),
     page: (feed, limits) => readStamped('page', [feed, { ...limits, groupEnds: [...heads] }]),
@@ -258,6 +260,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     inspect: (query) => readStamped('inspect', [query]),
     status: forward('read', 'status'),
     check: forward('read', 'check'),
+    conflicts: forward('read', 'conflicts'),
     joinGrant: forward('read', 'joinGrant'),
     onHead(listener) {
       listeners.add(listener);

@@ -5,6 +5,7 @@ import type { Cli } from './context.ts';
 import type { OptionName, OptionValues } from './options.ts';
 
 export interface CommandSpec<Args extends string = string, Names extends OptionName = OptionName> {
+  /** One word, or that of another command and one more. */
   readonly name: string;
   /** One line of help. */
   readonly summary: string;

@@ -4,6 +4,8 @@
  */
 import type { Writable } from 'node:stream';
 import type {
+  ConflictList,
+  ConflictQuery,
   Examination,
   ExamineOptions,
   FlotillaNode,
@@ -17,6 +19,8 @@ import type {
   MigrateReport,
   NodeOptions,
   NodeStatus,
+  Owned,
+  RestoredConflict,
   VerifyReport,
 } from '../index.ts';
 import { flush } from './output.ts';
@@ -30,7 +34,15 @@ export interface Api {
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   migrateLibrary(file: string, options: MigrateOptions): Promise<MigrateReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
+  ownRow(
+    file: string,
+    table: string,
+    key: string,
+    options: { readonly home?: string; readonly device?: string },
+  ): Promise<Owned>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
+  listConflicts(file: string, options: ConflictQuery & { readonly home?: string }): Promise<ConflictList>;
+  restoreConflict(file: string, id: number, options: { readonly home?: string }): Promise<RestoredConflict>;
 }
 
 /** A stream to write to that may be a terminal. */

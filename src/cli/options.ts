@@ -13,6 +13,9 @@ const MAX_MINUTES = 7 * 24 * 60;
 /** A batch is one transaction and one message; beyond this its byte limit would cut it anyway. */
 const MAX_BATCH_ROWS = 100_000;
 
+/** Records that one answer holds. */
+const MAX_RECORDS = 1_000;
+
 const text = z.string().trim().min(1, 'must not be empty');
 const texts = z.array(text).min(1, 'must not be empty');
 const flag = z.boolean();
@@ -137,6 +140,19 @@ export const OPTIONS = {
     schema: minutes,
     help: 'minutes until the invitation expires',
     fallback: '15',
+  }),
+  device: option({
+    flags: '--for <device>',
+    schema: text,
+    help: 'member that gets the row, by peer id or name',
+    fallback: 'this device',
+  }),
+  table: option({ flags: '--table <name>', schema: text, help: 'only what concerns this table' }),
+  limit: option({
+    flags: '--limit <records>',
+    schema: wholeNumber(1, MAX_RECORDS),
+    help: 'the latest so many',
+    fallback: '20, with --json 100',
   }),
   qr: option({ flags: '--qr', schema: flag, help: 'draw the QR code even when this is not a terminal' }),
   union: option({

@@ -11,7 +11,9 @@ import { initCommand } from './init.ts';
 import { inviteCommand } from './invite.ts';
 import { joinCommand } from './join.ts';
 import { migrateCommand } from './migrate.ts';
-import { commanderOption, readOptions } from './options.ts';
+import { commanderOption, type Parsed, readOptions } from './options.ts';
+import { ownCommand } from './own.ts';
+import { conflictsCommand, restoreCommand } from './conflicts.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
 import { verifyCommand } from './verify.ts';
@@ -24,7 +26,10 @@ export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
   migrateCommand,
   statusCommand,
+  ownCommand,
   verifyCommand,
+  conflictsCommand,
+  restoreCommand,
   doctorCommand,
 ];
 
@@ -54,7 +59,12 @@ export async function run(argv: readonly string[], io: Io, load: () => Promise<A
 
   let exitCode: number = EXIT.ok;
   const program = makeProgram(io, async (spec, args, command) => {
-    const options = readOptions(spec.options, command, io.env);
+    // An option of a command may also stand before the word of a command below it.
+    const parsed: Parsed = {
+      opts: () => command.optsWithGlobals(),
+      getOptionValueSource: (key) => command.getOptionValueSourceWithGlobals(key),
+    };
+    const options = readOptions(spec.options, parsed, io.env);
     exitCode = await spec.run({ args, options, cli: { io, api: load } });
   });
   try {
@@ -106,7 +116,10 @@ function makeProgram(io: Io, action: Action): Command {
   for (const spec of COMMANDS) {
     const sentence = `${spec.summary.charAt(0).toUpperCase()}${spec.summary.slice(1)}.`;
     // `program.command` hands down the settings above; `addCommand` would not.
-    const command = program.command(spec.name).summary(spec.summary).description(sentence);
+    const words = spec.name.split(' ');
+    const above = program.commands.find((one) => words.length > 1 && one.name() === words[0]);
+    const command = (above?.enablePositionalOptions() ?? program).command(words.at(-1) ?? '');
+    command.summary(spec.summary).description(sentence);
     const names = Object.keys(spec.args);
     for (const name of names) command.argument(`<${name}>`, spec.args[name]);
     for (const option of spec.options) command.addOption(commanderOption(option));

@@ -60,6 +60,7 @@ export function statusLines(status: NodeStatus): string[] {
   );
   lines.push('', ...deviceLines(status));
   if (library.waitingCount > 0) lines.push('', ...waitingLines(status));
+  if (library.conflicts > 0) lines.push('', conflictLine(status));
   lines.push('', ...counterLines(status));
   return lines;
 }
@@ -114,6 +115,10 @@ function waitingLines(status: NodeStatus): string[] {
   ];
   if (waitingCount > shown.length) lines.push(`  … and ${plural(waitingCount - shown.length, 'row')} more`);
   return lines;
+}
+
+function conflictLine({ library: { conflicts }, file }: NodeStatus): string {
+  return `Conflicts: ${plural(conflicts, 'value or row', 'values or rows')} discarded and not restored; see flotilla conflicts ${printable(file)}`;
 }
 
 function counterLines(status: NodeStatus): string[] {

@@ -5,6 +5,7 @@
 import { decodeBatch } from '../protocol/batch.ts';
 import type { Batch, TableData } from '../protocol/types.ts';
 import { joinVersion } from './join.ts';
+import { pickStamps } from './stamp-lists.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import { cutVersion, joinVersions } from './version.ts';
@@ -54,11 +55,9 @@ export function absorbIntoWaiting(library: Library, batch: Batch, found: Found):
 function withoutRows(table: TableData, positions: ReadonlySet<number>): TableData {
   const places = table.rows.map((_, position) => position).filter((position) => !positions.has(position));
   const pick = <T>(list: readonly T[]): T[] => places.map((position) => list[position] as T);
-  const { cells } = table;
-  const kept = cells.row.map((_, i) => i).filter((i) => !positions.has(cells.row[i] ?? 0));
-  const pickCells = (list: readonly number[]): number[] => kept.map((i) => list[i] ?? 0);
+  const { registers: _registers, ...others } = table;
   return {
-    ...table,
+    ...others,
     rows: pick(table.rows),
     hlc: pick(table.hlc),
     run: pick(table.run),
@@ -69,11 +68,11 @@ function withoutRows(table: TableData, positions: ReadonlySet<number>): TableDat
       return ints === undefined ? { ...rest, values } : { ...rest, values, ints: Uint8Array.from(pick([...ints])) };
     }),
     dependencies: table.dependencies.map((dependency) => ({ ...dependency, refs: pick(dependency.refs) })),
-    cells: {
-      row: kept.map((i) => places.indexOf(cells.row[i] ?? 0)),
-      column: pickCells(cells.column),
-      hlc: pickCells(cells.hlc),
-      run: pickCells(cells.run),
-    },
+    ...pickStamps(
+      table,
+      (row) => !positions.has(row),
+      (row) => places.indexOf(row),
+      (run) => run,
+    ),
   };
 }

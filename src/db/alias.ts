@@ -9,8 +9,6 @@ import { encodedKey } from './capture.ts';
 import type { Collider } from './collisions.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
 import { hideRows } from './hide.ts';
-import { cellsOf } from './incoming.ts';
-import { translateRuns } from './join.ts';
 import type { Referrer } from './deletes.ts';
 import { referrersOf } from './deletes.ts';
 import type { UniqueIndex } from './indexes.ts';
@@ -18,14 +16,14 @@ import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { keyColumn, mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
+import { cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
+import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
 import type { StandingRow } from './rivals.ts';
-import { rivalsIn, standingRow } from './rivals.ts';
-import { mayWriteHere } from './settled.ts';
+import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import type { MergeWaiting } from './settle.ts';
-import { readBig } from './sql.ts';
 import { asWriter } from './stamp.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
@@ -39,7 +37,15 @@ const MAX_STEPS = 100;
 /** Makes one row of a version that waits and of the row in its way. Answers false, changing nothing, when that cannot be. */
 export function mergeRows(library: Library, collider: Collider, rival: StandingRow, merge: MergeWaiting): boolean {
   const { model } = collider;
-  if (!mayWriteHere(library, collider) || !mayWriteHere(library, rival)) return false;
+  // One of them is born again, which only its owner may do.
+  if (!ownsVersion(library, model, collider.version) || !ownsHere(library, model, rival.key)) return false;
+  // What refers to the loser follows: whoever owns it makes them one, and it comes from there.
+  const loser = Buffer.compare(collider.uuid, rival.uuid) > 0 ? standingRow(library, model, collider.uuid) : rival;
+  if (
+    loser !== null &&
+    referrersOf(library, model, [loser.key]).some((row) => !mayWriteHere(library, row.model, row.key))
+  )
+    return false;
   // Tables that stay on this device may forbid that a row goes.
   if (keysHeldOutside(library, model, [rival.key]).length > 0) return false;
   return library.attempt(() => {
@@ -48,9 +54,7 @@ export function mergeRows(library: Library, collider: Collider, rival: StandingR
       recordVersion(library, collider, 'merged', rival);
       const older = standingRow(library, model, collider.uuid);
       if (older === null) {
-        const [table] = collider.version.tables;
-        const cells =
-          table === undefined ? new Map() : cellsOf(model, table, 0, translateRuns(library, collider.version));
+        const cells = cellsOverWaiting(library, model, collider.version) ?? new Map();
         writeTombstone(
           library,
           model,
@@ -103,7 +107,8 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow): 
       if (foreignKey.table !== from.model.table) continue;
       asWriter(library, () => move(library, child, foreignKey, from, to, '', []));
       for (const left of referrersOf(library, from.model, [from.key]))
-        if (left.model === child && left.foreignKey === foreignKey) makeRoom(library, left, from, to);
+        if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
+          makeRoom(library, left, from, to);
     }
   }
 }
@@ -120,8 +125,13 @@ function move(
 ): void {
   const list = columns.map(quoteName).join(', ');
   const row = `(SELECT ${targets.map(quoteName).join(', ')} FROM ${quoteName(from.model.table)} WHERE ${rowByKey(from.model)})`;
+  // Rows of other devices are left to them.
+  const own =
+    child.ownership === 'shared'
+      ? ''
+      : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
   library.sql.run(
-    `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE (${list}) = ${row}${condition}`,
+    `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE (${list}) = ${row}${own}${condition}`,
     to.key,
     from.key,
     ...params,
@@ -182,17 +192,6 @@ function twinOf(
     Buffer.from(self.uuid),
   );
   return uuid instanceof Uint8Array ? standingRow(library, model, uuid) : null;
-}
-
-function valuesOfRow(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): Map<string, unknown> {
-  const names = model.columns.map(({ name }) => name);
-  const row = readBig(
-    library.sql.get(
-      `SELECT ${names.map(quoteName).join(', ')} FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`,
-    ),
-    [key],
-  )[0];
-  return new Map(names.map((name, i) => [name, row?.[i] ?? null]));
 }
 
 function readTargets(library: Library, { targets }: ForeignKey, { model, key }: StandingRow): unknown[] {

@@ -72,6 +72,28 @@ export interface MemberRow {
   readonly addedAt: number;
 }
 
+/** Gives an owned row to a member. */
+export interface OwnRequest {
+  readonly table: string;
+  /** The row's primary key as text (several columns: as a JSON array), or its UUID. */
+  readonly key: string;
+  /** Peer id or name of the new owner; null for this device. */
+  readonly device: string | null;
+}
+
+/** What became of a row that was given to a member. */
+export interface Owned {
+  readonly table: string;
+  /** UUID of the row, hex with dashes. */
+  readonly uuid: string;
+  /** Peer id of its owner from now on. */
+  readonly device: string;
+  /** Peer id of its owner before, as far as this device knew; '' if it knew of none. */
+  readonly previous: string;
+  /** False when it was the owner already, and nothing was done. */
+  readonly changed: boolean;
+}
+
 /** Counters: of what came in since the library was initialised (kept in it), of what went out since the node started. */
 export interface Counters {
   readonly batchesIn: number;
@@ -94,6 +116,84 @@ export interface WaitingRow {
   readonly detail: string;
 }
 
+/** A value as it is shown to people. */
+export interface ShownValue {
+  readonly type: 'null' | 'integer' | 'real' | 'text' | 'blob' | 'reference';
+  /** Cut where it is long; a blob in hex; a reference as the row that it means. */
+  readonly text: string;
+  /** Characters of the whole text, bytes of the whole blob; 0 for other types. */
+  readonly size: number;
+}
+
+/** A row as people know it. */
+export interface RowName {
+  /** hex with dashes */
+  readonly uuid: string;
+  /** Its key here; '' while it is not in the table. */
+  readonly key: string;
+  /** A text that it holds, such as a name; '' if it has none. */
+  readonly text: string;
+}
+
+/** One side of a conflict. */
+export interface ConflictSide {
+  /** What stood in the column; null when the record is about a whole row. */
+  readonly value: ShownValue | null;
+  /** Peer id of the device that wrote it; '' while nobody told us. */
+  readonly device: string;
+  /** Name of that device as a member; '' if it is none. */
+  readonly name: string;
+  /** When it was written, ms since 1970, by that device's clock. */
+  readonly at: number;
+}
+
+/** A record of something that a person wrote and that was discarded or changed. */
+export interface ConflictRecord {
+  readonly id: number;
+  readonly table: string;
+  readonly row: RowName;
+  /** null: the whole row. */
+  readonly column: string | null;
+  /** The values of a whole row that was lost; null where a column was, or where what was lost is its delete. */
+  readonly columns: Readonly<Record<string, ShownValue>> | null;
+  readonly lost: ConflictSide;
+  readonly kept: ConflictSide;
+  /** Name of the rule by which it was decided. */
+  readonly rule: string;
+  /** The same in words. */
+  readonly reason: string;
+  /** When it was recorded here, ms since 1970. */
+  readonly at: number;
+  /** When it was restored, ms since 1970; null if it was not. */
+  readonly restoredAt: number | null;
+}
+
+export interface ConflictQuery {
+  /** Only those of this table. @default all */
+  readonly table?: string;
+  /** The latest so many. @default 100 */
+  readonly limit?: number;
+}
+
+/** The latest records of conflicts, newest first. */
+export interface ConflictList {
+  readonly conflicts: readonly ConflictRecord[];
+  /** How many there are in all (of the table, if one is asked for). */
+  readonly total: number;
+  /** How many of them were not restored. */
+  readonly unrestored: number;
+}
+
+/** What `restore` did. */
+export interface RestoredConflict {
+  readonly id: number;
+  readonly table: string;
+  readonly row: RowName;
+  readonly column: string | null;
+  /** The row was deleted again: its delete had been undone. */
+  readonly isDelete: boolean;
+}
+
 /** What `status` shows of the library. */
 export interface LibraryStatus {
   readonly libraryId: string;
@@ -107,6 +207,8 @@ export interface LibraryStatus {
   readonly waiting: readonly WaitingRow[];
   /** How many wait in all (`waiting` lists at most 100). */
   readonly waitingCount: number;
+  /** Records of conflicts that were not restored. */
+  readonly conflicts: number;
   /** Marks that are not stamped yet. */
   readonly unstamped: number;
   readonly head: number;
@@ -210,6 +312,13 @@ export interface WriteStore {
   acked(peer: string, cursor: Cursor, complete: boolean): Promise<void>;
   members(): Promise<MemberRow[]>;
   addMember(member: MemberRow): Promise<void>;
+  /** Gives a row to a member. Durable and stamped when it resolves. */
+  own(request: OwnRequest): Promise<Owned>;
+  /**
+   * Puts back what a conflict discarded, as an ordinary change of this device.
+   * Rejects with NO_SUCH_CONFLICT or CANNOT_RESTORE, changing nothing.
+   */
+  restoreConflict(id: number): Promise<RestoredConflict>;
 }
 
 /** The read-only side. */
@@ -224,6 +333,7 @@ export interface ReadStore {
   status(): Promise<LibraryStatus>;
   /** `foreign_key_check` and `integrity_check`, one line a finding. */
   check(): Promise<{ foreignKeyViolations: readonly string[]; integrity: readonly string[] }>;
+  conflicts(query: ConflictQuery): Promise<ConflictList>;
   joinGrant(): Promise<JoinGrant>;
 }
 

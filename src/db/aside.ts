@@ -10,6 +10,7 @@ import { readValues, writeValues } from '../protocol/columns.ts';
 import { MAX_BATCH_BYTES, MAX_BATCH_COLUMNS, MAX_NAME_BYTES } from '../protocol/batch.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { Cells } from './cells.ts';
+import { isUnset } from './cells.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, UNSET_HLC, lateColumns } from './model.ts';
 
@@ -132,7 +133,7 @@ export function withoutUnset(
   values: ReadonlyMap<number, AsideValue>,
 ): { readonly cells: Cells; readonly aside: Aside } {
   const late = lateColumns(model);
-  const unset = [...cells].filter(([, { hlc }]) => hlc === UNSET_HLC);
+  const unset = [...cells].filter(([number, cell]) => isUnset(number, cell));
   if (late.length === 0 && unset.length === 0) return { cells, aside: NONE };
   const aside = new Map<number, AsideValue | AsideNote>(values);
   const kept = new Map(cells);

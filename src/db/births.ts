@@ -9,8 +9,10 @@ import { formatSeen, seenIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
+import { cellsAtBirth } from './register-writes.ts';
 import { forgetPending, hasPending, noteArrival } from './pending.ts';
 import { insertMany } from './sql.ts';
+import { tenureOf, tenureStamps } from './tenure.ts';
 
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
 export function bear(
@@ -42,12 +44,13 @@ function writeBirths(
   const taken = takenUuids(library, model, derived.values());
   const natural = model.rowid === null;
   const keyColumns = natural ? model.key.map((_, index) => `, k${index + 1}`).join('') : '';
-  const width = 7 + (natural ? model.key.length : 0);
+  const hasRegisters = library.policies(model).size > 0;
+  const width = 7 + (natural ? model.key.length : 0) + (hasRegisters ? 1 : 0);
   const now = library.around.now();
   const pending = hasPending(library);
   insertMany(
     library.sql,
-    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns})`,
+    `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns}${hasRegisters ? ', cells' : ''})`,
     width,
     rows.length,
     (index, into) => {
@@ -68,6 +71,7 @@ function writeBirths(
       const { run } = library;
       into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());
       if (natural) into.push(...decodeKey(String(row.key)));
+      if (hasRegisters) into.push(cellsAtBirth(library, model, row.key, { hlc, run }));
     },
   );
 }
@@ -86,7 +90,11 @@ function hexOf(uuid: Uint8Array): string {
   return Buffer.from(uuid.buffer, uuid.byteOffset, uuid.byteLength).toString('latin1');
 }
 
-/** Stamps a death of our own. @param cells - of the row that dies @param last - the row itself, if its delete may have to be undone */
+/**
+ * Stamps a death of our own.
+ * @param cells - of the row that dies; of an owned row, those of what is written over it
+ * @param last - the row itself, if its delete may have to be undone
+ */
 export function writeTombstone(
   library: Library,
   model: Model,
@@ -107,8 +115,8 @@ export function writeTombstone(
     hlc,
     library.run,
     library.nextLsn(),
-    formatSeen(seenIn(cells)),
+    formatSeen(model.ownership === 'device' ? tenureStamps(tenureOf(cells), library.run) : seenIn(cells)),
     last === null ? null : Buffer.from(last),
   );
-  if (hasPending(library)) forgetPending(library, uuid);
+  if (model.ownership === 'shared' && hasPending(library)) forgetPending(library, uuid);
 }

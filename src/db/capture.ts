@@ -15,7 +15,8 @@ import type { SqlValue } from '../protocol/types.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
-import { keyColumn, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { keyColumn, quoteName, syncedColumns } from './model.ts';
+import { foreignCondition, foreignOwner, ownerColumn } from './owners.ts';
 import type { SchemaColumn, SchemaModel } from './schema.ts';
 
 /** A row was inserted: `new`. */
@@ -39,7 +40,7 @@ const CAPTURING = '(SELECT suspended FROM flotilla_capture) IS NOT 1';
  * The triggers that capture `model`, as CREATE TRIGGER statements.
  * @param keepsLast - a delete may have to be undone: its mark carries what the row held, since nobody can read it later
  */
-export function captureTriggers(model: Model, keepsLast = false): string[] {
+export function captureTriggers(model: Model, registry: Registry, keepsLast = false): string[] {
   const synced = syncedColumns(model);
   const name = (part: string): string => `CREATE TRIGGER flotilla_${model.n}_${part}`;
   const table = quoteName(model.table);
@@ -53,9 +54,10 @@ export function captureTriggers(model: Model, keepsLast = false): string[] {
   return [
     `${name('insert')} AFTER INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_INSERT, { new: newKey })} END`,
     `${name('update')} AFTER UPDATE ON ${table} WHEN ${anything} AND ${CAPTURING} BEGIN ` +
-      `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced) })} END`,
+      `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced), ...ownerBefore(model, 'OLD') })} END`,
     `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, {
       old: oldKey,
+      ...ownerBefore(model, 'OLD'),
       ...(keepsLast
         ? {
             new: encodedParts(
@@ -66,7 +68,7 @@ export function captureTriggers(model: Model, keepsLast = false): string[] {
         : {}),
     })} END`,
     ...evictions(model, name),
-    ...(model.ownership === 'device' ? guards(model, name) : []),
+    ...(model.ownership === 'device' ? guards(model, name, registry) : []),
   ];
 }
 
@@ -78,7 +80,7 @@ export function captureTriggers(model: Model, keepsLast = false): string[] {
  * @returns true when something was changed
  */
 export function installCapture(db: Database, registry: Registry): boolean {
-  const wanted = registry.models.flatMap((model) => captureTriggers(model, mayBeUndone(registry, model)));
+  const wanted = registry.models.flatMap((model) => captureTriggers(model, registry, mayBeUndone(registry, model)));
   if (isInstalled(db, registry, wanted)) return false;
   db.transaction(() => {
     dropCapture(db);
@@ -141,7 +143,7 @@ function decodePart(part: string): SqlValue {
   }
 }
 
-function mark(model: Model, op: number, parts: { old?: string; new?: string; mask?: string }): string {
+function mark(model: Model, op: number, parts: { old?: string; new?: string; mask?: string; owner?: string }): string {
   const columns = [
     'tbl',
     'op',
@@ -149,9 +151,19 @@ function mark(model: Model, op: number, parts: { old?: string; new?: string; mas
     ...(parts.new === undefined ? [] : ['new']),
     'at',
     'mask',
+    ...(parts.owner === undefined ? [] : ['owner']),
   ];
-  const values = [model.n, op, ...[parts.old, parts.new].filter((part) => part !== undefined), NOW, parts.mask ?? 0];
+  const keys = [parts.old, parts.new].filter((part) => part !== undefined);
+  const values = [model.n, op, ...keys, NOW, parts.mask ?? 0, ...(parts.owner === undefined ? [] : [parts.owner])];
   return `INSERT INTO flotilla_marks (${columns.join(', ')}) VALUES (${values.join(', ')});`;
+}
+
+/**
+ * What the `ownedBy` column of a row holds before a write: it says whose row it was when it is stamped, whatever has become of
+ * it and of what it referred to. An empty blob stands for NULL.
+ */
+function ownerBefore(model: Model, row: string): { owner?: string } {
+  return model.ownedBy === null ? {} : { owner: `ifnull(${row}.${quoteName(ownerColumn(model))}, x'')` };
 }
 
 /**
@@ -206,7 +218,8 @@ function rivals(model: Model): Rival[] {
     const column = model.columns.find((candidate) => candidate.name === name);
     return model.keyCollations[position] === 'BINARY' && column !== undefined && column.affinity !== 'BLOB';
   });
-  if (model.rowid !== null || exact) return found;
+  // Where the columns of a row say whose it is, what a REPLACE wrote over must be known.
+  if ((model.rowid !== null || exact) && model.ownedBy === null) return found;
   const none = model.key.map(() => null);
   const key = {
     name: '',
@@ -216,7 +229,7 @@ function rivals(model: Model): Rival[] {
     expressions: none,
     where: null,
   };
-  return [{ index: key, isKey: true }, ...found];
+  return [{ index: key, isKey: model.ownedBy === null }, ...found];
 }
 
 function evictions(model: Model, name: (part: string) => string): string[] {
@@ -254,9 +267,11 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
     ...(index.where === null ? [] : [`(${index.where})`]),
     ...(isKey ? [`${encodedKey(model, table)} IS NOT ${encodedKey(model, 'NEW')}`] : []),
   ];
+  const { owner } = ownerBefore(model, table);
+  const into = owner === undefined ? '(tbl, op, old, at, mask)' : '(tbl, op, old, at, mask, owner)';
   return (
-    `INSERT INTO flotilla_marks (tbl, op, old, at, mask) SELECT ${model.n}, ${OP_EVICT}, ${encodedKey(model, table)}, ${NOW}, 0 ` +
-    `FROM ${table} WHERE ${where.join(' AND ')};`
+    `INSERT INTO flotilla_marks ${into} SELECT ${model.n}, ${OP_EVICT}, ${encodedKey(model, table)}, ${NOW}, 0` +
+    `${owner === undefined ? '' : `, ${owner}`} FROM ${table} WHERE ${where.join(' AND ')};`
   );
 }
 
@@ -282,23 +297,23 @@ function notItself(model: Model): string {
 
 // ---- ownership
 
-function guards(model: Model, name: (part: string) => string): string[] {
+function guards(model: Model, name: (part: string) => string, registry: Registry): string[] {
   const table = quoteName(model.table);
-  const text = `flotilla: this row of ${model.table} belongs to another device; change it there`.replaceAll("'", "''");
-  // The unary plus keeps the column's affinity out of the comparison, which would keep the map's index out of it.
-  const place =
-    model.rowid === null
-      ? model.key.map((column, position) => `m.k${position + 1} IS +OLD.${quoteName(column)}`).join(' AND ')
-      : `m.key = OLD.${quoteName(model.rowid)}`;
-  // A row without an identity was made here a moment ago; a run of which no device is known was not minted here.
-  const foreign =
-    `EXISTS (SELECT 1 FROM ${rowsTable(model)} m LEFT JOIN flotilla_runs r ON r.run = m.birth_run ` +
-    `WHERE ${place} AND r.device IS NOT (SELECT device FROM flotilla_self))`;
-  const refuse = `BEGIN SELECT RAISE(ABORT, '${text}'); END`;
-  return [
-    `${name('guard_update')} BEFORE UPDATE ON ${table} WHEN ${either(syncedColumns(model).map(changed))} AND ${CAPTURING} AND ${foreign} ${refuse}`,
-    `${name('guard_delete')} BEFORE DELETE ON ${table} WHEN ${CAPTURING} AND ${foreign} ${refuse}`,
+  const refuse = (sentence: string): string =>
+    `BEGIN SELECT RAISE(ABORT, 'flotilla: ${sentence.replaceAll("'", "''")}'); END`;
+  const foreign = foreignCondition(model, 'OLD', registry);
+  const keep = refuse(`this row of ${model.table} belongs to another device; change it there`);
+  const update = `${either(syncedColumns(model).map(changed))} AND ${CAPTURING} AND ${foreign}`;
+  const found = [
+    `${name('guard_update')} BEFORE UPDATE ON ${table} WHEN ${update} ${keep}`,
+    `${name('guard_delete')} BEFORE DELETE ON ${table} WHEN ${CAPTURING} AND ${foreign} ${keep}`,
   ];
+  if (model.ownedBy === null) return found;
+  // After the insert: one that is ignored, or becomes an update, must not be refused.
+  const insert = `NEW.${quoteName(ownerColumn(model))} IS NOT NULL AND ${CAPTURING} AND ${foreignOwner(model, 'NEW', registry)}`;
+  const to = model.ownedBy.table;
+  const add = refuse(`this row of ${model.table} would belong to a row of ${to} of another device; add it there`);
+  return [...found, `${name('guard_insert')} AFTER INSERT ON ${table} WHEN ${insert} ${add}`];
 }
 
 // ---- what is in place

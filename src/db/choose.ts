@@ -10,6 +10,15 @@ import type { Config, TableConfig } from './config.ts';
 /** The internal table of members: it syncs like any other, but is no part of the user's schema. */
 export const MEMBERS_TABLE = 'flotilla_members';
 
+/** The internal table of transfers of ownership; it syncs too. */
+export const TRANSFERS_TABLE = 'flotilla_transfers';
+
+/** Internal tables that sync, with their numbers in every file: the user's begin at 1, and stay below the second. */
+export const INTERNAL_TABLES: ReadonlyMap<string, number> = new Map([
+  [MEMBERS_TABLE, 0],
+  [TRANSFERS_TABLE, 100_000],
+]);
+
 /** A table as `PRAGMA table_list` shows it. */
 export interface TableEntry {
   readonly name: string;
@@ -65,7 +74,7 @@ export function chooseTables(
   const left: Array<{ table: string; reason: string }> = [];
   for (const entry of entries) {
     const settings = tableConfig(config, entry.name);
-    const reason = entry.name === MEMBERS_TABLE ? '' : reasonToLeave(entry, settings, absentModules);
+    const reason = INTERNAL_TABLES.has(entry.name) ? '' : reasonToLeave(entry, settings, absentModules);
     if (reason === '') chosen.push(entry);
     else left.push({ table: entry.name, reason });
     if (reason !== '' && settings.sync === true) {

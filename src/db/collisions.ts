@@ -16,11 +16,12 @@ import { translateRuns, writeVersion } from './join.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
+import { cellsHere, cellsOverWaiting } from './owned-outcomes.ts';
 import { collidingVersions, pendingKind } from './pending.ts';
 import type { Pending } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
-import { rivalsIn, valuesHere } from './rivals.ts';
-import { isSettled, mayWriteHere } from './settled.ts';
+import { rivalsIn, valuesHere, valuesOfRow } from './rivals.ts';
+import { isSettled } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
@@ -111,15 +112,22 @@ function giveWay(
   if (column === null) return false;
   const isColliderLast = Buffer.compare(collider.uuid, rival.uuid) > 0;
   const loser = isColliderLast ? collider : rival;
-  if (!mayWriteHere(library, loser)) return false;
-  const name = freeName(library, collider, loser.uuid, unique, column);
+  const over = isColliderLast
+    ? cellsOverWaiting(library, model, collider.version)
+    : model.ownership === 'shared'
+      ? rival.cells
+      : cellsHere(library, rival);
+  if (over === null) return false;
+  const values = isColliderLast ? collider.values : valuesOfRow(library, rival);
+  const name = freeName(library, model, values, loser.uuid, unique, column);
   if (name === null) return false;
-  if (!isColliderLast) return rename(library, rival, column, name);
+  if (!isColliderLast) return rename(library, { ...rival, cells: over }, column, name);
   const version = writeVersion(
     library,
     model,
     collider.version,
     new Map([[column.name, { value: name, target: null }]]),
+    over,
   );
   recordVersionValue(library, collider, column, 'renamed', name);
   retake(library, version, merge);
@@ -129,7 +137,8 @@ function giveWay(
 /** The value with a suffix from the row's own UUID, as short as is free here. */
 function freeName(
   library: Library,
-  { model, values }: Collider,
+  model: Model,
+  values: ReadonlyMap<string, unknown>,
   loser: Uint8Array,
   unique: UniqueIndex,
   column: Column,

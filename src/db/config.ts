@@ -10,20 +10,32 @@ import { FlotillaError, messageOf } from '../errors.ts';
 /** Name of the file that is looked for beside the library. */
 export const CONFIG_FILE = 'flotilla.config.json';
 
+/** Days for which records of conflicts are kept, unless the configuration says otherwise: a device may be away for a month. */
+export const CONFLICT_DAYS = 30;
+
 const columnName = z.string().min(1, 'a column name must not be empty');
 const ownership = z.enum(['shared', 'device']);
+
+/** A policy, or a function by the name under which the module exports it. */
+const merge = z.string().regex(/^[A-Za-z_$][\w$]*$/, 'it must be lww, max, min, counter or the name of a function');
+
+const columnSchema = z.strictObject({ merge });
 
 const tableSchema = z.strictObject({
   /** Whether the table syncs. @default true */
   sync: z.boolean().optional(),
   /** Who may write a row: every member, or the device that made it. @default the setting for all tables */
   ownership: ownership.optional(),
+  /** The column that refers to the row whose owner may write this one. @default none: its maker may */
+  ownedBy: columnName.optional(),
   /** Columns that say which row it is on all devices. @default the natural key, or a UUID made at birth */
   identity: z
     .union([columnName.transform((name) => [name]), z.array(columnName).min(1, 'it must name a column')], {
       error: 'expected a column name or a list of column names',
     })
     .optional(),
+  /** Columns whose concurrent writes come together in another way than by the later one. @default none */
+  columns: z.record(z.string(), columnSchema).optional(),
   /**
    * What becomes of two rows, made apart, that have the same values in a unique index: by the index's columns (`"parent_id, name"`) or
    * its name. @default `merge` where the rows hold nothing else, else `rename` for text, else `keep-first`
@@ -40,6 +52,13 @@ const tableSchema = z.strictObject({
 const configSchema = z.strictObject({
   /** Ownership of every table that does not say otherwise. @default 'shared' */
   ownership: ownership.optional(),
+  /** Days for which records of conflicts are kept. @default {@link CONFLICT_DAYS} */
+  conflictDays: z.number().positive().optional(),
+  /** File beside the library that exports the functions named as policies. @default none */
+  module: z
+    .string()
+    .regex(/^\.\/[\w.-]+\.[cm]?js$/, 'it must be a file beside the library, as "./flotilla.merge.js"')
+    .optional(),
   tables: z.record(z.string(), tableSchema).optional(),
 });
 
@@ -118,7 +137,7 @@ function describe(issue: Issue | undefined, where: string): string {
   const path = (issue?.path ?? []).map(String);
   if (issue?.code === 'unrecognized_keys') {
     const key = [...path, issue.keys[0] ?? ''].join('.');
-    const known = path.length === 0 ? configSchema.shape : tableSchema.shape;
+    const known = [configSchema, null, tableSchema, null, columnSchema][path.length]?.shape ?? {};
     return `${where} has the key "${key}", which is not known. Known there: ${Object.keys(known).join(', ')}.`;
   }
   const what = path.length === 0 ? 'the whole' : `the value of "${path.join('.')}"`;

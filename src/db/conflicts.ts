@@ -4,7 +4,6 @@
  * it, in the transaction that discards it, and stay on that device until they age out.
  */
 import { encodeBatch } from '../protocol/batch.ts';
-import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
 import type { Collider } from './collisions.ts';
@@ -15,37 +14,42 @@ import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { isSame } from './registers.ts';
 import type { StandingRow } from './rivals.ts';
 import type { RowWriter } from './rows.ts';
 import { readBig } from './sql.ts';
 
-/** Why a value or a row was discarded. */
-export type Rule =
-  /** Another device wrote the column later. */
-  | 'later-write'
-  /** Another device made the same row anew, later. */
-  | 'later-birth'
-  /** Another device deleted the row. */
-  | 'deleted'
-  /** What the row referred to was deleted: ON DELETE CASCADE. */
-  | 'cascade'
-  /** What the row referred to was deleted: ON DELETE SET NULL or SET DEFAULT. */
-  | 'reference-cleared'
-  /** Something that may not lose it refers to the row: the delete was undone. */
-  | 'revived'
-  /** Another row has the value in a unique index: this one got another. */
-  | 'renamed'
-  /** Another row has the values in a unique index, and they are one row from now on. */
-  | 'merged';
+/** Why a value or a row was discarded: the rules by their names, and what each says to people. All wording is here. */
+export const RULES = {
+  'later-write': 'another device wrote this column later, and did not know of it',
+  'later-birth': 'another device made the same row, later',
+  deleted: 'another device deleted the row, and did not know of its last change',
+  ownership: 'the row did not belong to the device that wrote it, or not any more',
+  cascade: 'what the row referred to was deleted, and the row with it (ON DELETE CASCADE)',
+  'not-mergeable': 'the column has a policy, and this value cannot be merged by it',
+  'reference-cleared': 'what it referred to was deleted (ON DELETE SET NULL or SET DEFAULT)',
+  revived: 'something that may not lose it refers to the row, so the delete was undone',
+  renamed: 'another row has the value in a unique index, so this one got another',
+  merged: 'another row has the values in a unique index, and they are one row from now on',
+} as const;
+
+export type Rule = keyof typeof RULES;
 
 /** What has been kept instead of a discarded value. */
 interface Kept extends LocalStamp {
   readonly value: SqlValue;
 }
 
-/** How the value of a column stands in a record: a reference as the UUID of its target. */
-function stored(value: SqlValue): SqlValue {
-  return value instanceof Uint8Array && !Buffer.isBuffer(value) ? Buffer.from(value) : value;
+/** How the value of a column stands in a record: a reference as the UUID of its target, a number in its own type. */
+function stored(value: SqlValue, column: Column | null): SqlValue {
+  if (value instanceof Uint8Array && !Buffer.isBuffer(value)) return Buffer.from(value);
+  return column === null ? value : exactly(value, column);
+}
+
+/** A value that was bound for a column, as the column holds it: better-sqlite3 would store a number in a column without type as REAL. */
+export function exactly(value: SqlValue, { affinity }: Column): SqlValue {
+  const isInteger = affinity === 'INTEGER' || affinity === 'NUMERIC';
+  return isInteger && typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value;
 }
 
 /** Records the values that an arriving version writes over unseen; call it before they are gone. */
@@ -73,13 +77,36 @@ export function recordOverwritten(library: Library, row: Incoming, rows: RowWrit
   });
 }
 
-/** Records a row that goes, or that another one replaces, with all that it holds. Nothing is recorded if it is not here. */
-export function recordRow(library: Library, model: Model, uuid: Uint8Array, rule: Rule, kept: LocalStamp): void {
+/**
+ * Records a row that goes, or that another one replaces, with all that it holds. Nothing is recorded if it is not here.
+ * @param at - when it was written, where that is not the stamp that it has
+ */
+export function recordRow(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  rule: Rule,
+  kept: LocalStamp,
+  at?: LocalStamp,
+): void {
   const version = readVersion(library, model, uuid);
   const row = library.sql.rows(`SELECT hlc, run FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid))[0];
   if (version === null || row === undefined) return;
-  const lost = { hlc: Number(row[0]), run: Number(row[1]), value: Buffer.from(encodeBatch(version)) };
-  record(library, model, uuid, null, rule, lost, { ...kept, value: null });
+  const value = Buffer.from(encodeBatch(version));
+  const lost = { hlc: at?.hlc ?? Number(row[0]), run: at?.run ?? Number(row[1]), value };
+  record(library, model, uuid, null, rule, lost, { hlc: kept.hlc, run: kept.run, value: null });
+}
+
+/** Records what a program wrote here into a column whose policy cannot take it. */
+export function recordRefused(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  column: Column,
+  lost: Kept,
+  kept: Kept,
+): void {
+  record(library, model, uuid, column, 'not-mergeable', lost, kept);
 }
 
 /** Records a value of a row here that is about to be changed by a rule. */
@@ -139,7 +166,8 @@ function record(
   lost: Kept,
   kept: Kept,
 ): void {
-  if (column !== null && isSame(lost.value, kept.value)) return;
+  const [before, after] = [stored(lost.value, column), stored(kept.value, column)];
+  if (column !== null && isSame(before, after)) return;
   library.sql.run(
     `INSERT OR IGNORE INTO flotilla_conflicts
        (at, tbl, uuid, col, rule, lost, lost_hlc, lost_run, kept, kept_hlc, kept_run)
@@ -149,10 +177,10 @@ function record(
     Buffer.from(uuid),
     column?.name ?? null,
     rule,
-    stored(lost.value),
+    before,
     lost.hlc,
     lost.run,
-    stored(kept.value),
+    after,
     kept.hlc,
     kept.run,
   );
@@ -171,10 +199,15 @@ function readColumns(library: Library, model: Model, uuid: Uint8Array, columns: 
   return readBig(library.sql.get(text), [Buffer.from(uuid)])[0] ?? null;
 }
 
-function isSame(a: SqlValue, b: SqlValue): boolean {
-  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
-  if (a instanceof TextBytes && b instanceof TextBytes) return Buffer.compare(a.bytes, b.bytes) === 0;
-  // Integers that are read here come as bigints, those that arrive as numbers where these are exact.
-  if (typeof a === 'bigint' && typeof b === 'number') return Number(a) === b;
-  return a === b;
+/** Records age out: a day, ms. */
+const DAY_MS = 86_400_000;
+
+/** Removes records that are older than so many days. Returns how many. */
+export function ageOutConflicts(library: Library, days: number): number {
+  const before = library.around.now() - days * DAY_MS;
+  // Looked at first: no write transaction is begun for nothing.
+  if (library.sql.value('SELECT 1 FROM flotilla_conflicts WHERE at < ? LIMIT 1', before) === undefined) return 0;
+  return library.transact(
+    () => library.sql.rows('DELETE FROM flotilla_conflicts WHERE at < ? RETURNING id', before).length,
+  );
 }

@@ -33,6 +33,7 @@ function describe(model: Model, byName: ByName): TableDescription {
   return {
     name: model.wire,
     ownership: model.ownership,
+    ownedBy: wiresOf(model, model.ownedBy?.columns ?? [])[0] ?? '',
     identity: model.identity.kind === 'derived' ? wiresOf(model, model.identity.columns) : null,
     key: wiresOf(model, model.key),
     collations: model.keyCollations,
@@ -55,10 +56,10 @@ function describe(model: Model, byName: ByName): TableDescription {
 }
 
 function describeColumn(column: Column, byName: ByName, absent: boolean): ColumnDescription | null {
-  const { role, wire: name, affinity: type, notNull } = column;
+  const { role, wire: name, affinity: type, notNull, policy = '' } = column;
   if (role.kind === 'local') return null;
   const target = role.kind === 'ref' ? (byName.get(role.table)?.wire ?? role.table) : '';
-  return { name, kind: role.kind, target, type, notNull, absent };
+  return { name, kind: role.kind, target, type, notNull, policy, absent };
 }
 
 /** Orders by code units, which is the same on every machine. */

@@ -10,7 +10,7 @@ import type { Database } from 'better-sqlite3';
 import { decodeBatch } from '../protocol/batch.ts';
 import { TextBytes } from '../protocol/text-bytes.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
-import type { Batch, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
+import type { Batch, CellData, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
 import { FlotillaError } from '../errors.ts';
 import type { NotYet } from './feed.ts';
 import type { Model, Registry } from './model.ts';
@@ -158,24 +158,34 @@ function seeRows(batch: Batch, see: (uuid: Uint8Array, rowHash: Buffer) => void)
 }
 
 /** The stamps of single columns, by position. What their writers had seen may differ between copies. */
-function cellsInWords(batch: Batch, { cells, columns }: TableData): Map<number, string[]> {
+function cellsInWords(batch: Batch, { cells, columns, registers }: TableData): Map<number, string[]> {
   const words = new Map<number, string[]>();
+  const add = (row: number, word: string): void => void words.set(row, [...(words.get(row) ?? []), word].toSorted());
+  const nameOf = (column: number): string => (column < 0 ? String(column) : (columns[column]?.name ?? ''));
+  const stampOf = (list: CellData, i: number): string =>
+    `${nameOf(list.column[i] ?? 0)}=${list.hlc[i]}@${bytesToHex(runBytes(batch, list.run[i] ?? 0))}`;
   cells.row.forEach((row, i) => {
     if (cells.row[i - 1] === row && cells.column[i - 1] === cells.column[i]) return;
-    if (cells.hlc[i] === UNSET_HLC) return;
-    const word = `${columns[cells.column[i] ?? 0]?.name}=${cells.hlc[i]}@${bytesToHex(runBytes(batch, cells.run[i] ?? 0))}`;
-    words.set(row, [...(words.get(row) ?? []), word].toSorted());
+    if (isUnsetAt(cells, i)) return;
+    add(row, stampOf(cells, i));
   });
+  registers?.row.forEach((row, i) =>
+    add(row, `${stampOf(registers, i)}=${valueText(registers.values[i] ?? null, registers.ints[i] === 1)}`),
+  );
   return words;
 }
 
 const NOTHING: ReadonlySet<string> = new Set();
 
+function isUnsetAt(cells: CellData, i: number): boolean {
+  return cells.hlc[i] === UNSET_HLC && (cells.column[i] ?? 0) >= 0;
+}
+
 /** Names of the columns in which a row has no value of its own, by position: what stands there is only a default. */
 function unsetColumns({ cells, columns }: TableData): Map<number, Set<string>> {
   const unset = new Map<number, Set<string>>();
   cells.row.forEach((row, i) => {
-    if (cells.hlc[i] !== UNSET_HLC) return;
+    if (!isUnsetAt(cells, i)) return;
     unset.set(row, (unset.get(row) ?? new Set()).add(columns[cells.column[i] ?? 0]?.name ?? ''));
   });
   return unset;

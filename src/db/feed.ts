@@ -10,7 +10,8 @@ import { NO_RUN } from '../protocol/stamp.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
-import { parseCells, parseSeen } from './cells.ts';
+import { parseCells, parseSeen, stampsOf } from './cells.ts';
+import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -81,12 +82,15 @@ export class Feeds {
   readonly #runs = new Map<number, RunInfo>();
   /** Mean size of a table's rows, to read no more at once than a page holds. */
   readonly #meanSize = new Map<string, number>();
+  readonly #clock: () => number;
   #lastId = 0;
   /** Since the start: pages that carried something, rows in them, queries for their references. */
   readonly counters = { batchesOut: 0, rowsOut: 0, lookupsOut: 0 };
 
-  constructor(db: Database, registry: Registry) {
+  /** @param clock - ms that pass, for the limit of a search */
+  constructor(db: Database, registry: Registry, clock: () => number = () => performance.now()) {
     this.#db = db;
+    this.#clock = clock;
     this.#sql = new Statements(db);
     this.#registry = registry;
     this.#cookie = schemaCookie(db);
@@ -155,8 +159,8 @@ export class Feeds {
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
-    const started = performance.now();
-    while (pass.position < head && builder.rows === 0 && performance.now() - started < SEARCH_MS) {
+    const started = this.#clock();
+    while (pass.position < head && builder.rows === 0 && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
@@ -300,8 +304,8 @@ export class Feeds {
         lsn: Number(lsn),
         size: bytes.length,
         version: stamps,
-        cells: batch.tables.flatMap(({ cells }) =>
-          cells.hlc.map((cell, i): [string, number] => [bytesToHex(runBytes(batch, cells.run[i] ?? 0)), cell]),
+        cells: batch.tables.flatMap((table) =>
+          ownStamps(table).map(([index, time]) => [bytesToHex(runBytes(batch, index)), time] as const),
         ),
         add: (builder) => builder.addWaiting(batch),
       });
@@ -330,7 +334,10 @@ export class Feeds {
   #knowsCells(pass: Pass, { version, cells }: Entry): boolean {
     if (cells !== undefined) return cells.every(([run, hlc]) => hlc <= (pass.known.get(run) ?? -1));
     if (typeof version?.[CELLS] !== 'string') return true;
-    return [...parseCells(version[CELLS]).values()].every(({ hlc, run }) => this.#isKnown(pass, hlc, run));
+    // What an owned row says of its ownership is no change.
+    return [...parseCells(version[CELLS])].every(
+      ([column, cell]) => column < 0 || stampsOf(cell).every(({ hlc, run }) => this.#isKnown(pass, hlc, run)),
+    );
   }
 
   #isKnown(pass: Pass, hlc: number, run: number): boolean {

@@ -7,6 +7,7 @@ import type { SqlValue } from '../protocol/types.ts';
 import { formatAside, parseAside } from './aside.ts';
 import { decodeKey } from './capture.ts';
 import type { Cells } from './cells.ts';
+import { formatCells, lastChange, registersIn } from './cells.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
@@ -35,18 +36,27 @@ export function lastVersions(library: Library, model: Model, rows: readonly Dele
   const builder = pageBuilder(library);
   builder.addVersions(
     model,
-    rows.map(({ key, uuid, birthHlc, birthRun, cells, aside, last }): SqlValue[] => [
-      0,
-      key,
-      uuid,
-      birthHlc,
-      birthRun,
-      birthHlc,
-      birthRun,
-      null,
-      asBorn(model, cells, aside),
-      ...exactly(model, last),
-    ]),
+    rows.map(({ key, uuid, birthHlc, birthRun, last, cells, aside }): SqlValue[] => {
+      // What was counted has no other place than its entries.
+      const registers = registersIn(cells);
+      const { hlc, run } = lastChange(
+        (...stamps) => library.compare(...stamps),
+        { hlc: birthHlc, run: birthRun },
+        registers,
+      );
+      return [
+        0,
+        key,
+        uuid,
+        birthHlc,
+        birthRun,
+        hlc,
+        run,
+        formatCells(registers),
+        asBorn(model, cells, aside),
+        ...exactly(model, last),
+      ];
+    }),
   );
   cutAll(builder, found);
   return found;

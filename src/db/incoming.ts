@@ -3,12 +3,13 @@
  * written here.
  */
 import { FlotillaError } from '../errors.ts';
-import type { Cell, Cells, LocalStamp } from './cells.ts';
 import type { ColumnDescription, SchemaDescription, TableDescription } from '../protocol/schema.ts';
-import type { Batch, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
+import type { Cell, Cells, Entry, LocalStamp } from './cells.ts';
+import { registerCell } from './cells.ts';
+import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
+import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
-import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { UNSET_HLC, knownColumns } from './model.ts';
 
@@ -50,13 +51,8 @@ export interface Outcome extends LocalStamp {
   readonly unset: ReadonlySet<number>;
   /** What is kept of it beside the table, see `aside.ts`. */
   readonly aside: Buffer | null;
-}
-
-/** Owned rows are written by their owner alone: the device whose run gave birth to them. */
-export function mayWrite(library: Library, model: Model, birthRun: number, run: number): boolean {
-  if (model.ownership === 'shared') return true;
-  const owner = library.runDevice(birthRun);
-  return owner !== null && owner === library.runDevice(run);
+  /** What columns with a policy show of the cells, by column number. */
+  readonly shown: ReadonlyMap<number, SqlValue>;
 }
 
 const references = new WeakMap<TableData, (readonly number[])[]>();
@@ -89,7 +85,7 @@ export function referencesIn({ model, table, outcome: { taken } }: Incoming): (r
   return standingReferences(model, table, (name) => taken.has(columnNamed(model, name).number));
 }
 
-const cellPlaces = new WeakMap<TableData, Map<number, number>>();
+const cellPlaces = new WeakMap<CellData, Map<number, number>>();
 
 /**
  * Stamps of single columns of a version; of {@link UNSET_HLC} where it has no value, also for columns that its sender did not
@@ -97,26 +93,47 @@ const cellPlaces = new WeakMap<TableData, Map<number, number>>();
  * @param runs - the batch's runs as local numbers
  */
 export function cellsOf(model: Model, table: TableData, position: number, runs: readonly number[]): Cells {
-  const { cells } = table;
+  const { cells, registers } = table;
   const missing = missingColumns(model, table);
-  if (cells.row.length === 0 && missing.length === 0) return NO_CELLS;
-  let places = cellPlaces.get(table);
-  if (places === undefined) {
-    places = new Map();
-    for (let i = cells.row.length - 1; i >= 0; i -= 1) places.set(cells.row[i] as number, i);
-    cellPlaces.set(table, places);
-  }
+  if (cells.row.length === 0 && registers === undefined && missing.length === 0) return NO_CELLS;
   const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
+  const numberOf = (column: number): number =>
+    column < 0 ? column : columnByWire(model, table.columns[column]?.name ?? '').number;
+  const stampAt = (list: CellData, i: number): LocalStamp => ({
+    hlc: list.hlc[i] ?? 0,
+    run: runs[list.run[i] ?? 0] ?? 0,
+  });
   const known = runs[table.run[position] ?? 0] ?? 0;
   for (const { number } of missing) found.set(number, { hlc: UNSET_HLC, run: known, seen: [] });
-  for (let i = places.get(position) ?? Infinity; cells.row[i] === position; i += 1) {
-    const { number } = columnByWire(model, table.columns[cells.column[i] ?? 0]?.name ?? '');
-    const stamp = { hlc: cells.hlc[i] ?? 0, run: runs[cells.run[i] ?? 0] ?? 0 };
+  for (let i = firstPlace(cells, position); cells.row[i] === position; i += 1) {
+    const number = numberOf(cells.column[i] ?? 0);
     const cell = found.get(number);
-    if (cell === undefined) found.set(number, { ...stamp, seen: [] });
-    else cell.seen.push(stamp);
+    if (cell === undefined) found.set(number, { ...stampAt(cells, i), seen: [] });
+    else cell.seen.push(stampAt(cells, i));
   }
-  return found;
+  if (registers === undefined) return found;
+  const entries = new Map<number, Entry[]>();
+  for (let i = firstPlace(registers, position); registers.row[i] === position; i += 1) {
+    const number = numberOf(registers.column[i] ?? 0);
+    const value = registers.values[i] ?? null;
+    const exact = typeof value === 'number' && registers.ints[i] === 1 ? BigInt(value) : value;
+    entries.set(number, [...(entries.get(number) ?? []), { ...stampAt(registers, i), value: exact }]);
+  }
+  return new Map<number, Cell>([
+    ...found,
+    ...[...entries].map(([number, own]) => [number, registerCell(own)] as const),
+  ]);
+}
+
+/** Where the stamps of a row begin. */
+function firstPlace(list: CellData, position: number): number {
+  let places = cellPlaces.get(list);
+  if (places === undefined) {
+    places = new Map();
+    for (let i = list.row.length - 1; i >= 0; i -= 1) places.set(list.row[i] as number, i);
+    cellPlaces.set(list, places);
+  }
+  return places.get(position) ?? Infinity;
 }
 
 const NO_CELLS: Cells = new Map();
@@ -188,11 +205,14 @@ export function requireKnown(library: Library, batch: Batch): void {
         target: data.kind === 'ref' ? targetOf(data.refs) : '',
         type: 'BLOB',
         notNull: false,
+        // What its entries mean is not known yet; they are kept.
+        policy: hasRegister(batch, name, data.name) ? 'unknown' : '',
         absent: false,
       }));
     return {
       name,
       ownership: 'shared',
+      ownedBy: '',
       identity: null,
       key: [],
       collations: [],
@@ -202,6 +222,13 @@ export function requireKnown(library: Library, batch: Batch): void {
     };
   });
   throw new UnknownSchema({ tables });
+}
+
+function hasRegister({ tables }: Batch, name: string, column: string): boolean {
+  return tables.some(
+    (table) =>
+      table.table === name && table.registers?.column.some((at) => table.columns[at]?.name === column) === true,
+  );
 }
 
 /** What a batch brings must be known,  have the roles that it has here, and refer to rows of the right tables. */
@@ -222,6 +249,27 @@ export function checkTable(library: Library, model: Model, batch: Batch, table: 
   }
   if (!fits)
     throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
+}
+
+/**
+ * Each row must bring entries for each column with a policy in which it has a value, and for no other: what such a column shows
+ * is made of them alone.
+ */
+export function checkRegisters(model: Model, { table, rows, columns, registers, cells }: TableData): void {
+  const places = columns.flatMap(({ name }, i) => (columnByWire(model, name).policy === undefined ? [] : [i]));
+  const found = new Set<string>();
+  let fits = true;
+  registers?.row.forEach((row, i) => {
+    const column = registers.column[i] ?? 0;
+    fits &&= places.includes(column);
+    found.add(`${row}:${column}`);
+  });
+  cells.row.forEach((row, i) => {
+    const column = cells.column[i] ?? 0;
+    if (cells.hlc[i] === UNSET_HLC && places.includes(column)) found.add(`${row}:${column}`);
+  });
+  if (!fits || found.size !== rows.length * places.length)
+    throw new FlotillaError('PROTOCOL', `The peer sent rows of ${table} whose columns have other policies than here.`);
 }
 
 function leadsTo(batch: Batch, refs: readonly number[], table: string): boolean {

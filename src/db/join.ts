@@ -4,14 +4,17 @@
  */
 import { NO_STAMPS } from '../protocol/batch.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import type { Batch, CellData, ColumnData, DependencyData, SqlValue, TableData } from '../protocol/types.ts';
-import type { Cells, LocalStamp, Order } from './cells.ts';
-import { joinCells, lastChange, writeColumns } from './cells.ts';
+import type { Batch, ColumnData, DependencyData, SqlValue, TableData } from '../protocol/types.ts';
+import { FlotillaError } from '../errors.ts';
+import type { Cells, Entry, LocalStamp, Order, Policies } from './cells.ts';
+import { isUnset, joinCells, lastChange, registerCell, writeColumns } from './cells.ts';
 import { cellsOf, columnByWire, columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { UNSET_HLC } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
+import type { ColumnStamps } from './stamp-lists.ts';
+import { pickStamps, StampLists } from './stamp-lists.ts';
 import { narrow } from './sql.ts';
 import { cutVersion } from './version.ts';
 
@@ -53,11 +56,14 @@ export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<stri
   const born = onlyTable(of).rows[0] ?? 0;
   const birthRun = version.runDevices.length;
   const run = of.birthRun[born] ?? 0;
-  const kept = table.cells.row.flatMap((_, i) =>
-    columns.has(table.columns[table.cells.column[i] ?? 0]?.name ?? '') ? [i] : [],
-  );
   const others = table.columns.flatMap(({ name }, i) => (columns.has(name) ? [] : [i]));
-  const pick = (list: readonly number[]): number[] => kept.map((i) => list[i] ?? 0);
+  const kept = pickStamps(
+    table,
+    (_row, column) => column < 0 || columns.has(table.columns[column]?.name ?? ''),
+    (position) => position,
+    (stamp) => stamp,
+  );
+  const { registers: _registers, ...rest } = table;
   return {
     ...version,
     runs: concat(version.runs, runBytes(of, run)),
@@ -66,31 +72,50 @@ export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<stri
     birthRun: version.birthRun.map((own, i) => (i === row ? birthRun : own)),
     tables: [
       {
-        ...table,
+        ...rest,
+        ...kept,
         cells: {
-          row: [...kept, ...others].map(() => 0),
-          column: [...pick(table.cells.column), ...others],
-          hlc: [...pick(table.cells.hlc), ...others.map(() => UNSET_HLC)],
-          run: [...pick(table.cells.run), ...others.map(() => table.run[0] ?? 0)],
+          row: [...kept.cells.row, ...others.map(() => 0)],
+          column: [...kept.cells.column, ...others],
+          hlc: [...kept.cells.hlc, ...others.map(() => UNSET_HLC)],
+          run: [...kept.cells.run, ...others.map(() => table.run[0] ?? 0)],
         },
       },
     ],
   };
 }
 
-/** Joins two versions with the same birth: of each column the later one, of equal ones theirs. */
-export function joinVersion(library: Library, model: Model, ours: Batch, theirs: Batch): JoinedVersion {
+/** What a write of this device adds to columns with a policy, by column number. */
+export interface Added {
+  readonly differences: ReadonlyMap<number, SqlValue>;
+  readonly stamp: LocalStamp;
+}
+
+/**
+ * Joins two versions with the same birth: of each column the later one, of equal ones theirs.
+ * @param added - to be added to the result
+ */
+export function joinVersion(
+  library: Library,
+  model: Model,
+  ours: Batch,
+  theirs: Batch,
+  added: Added | null = null,
+): JoinedVersion {
   const order: Order = (hlcA, runA, hlcB, runB) => library.compare(hlcA, runA, hlcB, runB);
   const mine = onlyTable(ours);
   const table = onlyTable(theirs);
   const ourCells = cellsOf(model, mine, 0, translateRuns(library, ours));
   const theirRuns = translateRuns(library, theirs);
   const theirCells = cellsOf(model, table, 0, theirRuns);
-  const { cells, taken } = joinCells(order, ourCells, theirCells);
+  const policies = library.policies(model);
+  const joined = joinCells(order, ourCells, theirCells, policies);
+  const { taken } = joined;
+  const cells = added === null ? joined.cells : addDifferences(policies, joined.cells, added);
   const isOurs = (name: string): boolean => {
     const { number } = columnByWire(model, name);
     const [our, their] = [ourCells.get(number), theirCells.get(number)];
-    if (their?.hlc === UNSET_HLC) return our?.hlc !== UNSET_HLC;
+    if (isUnset(number, their)) return !isUnset(number, our);
     if (our === undefined || taken.has(number)) return false;
     return their === undefined || order(our.hlc, our.run, their.hlc, their.run) > 0;
   };
@@ -100,6 +125,8 @@ export function joinVersion(library: Library, model: Model, ours: Batch, theirs:
   const theirNames = new Set(table.columns.map(({ name }) => name));
   const columns = [
     ...table.columns.map((column): ColumnData => {
+      const entries = cells.get(columnByWire(model, column.name).number)?.entries;
+      if (entries !== undefined) return shownColumn(library, model, column, entries);
       if (!isOurs(column.name)) return column;
       return placed(mine.columns.find(({ name }) => name === column.name) ?? column);
     }),
@@ -120,9 +147,30 @@ export function joinVersion(library: Library, model: Model, ours: Batch, theirs:
     run: [page.run(library, last.run)],
     columns,
     dependencies,
-    cells: page.cells(library, model, columns, cells),
+    ...page.stamps(library, model, columns, cells),
   });
   return { version, last, isNews: taken.size > 0 };
+}
+
+function addDifferences(policies: Policies, cells: Cells, { differences, stamp }: Added): Cells {
+  const grown = new Map(cells);
+  for (const [number, difference] of differences) {
+    const entries = policies.get(number)?.add(cells.get(number)?.entries ?? [], difference, stamp);
+    if (entries !== undefined) grown.set(number, registerCell(entries));
+  }
+  return grown;
+}
+
+/** A column with a policy, as its entries make it; as it came where they cannot be brought together, so that the version waits. */
+function shownColumn(library: Library, model: Model, column: ColumnData, entries: readonly Entry[]): ColumnData {
+  try {
+    const value = library.policies(model).get(columnNamed(model, column.name).number)?.fold(entries) ?? null;
+    const ints = Uint8Array.of(typeof value === 'bigint' ? 1 : 0);
+    return { kind: 'value', name: column.name, values: [narrow(value)], ints };
+  } catch (error) {
+    if (error instanceof FlotillaError) return column;
+    throw error;
+  }
 }
 
 /** What a column of a version is set to. A local id counts by the row that it means. */
@@ -139,18 +187,21 @@ export interface Target {
   readonly birth: LocalStamp;
 }
 
-/** A version with some columns written by this device. */
+/**
+ * A version with some columns written by this device.
+ * @param before - the cells of the version; of an owned row, those of what is written over it
+ */
 export function writeVersion(
   library: Library,
   model: Model,
   version: Batch,
   settings: ReadonlyMap<string, Setting>,
+  before: Cells,
 ): Batch {
   const stamp = { hlc: library.stampAt(library.around.now()), run: library.run };
   const table = onlyTable(version);
   const page = new Joining(version);
   const numbers = [...settings.keys()].map((name) => columnNamed(model, name).number);
-  const before = cellsOf(model, table, 0, translateRuns(library, version));
   const placed = new Map(
     [...settings].map(([name, { target }]) => [name, target === null ? -1 : page.placeTarget(library, target)]),
   );
@@ -174,10 +225,12 @@ export function writeVersion(
       // A key of several columns refers to nothing as soon as one of them is NULL.
       return name === undefined ? dependency : { ...dependency, refs: [placed.get(name) ?? -1] };
     }),
-    cells:
-      model.ownership === 'device'
-        ? NO_STAMPS
-        : page.cells(library, model, columns, writeColumns(before, numbers, stamp)),
+    ...page.stamps(
+      library,
+      model,
+      columns,
+      model.ownership === 'device' ? before : writeColumns(before, numbers, stamp),
+    ),
   });
 }
 
@@ -284,22 +337,16 @@ class Joining {
     return batch.runDevices.length;
   }
 
-  cells(library: Library, model: Model, columns: readonly ColumnData[], cells: Cells): CellData {
+  stamps(library: Library, model: Model, columns: readonly ColumnData[], cells: Cells): ColumnStamps {
     const numbers = columns.map(({ name }) => columnByWire(model, name).number);
-    const sorted = [...cells].filter(([number]) => numbers.includes(number)).toSorted(([a], [b]) => a - b);
-    const stamps = sorted.flatMap(([number, cell]) =>
-      [cell, ...cell.seen].map(({ hlc, run }) => ({
-        column: numbers.indexOf(number),
-        hlc,
-        run: this.run(library, run),
-      })),
+    const lists = new StampLists();
+    lists.add(
+      0,
+      cells,
+      (number) => (number < 0 ? number : numbers.includes(number) ? numbers.indexOf(number) : undefined),
+      (run) => this.run(library, run),
     );
-    return {
-      row: stamps.map(() => 0),
-      column: stamps.map(({ column }) => column),
-      hlc: stamps.map(({ hlc }) => hlc),
-      run: stamps.map(({ run }) => run),
-    };
+    return lists.finish();
   }
 
   /** With another birth stamp. */

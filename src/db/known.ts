@@ -7,6 +7,7 @@ import type { Database } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
 import type { ColumnDescription, SchemaDescription, TableDescription } from '../protocol/schema.ts';
+import { INTERNAL_TABLES } from './choose.ts';
 import { foldName } from './config.ts';
 import type { Config } from './config.ts';
 import { describeModels, hashOf, wiresOf } from './describe.ts';
@@ -144,6 +145,7 @@ function absentColumns(table: KnownTable): Column[] {
         hasDefault: false,
         fallback: 'NULL',
         role: described.kind === 'ref' ? { kind: 'ref', table: described.target } : { kind: 'value' },
+        ...(described.policy === '' ? {} : { policy: described.policy }),
       },
     ];
   });
@@ -159,6 +161,7 @@ function absentTable(table: KnownTable): Model {
     wire: table.wire,
     isAbsent: true,
     ownership: described?.ownership ?? 'shared',
+    ownedBy: null,
     identity: identity === null ? { kind: 'random' } : { kind: 'derived', columns: identity },
     columns: [],
     absent: absentColumns(table),
@@ -200,7 +203,7 @@ function settingsOf(config: Config, table: string): NonNullable<Config['tables']
 
 /** What is known after somebody has described tables and columns that are news here; the same object when nothing is. */
 export function withDescribed(known: Known, schema: SchemaDescription): Known {
-  let next = Math.max(0, ...known.map(({ n }) => n)) + 1;
+  let next = Math.max(0, ...known.filter(({ wire }) => !INTERNAL_TABLES.has(wire)).map(({ n }) => n)) + 1;
   let isNews = false;
   const tables = [...known];
   for (const table of schema.tables) {

@@ -3,9 +3,12 @@
  */
 import type { Batch, TableData } from '../protocol/types.ts';
 import type { Aside, AsideValue } from './aside.ts';
+import type { Cells } from './cells.ts';
+import { isUnset } from './cells.ts';
 import { cellsOf, columnData } from './incoming.ts';
+import type { Library } from './library.ts';
 import type { Model } from './model.ts';
-import { UNSET_HLC } from './model.ts';
+import { narrow } from './sql.ts';
 
 const NONE: ReadonlyMap<number, AsideValue> = new Map();
 
@@ -22,7 +25,7 @@ export function asideOf(
   const values = new Map<number, AsideValue>();
   for (const { number, wire } of model.absent) {
     const data = columnData(table, wire);
-    if (data === undefined || cells.get(number)?.hlc === UNSET_HLC) continue;
+    if (data === undefined || isUnset(number, cells.get(number))) continue;
     if (data.kind === 'value') {
       const isInt = data.ints?.[position] === 1;
       values.set(number, { kind: 'value', value: data.values[position] ?? null, isInt });
@@ -57,4 +60,23 @@ export function joinAside(
     if (value?.kind === 'value' || value?.kind === 'ref') values.set(number, value);
   }
   return values;
+}
+
+/** Columns with a policy show what their entries make together, also while they stand aside. */
+export function foldAside(
+  library: Library,
+  model: Model,
+  cells: Cells,
+  values: ReadonlyMap<number, AsideValue>,
+): ReadonlyMap<number, AsideValue> {
+  const policies = library.policies(model);
+  if (policies.size === 0 || model.absent.length === 0) return values;
+  const folded = new Map(values);
+  for (const { number } of model.absent) {
+    const entries = cells.get(number)?.entries;
+    const value = entries === undefined ? undefined : policies.get(number)?.fold(entries);
+    if (value === undefined) continue;
+    folded.set(number, { kind: 'value', value: narrow(value), isInt: typeof value === 'bigint' });
+  }
+  return folded;
 }

@@ -13,6 +13,8 @@ import type { Counters } from './api.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { getState } from './metadata.ts';
+import type { Policies } from './cells.ts';
+import { NO_POLICIES, readPolicies } from './policies.ts';
 import type { Key } from './sql.ts';
 import { Statements } from './sql.ts';
 
@@ -25,6 +27,8 @@ export interface Surroundings {
   readonly randomBytes: (size: number) => Uint8Array;
   /** Fresh v7 UUIDs, ascending. */
   readonly newUuid: () => Uint8Array;
+  /** The functions of the configuration's module, by name. Throws when it cannot be loaded. @default there are none */
+  readonly functions?: (module: string) => Readonly<Record<string, unknown>>;
 }
 
 /** Local ids are given below 2^52, so that a table in which somebody uses huge ids still has room. */
@@ -59,6 +63,7 @@ export class Library {
   readonly #knowledge = new Map<number, number>();
   readonly #counters = new Map<CounterName, number>();
   readonly #nextKeys = new Map<string, number>();
+  readonly #policies: ReadonlyMap<Model, Policies>;
   #inTransaction = false;
 
   constructor(db: Database, registry: Registry, around: Surroundings) {
@@ -69,6 +74,12 @@ export class Library {
     this.around = around;
     this.libraryId = String(getState(db, 'library'));
     this.#load();
+    this.#policies = readPolicies(registry, around, (hlcA, runA, hlcB, runB) => this.compare(hlcA, runA, hlcB, runB));
+  }
+
+  /** How the columns of a table come together that have a policy, by column number. */
+  policies(model: Model): Policies {
+    return this.#policies.get(model) ?? NO_POLICIES;
   }
 
   get head(): number {
@@ -169,6 +180,8 @@ export class Library {
 
   /** Runs `work` with capture suspended. Only inside a transaction, so that a crash cannot leave it so. */
   withoutCapture<T>(work: () => T): T {
+    // What is stamped in the middle of a merge finds it suspended, and must leave it so.
+    if (this.sql.number('SELECT suspended FROM flotilla_capture') === 1) return work();
     this.sql.run('UPDATE flotilla_capture SET suspended = 1 WHERE id = 1');
     const result = work();
     this.sql.run('UPDATE flotilla_capture SET suspended = 0 WHERE id = 1');
@@ -304,6 +317,11 @@ export class Library {
     this.sql.run('DELETE FROM flotilla_cursors');
     for (const run of this.#knowledge.keys()) if (run !== this.#run) this.#knowledge.delete(run);
     this.#savedKnowledge.clear();
+  }
+
+  /** A version that was merged here is here no more: what this run stamped from there on has to come again. */
+  forget(run: number, hlc: number): void {
+    if (this.knows(run, hlc)) this.#knowledge.set(run, Math.max(0, hlc - 1));
   }
 
   /** Our knowledge: run id (hex) → hlc. */

@@ -3,20 +3,21 @@
  * lives if its birth is later than its tombstone; what cannot stand yet waits. The result does not depend on the order of
  * batches, nor on how often they come.
  */
+import { FlotillaError } from '../errors.ts';
 import { encodeBatch } from '../protocol/batch.ts';
-import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
+import type { Batch, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
 import type { Adopter } from './adopt.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkTable, firstOfEach, mayWrite, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, checkRegisters, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
-import type { Found, KnownPending, KnownRow, KnownTombstone, KnownVersion } from './lookup.ts';
+import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
 import { LooseKeys } from './loose.ts';
 import type { Model } from './model.ts';
-import { UNSET_HLC, rowsTable, syncedColumns } from './model.ts';
+import { rowsTable, syncedColumns } from './model.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { hasDangling, touchDangling } from './remark.ts';
@@ -26,11 +27,16 @@ import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
 import type { AsideValue } from './aside.ts';
 import { formatAside, parseAside, withUnset, withoutUnset } from './aside.ts';
-import { asideOf, joinAside } from './late.ts';
-import type { Cells, LocalStamp, Order } from './cells.ts';
-import { formatSeen, hasUnseen, joinCells, lastChange, parseCells, parseSeen } from './cells.ts';
+import { asideOf, foldAside, joinAside } from './late.ts';
+import type { Cells, LocalStamp, Order, Policies } from './cells.ts';
+import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
+import { TRANSFERS_TABLE } from './choose.ts';
+import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
+import { tenureOf } from './tenure.ts';
 import { joinVersion, readVersion, translateRuns } from './join.ts';
+import { takeLost } from './owned-marks.ts';
+import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-versions.ts';
 
 /** What a merge did. */
 export interface Merged {
@@ -62,6 +68,13 @@ interface Buried extends KnownTombstone {
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
 export function mergeBatch(library: Library, batch: Batch, options: MergeOptions): Merged {
   if (batch.tables.length === 0 && batch.tombstones.length === 0) return { changed: 0, arrivals: [], held: [] };
+  const transfers = batch.tables.filter(({ table }) => table === TRANSFERS_TABLE);
+  if (transfers.length > 0 && transfers.length < batch.tables.length + batch.tombstones.length) {
+    // What was written under them comes after them.
+    const others = batch.tables.filter(({ table }) => table !== TRANSFERS_TABLE);
+    const known = mergeBatch(library, { ...batch, tables: transfers, tombstones: [] }, options);
+    return both(known, mergeBatch(library, { ...batch, tables: others }, options));
+  }
   const [first, rest] = splitVersions(batch);
   const merged = mergeOnce(library, first, options);
   if (rest === null) return merged;
@@ -134,6 +147,7 @@ class Merge {
   readonly #buried: (Buried | undefined)[] = [];
   /** The version that waited here has died in this batch. */
   readonly #dropped: boolean[] = [];
+  readonly #standings: Standings;
 
   constructor(
     library: Library,
@@ -151,6 +165,7 @@ class Merge {
     this.#parks = parks;
     this.#first = firstOfEach(batch);
     this.#rows = new RowWriter(library, batch, found, this.#first);
+    this.#standings = new Standings(library);
   }
 
   /** Rows that a constraint refused, by dictionary index. */
@@ -240,9 +255,13 @@ class Merge {
         const run = this.#found.runs[table.run[i] ?? 0] ?? 0;
         const { birthHlc, birthRun } = this.#birth(index);
         library.sawHlc(hlc);
-        if (!mayWrite(library, model, birthRun, run)) return;
+        const seen = formatSeen(this.#seen(table, i));
+        const tenure = tenureOfGrave(seen);
+        // A transfer that is not known yet hides no delete: there is nothing that could be written over it meanwhile.
+        if (model.ownership === 'device' && this.#standings.of(birthRun, run, tenure) === 'invalid') return;
         const known = this.#found.tombstones[index];
-        if (known !== undefined && library.compare(hlc, run, known.hlc, known.run) <= 0) return;
+        if (known !== undefined && compareGraves(library, model, { birthHlc, birthRun, hlc, run, seen }, known) <= 0)
+          return;
         const waiting = this.#found.pending[index];
         if (
           known === undefined &&
@@ -251,7 +270,6 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
-        const seen = formatSeen(this.#seen(table, i));
         const alias = table.alias[i] ?? -1;
         library.sql.run(
           'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
@@ -268,7 +286,7 @@ class Merge {
         this.result.changed += 1;
         const buried = { model, index, birthHlc, birthRun, hlc, run, seen };
         this.#buried[this.#at(index)] = buried;
-        if (waiting !== undefined && !waiting.isDelete && this.#outlives(buried, waiting)) {
+        if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
           forgetPending(library, this.#rows.uuidOf(index));
           this.#dropped[this.#at(index)] = true;
         }
@@ -286,11 +304,15 @@ class Merge {
       .map((hlc, i) => ({ hlc, run: this.#found.runs[seen.run[from + i] ?? 0] ?? 0 }));
   }
 
-  #outlives(
-    tombstone: Pick<KnownVersion, 'hlc' | 'run'>,
-    version: Pick<KnownVersion, 'birthHlc' | 'birthRun'>,
-  ): boolean {
-    return this.#library.compare(version.birthHlc, version.birthRun, tombstone.hlc, tombstone.run) < 0;
+  /** The version that stands or waits here dies of a tombstone. */
+  #isKilled(index: number, tombstone: Buried, version: KnownRow | KnownPending): boolean {
+    const { model } = tombstone;
+    return isKilled(this.#library, model, tombstone, version, this.#cellsHere(model, index, version));
+  }
+
+  #cellsHere(model: Model, index: number, version: KnownRow | KnownPending): Cells {
+    if ('cells' in version) return parseCells(version.cells);
+    return model.ownership === 'shared' ? NO_CELLS : cellsWaiting(this.#library, model, this.#rows.uuidOf(index));
   }
 
   /** Rows that the tombstones of this batch kill, unless a version of a later birth has come or waits: that one lives. */
@@ -302,13 +324,14 @@ class Merge {
     this.#buried.forEach((tombstone, at) => {
       if (tombstone === undefined || reborn.has(at)) return;
       const row = this.#found.rows[tombstone.index];
-      if (row === undefined || !this.#outlives(tombstone, row)) return;
+      if (row === undefined || !this.#isKilled(tombstone.index, tombstone, row)) return;
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
-      const discards = hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      // Another birth: the same row was made apart, and its deleter may have known of its own only.
+      const discards = tombstone.birthRun !== birthRun || isUnseen(this.#library, tombstone.model, row, tombstone);
       doomed.push({
-        ...(discards ? { discards: 'deleted' } : {}),
+        ...(discards ? { discards: tombstone.model.ownership === 'shared' ? 'deleted' : 'ownership' } : {}),
         model: tombstone.model,
         key,
         uuid: this.#rows.uuidOf(tombstone.index),
@@ -335,6 +358,7 @@ class Merge {
     for (const table of this.#batch.tables) {
       const model = this.#library.arriving(table.table);
       checkTable(this.#library, model, this.#batch, table);
+      checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
@@ -351,63 +375,88 @@ class Merge {
     const run = this.#found.runs[table.run[position] ?? 0] ?? 0;
     library.sawHlc(hlc);
     library.sawHlc(birthHlc);
-    if (!mayWrite(library, model, birthRun, run)) return null;
+    const isOwned = model.ownership === 'device';
+    const cells = isOwned ? cellsOf(model, table, position, this.#found.runs) : NO_CELLS;
+    const standing = isOwned ? this.#standings.of(birthRun, run, tenureOf(cells)) : 'valid';
+    if (standing === 'invalid') return null;
     const tombstone = this.#tombstone(index);
-    if (tombstone !== undefined && library.compare(birthHlc, birthRun, tombstone.hlc, tombstone.run) <= 0) return null;
+    if (tombstone !== undefined && isKilled(library, model, tombstone, { birthHlc, birthRun }, cells)) return null;
     const row = this.#found.rows[index];
     const waiting = this.#waiting(index);
     const known = waiting !== undefined && !waiting.isDelete ? waiting : row;
     if (known === undefined) {
-      // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned.
-      // (Of a table that was here once, nothing is left that could tell.)
-      if (library.knows(birthRun, birthHlc) && !this.#options.retake && !model.isAbsent) return null;
+      // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned. (Not
+      // where its tombstone is here, which it has just been found to outlive; and of a table that was here once, nothing is left
+      // that could tell.)
+      const isPruned =
+        tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake && !model.isAbsent;
+      if (isPruned && !(isOwned && takeLost(library, this.#rows.uuidOf(index)))) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
       if (births < 0) return null;
       // Columns are compared one by one, unless a version that waits has brought them here.
       const isByColumn = births === 0 && model.ownership === 'shared';
-      const order = births || (isByColumn ? 1 : library.compare(hlc, run, known.hlc, known.run));
+      const order =
+        births ||
+        (isOwned
+          ? compareOwned(library, { hlc, run, cells }, { ...known, cells: this.#cellsHere(model, index, known) })
+          : Number(isByColumn) || library.compare(hlc, run, known.hlc, known.run));
       if (order < 0 || (order === 0 && !(this.#options.retake && known === waiting))) return null;
     }
-    const hold = model.isAbsent ? NO_TABLE : (this.#holds.get(index) ?? null);
     const outcome = this.#outcome(model, table, position, row);
     if (outcome === null) return null;
+    const own = model.isAbsent ? NO_TABLE : (this.#holds.get(index) ?? null);
+    const hold = own ?? (standing === 'unknown' ? UNKNOWN_TRANSFER : outcome.hold);
     this.#coming[this.#at(index)] = row === undefined && hold === null;
     return { model, table, position, index, isUpdate: row !== undefined, isPaired: false, hold, outcome };
   }
 
   /** What a version that is newer than `row` makes of it. Null when nothing: it brings no column that is newer. */
-  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Outcome | null {
+  #outcome(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
+    const outcome = this.#joined(model, table, position, row);
+    const policies = this.#library.policies(model);
+    return outcome === null || policies.size === 0 ? outcome : withShown(policies, outcome);
+  }
+
+  #joined(model: Model, table: TableData, position: number, row: KnownRow | undefined): Judged | null {
     const library = this.#library;
+    const policies = library.policies(model);
     const index = table.rows[position] ?? 0;
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
-    const cells = cellsOf(model, table, position, this.#found.runs);
+    const theirs = cellsOf(model, table, position, this.#found.runs);
+    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
     const values = asideOf(model, this.#batch, table, position, this.#found.runs);
-    const whole: Outcome = {
+    // What it has no value in stays said.
+    const all = new Map([...cells, ...[...theirs].filter(([number, cell]) => isUnset(number, cell))]);
+    const whole = {
       ...stamp,
-      ...this.#kept(model, birthHlc, cells, values),
+      ...this.#kept(model, birthHlc, all, values),
       taken: null,
       unseen: NOTHING,
       lost: NO_CELLS,
       rule: 'later-write',
-    };
+      shown: NOTHING_SHOWN,
+      hold: holdFor(fault),
+    } as const;
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
       // Whoever deleted the row that is here, or wrote it, has seen it.
       const tombstone = this.#tombstone(index);
-      const hasSeen = tombstone !== undefined && !hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+      const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
       if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
-      const lost = new Map(
-        syncedColumns(model).map(({ number }) => [number, { hlc: row.hlc, run: row.run, seen: [] }]),
-      );
+      const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }
-    if (model.ownership === 'device') return whole;
     const aside = parseAside(row.aside);
     const ours = withUnset(model, birthHlc, birthRun, parseCells(row.cells), aside);
-    const joined = joinCells(this.#order, ours, cells);
+    if (model.ownership === 'device') {
+      if (!isUnseenOwned(library, whole, { ...row, cells: ours })) return whole;
+      const lost = lostIn(model, row);
+      return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'ownership' };
+    }
+    const joined = joinCells(this.#order, ours, theirs, policies);
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
@@ -416,6 +465,8 @@ class Merge {
       unseen: joined.unseen,
       lost: ours,
       rule: 'later-write',
+      shown: NOTHING_SHOWN,
+      hold: holdFor(joined.fault),
     };
   }
 
@@ -426,11 +477,11 @@ class Merge {
     all: Cells,
     values: ReadonlyMap<number, AsideValue>,
   ): Pick<Outcome, 'cells' | 'aside' | 'unset'> {
-    const { cells, aside } = withoutUnset(model, birthHlc, all, values);
+    const { cells, aside } = withoutUnset(model, birthHlc, all, foldAside(this.#library, model, all, values));
     const unset =
       cells.size === all.size && aside.size === 0
         ? NOTHING
-        : new Set(syncedColumns(model).flatMap(({ number }) => (all.get(number)?.hlc === UNSET_HLC ? [number] : [])));
+        : new Set(syncedColumns(model).flatMap(({ number }) => (isUnset(number, all.get(number)) ? [number] : [])));
     return { cells, aside: formatAside(aside), unset };
   }
 
@@ -468,10 +519,9 @@ class Merge {
 
   #reasonFor(target: number): Hold {
     const name = this.#batch.names[this.#batch.uuidTable[target] ?? 0] ?? '';
-    const { birthHlc, birthRun } = this.#birth(target);
     const tombstone = this.#tombstone(target);
     return tombstone !== undefined &&
-      this.#outlives(tombstone, { birthHlc, birthRun }) &&
+      isKilled(this.#library, this.#library.model(name), tombstone, this.#birth(target), null) &&
       this.#waiting(target) === undefined
       ? { reason: 'dead-target', detail: `It refers to a row of ${name} that was deleted.` }
       : { reason: 'missing-target', detail: `It refers to a row of ${name} that has not arrived.` };
@@ -516,8 +566,38 @@ class Merge {
   }
 }
 
+/** All columns of a row that is written over whole, as they were. */
+function lostIn(model: Model, { hlc, run }: LocalStamp): Cells {
+  return new Map(syncedColumns(model).map(({ number }) => [number, { hlc, run, seen: [] }]));
+}
+
+const UNKNOWN_TRANSFER: Hold = {
+  reason: 'not-owner',
+  detail: 'It was written under a transfer of ownership that has not arrived.',
+};
+/** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
+function withShown(policies: Policies, outcome: Judged): Judged {
+  if (outcome.hold !== null) return outcome;
+  const shown = new Map<number, SqlValue>();
+  try {
+    for (const [number, policy] of policies) shown.set(number, policy.fold(outcome.cells.get(number)?.entries ?? []));
+    return { ...outcome, shown };
+  } catch (error) {
+    if (error instanceof FlotillaError) return { ...outcome, hold: holdFor(error.message) };
+    throw error;
+  }
+}
+
+function holdFor(fault: string | null): Hold | null {
+  return fault === null ? null : { reason: 'constraint', detail: fault };
+}
+
+/** What a version makes of the row that is here, and why it has to wait all the same. */
+type Judged = Outcome & { readonly hold: Hold | null };
+
 const NOTHING: ReadonlySet<number> = new Set();
 const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };
+const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();
 
 function isGone(library: Library, row: Doomed): boolean {

@@ -26,7 +26,7 @@ CREATE TABLE flotilla_columns (
 ) WITHOUT ROWID;
 CREATE TABLE flotilla_runs (run INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, device TEXT);
 CREATE TABLE flotilla_openings (first_lsn INTEGER PRIMARY KEY, run INTEGER NOT NULL);
-CREATE TABLE flotilla_marks (n INTEGER PRIMARY KEY, tbl INTEGER, op INTEGER, old, new, at INTEGER, mask INTEGER);
+CREATE TABLE flotilla_marks (n INTEGER PRIMARY KEY, tbl INTEGER, op INTEGER, old, new, at INTEGER, mask INTEGER, owner);
 CREATE TABLE flotilla_tombstones (
   uuid BLOB PRIMARY KEY, tbl INTEGER NOT NULL, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
   hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, seen TEXT, version BLOB, alias BLOB
@@ -46,6 +46,10 @@ CREATE TABLE flotilla_acks (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, co
 CREATE TABLE flotilla_members (
   device TEXT PRIMARY KEY, name TEXT NOT NULL, invited_by TEXT NOT NULL, added_at INTEGER NOT NULL
 );
+CREATE TABLE flotilla_transfers (
+  id INTEGER PRIMARY KEY, tbl TEXT NOT NULL, root BLOB NOT NULL, device TEXT NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX flotilla_transfers_root ON flotilla_transfers (root);
 CREATE TABLE flotilla_conflicts (
   id INTEGER PRIMARY KEY, at INTEGER NOT NULL, tbl INTEGER NOT NULL, uuid BLOB NOT NULL, col TEXT, rule TEXT NOT NULL,
   lost, lost_hlc INTEGER NOT NULL, lost_run INTEGER NOT NULL, kept, kept_hlc INTEGER NOT NULL, kept_run INTEGER NOT NULL,

@@ -36,6 +36,8 @@ export interface Column {
   /** SQL of its default. */
   readonly fallback: string;
   readonly role: ColumnRole;
+  /** How concurrent writes come together, if not by the later one: a policy's or a function's name (`registers.ts`). */
+  readonly policy?: string;
 }
 
 /** {@link Column.since} of a column that every row was born with. */
@@ -84,6 +86,8 @@ export interface Model {
   /** True when other devices have the table and this one has not: what arrives of it waits. Its map table is empty. */
   readonly isAbsent: boolean;
   readonly ownership: 'shared' | 'device';
+  /** Of an owned table: the foreign key, of one column, to the row whose owner owns this one; null if its maker does. */
+  readonly ownedBy: ForeignKey | null;
   readonly identity: Identity;
   /** The columns of the table. */
   readonly columns: readonly Column[];
@@ -115,7 +119,7 @@ export interface Model {
   readonly maySkip: boolean;
 }
 
-/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` comes first. */
+/** All synced tables, parents before children where there is no cycle; the internal `flotilla_members` and `flotilla_transfers` come first. */
 export interface Registry {
   readonly models: readonly Model[];
   readonly byName: ReadonlyMap<string, Model>;
@@ -127,6 +131,8 @@ export interface Registry {
   readonly left: ReadonlyArray<{ readonly table: string; readonly reason: string }>;
   /** SHA-256 (hex) of the synced schema in canonical form: what two libraries must have in common. */
   readonly schemaHash: string;
+  /** File with the functions that are named as policies, beside the library; null for none. */
+  readonly mergeModule: string | null;
 }
 
 /** Quotes an identifier for SQL. */

@@ -7,20 +7,23 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
 import { aliasOf } from './alias.ts';
 import { writeTombstone } from './births.ts';
+import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import { cellsOf } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
+import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { cellsOverWaiting, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import { forgetPending, hasWaitingVersion, putPending, versionsOfDeadTargets } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { valuesHere } from './rivals.ts';
-import { isSettled, mayWriteHere } from './settled.ts';
+import { isSettled, isStaying } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { narrow, readBig } from './sql.ts';
 import { asWriter } from './stamp.ts';
@@ -37,19 +40,23 @@ export function settleOrphans(library: Library, merge: MergeWaiting): boolean {
 
 function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge: MergeWaiting): boolean {
   const { model, uuid } = waiting;
-  if (waiting.version === null || !mayWriteHere(library, waiting)) return false;
+  if (waiting.version === null) return false;
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
+  // Null where it is not ours to write.
+  const over = cellsOverWaiting(library, model, version);
+  if (over === null) return false;
   const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
   const winners = dead.map((key) => winnerOf(library, version, key));
-  if (winners.some((winner) => winner !== null)) return followAliases(library, waiting, version, dead, winners, merge);
+  if (winners.some((winner) => winner !== null))
+    return followAliases(library, waiting, version, over, dead, winners, merge);
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
     const values = new Map<string, unknown>();
     const stamp = { hlc: library.hlc, run: library.run };
     recordVersion(library, { ...waiting, version, values }, 'cascade', stamp);
-    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), cells);
+    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
     holdOlderVersion(library, waiting);
     return true;
   }
@@ -58,7 +65,7 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   if (forbidding.length > 0) return reviveTargets(library, model, version, forbidding, merge);
   const settings = new Map(cleared.flatMap((settings) => settings ?? []));
   if (settings.size === 0) return false;
-  merge(decodeBatch(encodeBatch(writeVersion(library, model, version, settings))), []);
+  merge(decodeBatch(encodeBatch(writeVersion(library, model, version, settings, over))), []);
   return true;
 }
 
@@ -74,6 +81,7 @@ function followAliases(
   library: Library,
   waiting: Omit<Pending, 'targets'>,
   version: Batch,
+  over: Cells,
   dead: readonly ForeignKey[],
   winners: ReadonlyArray<StandingRow | null>,
   merge: MergeWaiting,
@@ -85,7 +93,7 @@ function followAliases(
       return winner === null ? [] : referringTo(library, foreignKey, winner);
     }),
   );
-  const redirected = writeVersion(library, model, version, settings);
+  const redirected = writeVersion(library, model, version, settings, over);
   const isRenamed = model.identity.kind === 'derived' && model.identity.columns.some((name) => settings.has(name));
   if (!isRenamed) {
     merge(joinVersions(library, [redirected]), []);
@@ -103,8 +111,7 @@ function followAliases(
     ),
   );
   forgetPending(library, uuid);
-  const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
-  writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), cells);
+  writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
   holdOlderVersion(library, waiting);
   return true;
 }
@@ -138,7 +145,7 @@ function findTarget(library: Library, { table, targets }: ForeignKey, values: re
   const model = library.model(table);
   const where = targets.map((name) => `t.${quoteName(name)} = ?`).join(' AND ');
   const row = library.sql.rows(
-    `SELECT m.uuid, m.birth_hlc, m.birth_run FROM ${quoteName(table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE ${where}`,
+    `SELECT m.uuid, m.birth_hlc, m.birth_run FROM ${quoteName(table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE ${where} AND ${isStaying('m')}`,
     ...values,
   )[0];
   if (row === undefined) return null;
@@ -159,15 +166,12 @@ function reviveTargets(
     const uuid = targetOf(next.version, next.foreignKey);
     const target = library.model(next.foreignKey.table);
     if (uuid === null || revived.has(bytesToHex(uuid))) continue;
-    const grave = library.sql.rows(
-      'SELECT birth_run, hlc, run, version FROM flotilla_tombstones WHERE uuid = ?',
-      uuid,
-    )[0];
+    const grave = library.sql.rows('SELECT hlc, run, version FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
     // Its values went with somebody else: whoever has them, or the row, bears it again.
-    if (grave === undefined || grave[3] === null) return false;
-    const [birthRun, hlc, run] = grave.map(Number) as [number, number, number];
-    if (!mayWriteHere(library, { model: target, birthRun })) return false;
-    const last = decodeBatch(grave[3] as Uint8Array);
+    if (grave === undefined || grave[2] === null) return false;
+    const [hlc, run] = grave.slice(0, 2).map(Number) as [number, number];
+    const last = decodeBatch(grave[2] as Uint8Array);
+    if (!ownsVersion(library, target, last)) return false;
     revived.set(bytesToHex(uuid), rebear(library, last));
     recordDelete(library, { model: target, uuid, hlc, run }, { hlc: library.hlc, run: library.run });
     for (const foreignKey of target.foreignKeys) {
@@ -221,13 +225,18 @@ function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 
   )
     return 'alive';
   if (hasWaitingVersion(library, uuid)) return 'unsettled';
-  const tombstone = library.sql.rows('SELECT hlc, run FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
+  const tombstone = library.sql.rows(
+    'SELECT hlc, run, birth_hlc, birth_run, seen FROM flotilla_tombstones WHERE uuid = ?',
+    uuid,
+  )[0];
   // Without a tombstone nothing is decided, even if its birth is in our knowledge: it may have stayed behind at its writer, for
   // lack of a target of its own, and will be born again.
   if (tombstone === undefined) return 'unsettled';
-  const [hlc, run] = tombstone.map(Number) as [number, number];
+  const [hlc, run, deadHlc, deadRun] = tombstone.slice(0, 4).map(Number) as [number, number, number, number];
   const birthRun = library.runOrdinal(bytesToHex(runBytes(version, version.birthRun[target] ?? 0)), null);
+  const grave = { hlc, run, birthHlc: deadHlc, birthRun: deadRun, seen: tombstone[4] ?? null };
   // A tombstone from before the target's birth says nothing: that row is still to come.
-  if (library.compare(version.birthHlc[target] ?? 0, birthRun, hlc, run) > 0) return 'unsettled';
+  const birth = { birthHlc: version.birthHlc[target] ?? 0, birthRun };
+  if (!isKilled(library, library.model(foreignKey.table), grave, birth, null)) return 'unsettled';
   return library.isSettled(run, hlc) ? 'dead' : 'unsettled';
 }

@@ -6,11 +6,13 @@ import { NO_RUN } from '../protocol/stamp.ts';
 import { TextBytes } from '../protocol/text-bytes.ts';
 import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
 import { NO_STAMPS } from '../protocol/batch.ts';
-import type { Batch, CellData, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
+import type { Batch, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
 import type { Aside } from './aside.ts';
 import { parseAside, withUnset } from './aside.ts';
 import { parseCells } from './cells.ts';
+import type { ColumnStamps } from './stamp-lists.ts';
+import { pickStamps, StampLists } from './stamp-lists.ts';
 import type { Column, Model, Registry } from './model.ts';
 import { lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import type { Key, RawRow, Statements } from './sql.ts';
@@ -271,7 +273,12 @@ export class PageBuilder {
           column.kind === 'ref' ? { ...column, refs: column.refs.map(at) } : column,
         ),
         dependencies: table.dependencies.map((dependency) => ({ ...dependency, refs: dependency.refs.map(at) })),
-        cells: { ...table.cells, run: table.cells.run.map(runOf) },
+        ...pickStamps(
+          table,
+          () => true,
+          (row) => row,
+          runOf,
+        ),
       });
       this.rows += table.rows.length;
     }
@@ -414,36 +421,31 @@ export class PageBuilder {
         foreignKey,
         refs: this.#indexes(target, versions, place),
       })),
-      cells: this.#cells(model, [...columns, ...absent], versions),
+      ...this.#stamps(model, [...columns, ...absent], versions),
     };
   }
 
-  #cells(model: Model, columns: readonly Column[], versions: readonly RawRow[]): CellData {
+  #stamps(model: Model, columns: readonly Column[], versions: readonly RawRow[]): ColumnStamps {
     const isEarly = lateColumns(model).length === 0;
-    if (isEarly && versions.every((version) => version[CELLS] === null && version[ASIDE] === null)) return NO_STAMPS;
+    if (isEarly && versions.every((version) => version[CELLS] === null && version[ASIDE] === null))
+      return { cells: NO_STAMPS };
     const places = new Map(columns.map((column, i) => [column.number, i]));
-    const cells = { row: [] as number[], column: [] as number[], hlc: [] as number[], run: [] as number[] };
-    versions.forEach((version, row) => {
-      const own = parseCells(version[CELLS]);
-      const all = withUnset(
-        model,
-        version[BIRTH_HLC] as number,
-        version[RUN] as number,
-        own,
-        parseAside(version[ASIDE]),
-      );
-      for (const [number, cell] of all) {
-        const place = places.get(number);
-        if (place === undefined) continue;
-        for (const stamp of [cell, ...cell.seen]) {
-          cells.row.push(row);
-          cells.column.push(place);
-          cells.hlc.push(stamp.hlc);
-          cells.run.push(this.#run(stamp.run));
-        }
-      }
-    });
-    return cells;
+    const lists = new StampLists();
+    versions.forEach((version, row) =>
+      lists.add(
+        row,
+        withUnset(
+          model,
+          version[BIRTH_HLC] as number,
+          version[RUN] as number,
+          parseCells(version[CELLS]),
+          parseAside(version[ASIDE]),
+        ),
+        (number) => (number < 0 ? number : places.get(number)),
+        (run) => this.#run(run),
+      ),
+    );
+    return lists.finish();
   }
 
   /** Which versions have all their targets; null when all have. */

@@ -3,9 +3,9 @@
  * cannot be carried out yet (`version` is NULL; the tombstone is in its own table, the row still in the user's).
  */
 import { bytesToHex } from '../protocol/uuid.ts';
-import { hasUnseen, parseCells, parseSeen } from './cells.ts';
 import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
+import { isUnseen } from './killed.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
@@ -200,13 +200,13 @@ export function pendingDeletes(library: Library): PendingDelete[] {
   return library.registry.models.flatMap((model) =>
     library.sql
       .rows(
-        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key, m.cells, s.seen
+        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key, m.cells, s.seen, m.hlc, m.run
          FROM flotilla_pending p LEFT JOIN ${rowsTable(model)} m ON m.uuid = p.uuid
          LEFT JOIN flotilla_tombstones s ON s.uuid = p.uuid
          WHERE p.version IS NULL AND p.tbl = ?`,
         model.n,
       )
-      .map(([uuid, birthHlc, birthRun, hlc, run, key, cells, seen]) => ({
+      .map(([uuid, birthHlc, birthRun, hlc, run, key, cells, seen, changeHlc, changeRun]) => ({
         model,
         uuid: uuid as Uint8Array,
         birthHlc: Number(birthHlc),
@@ -214,7 +214,12 @@ export function pendingDeletes(library: Library): PendingDelete[] {
         hlc: Number(hlc),
         run: Number(run),
         key: key as Key | null,
-        isUnseen: hasUnseen(parseCells(cells), parseSeen(seen)),
+        isUnseen: isUnseen(
+          library,
+          model,
+          { hlc: Number(changeHlc), run: Number(changeRun), cells },
+          { run: Number(run), seen },
+        ),
       })),
   );
 }

@@ -8,7 +8,18 @@ import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
-import type { Counters, FeedOpened, FeedPage, JoinGrant, LibraryStatus, PageLimits, WaitingRow } from './api.ts';
+import type {
+  ConflictList,
+  ConflictQuery,
+  Counters,
+  FeedOpened,
+  FeedPage,
+  JoinGrant,
+  LibraryStatus,
+  PageLimits,
+  WaitingRow,
+} from './api.ts';
+import { listConflicts } from './conflict-list.ts';
 import { inspect } from './digest.ts';
 import { Feeds } from './feed.ts';
 import type { NotYet } from './feed.ts';
@@ -100,6 +111,7 @@ export class Reader {
         tombstones: this.#sql.number('SELECT count(*) FROM flotilla_tombstones'),
         waiting: this.#waiting(),
         waitingCount: this.#sql.number('SELECT count(*) FROM flotilla_pending'),
+        conflicts: this.#sql.number('SELECT count(*) FROM flotilla_conflicts WHERE restored_at IS NULL'),
         unstamped: this.#sql.number('SELECT count(*) FROM flotilla_marks'),
         head: this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1'),
         counters: this.#counters(),
@@ -135,6 +147,10 @@ export class Reader {
         integrity: integrity.map((finding) => finding.integrity_check).filter((finding) => finding !== 'ok'),
       };
     });
+  }
+
+  conflicts(query: ConflictQuery): ConflictList {
+    return this.#do(() => listConflicts(this.#sql, this.#registry, query));
   }
 
   joinGrant(): JoinGrant {

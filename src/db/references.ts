@@ -27,7 +27,9 @@ export interface RawColumn {
 /** A table as it stands in the file, before the others are looked at. */
 export interface Draft {
   readonly table: string;
-  readonly settings: TableConfig;
+  settings: TableConfig;
+  /** Column → policy or function, as the configuration says. */
+  readonly policies: ReadonlyMap<string, string>;
   readonly ownership: 'shared' | 'device';
   readonly columns: readonly RawColumn[];
   readonly key: readonly string[];

@@ -5,7 +5,7 @@
  */
 import type { Database } from 'better-sqlite3';
 
-import { isInternal, MEMBERS_TABLE } from './choose.ts';
+import { INTERNAL_TABLES, isInternal } from './choose.ts';
 import { foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 import type { Known, KnownTable } from './known.ts';
@@ -40,7 +40,7 @@ export function tablesIn(db: Database): string[] {
     .prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name COLLATE BINARY")
     .pluck()
     .all() as string[];
-  return names.filter((name) => name === MEMBERS_TABLE || !isInternal(name));
+  return names.filter((name) => INTERNAL_TABLES.has(name) || !isInternal(name));
 }
 
 /** The name that a known table has now; null when it is gone. */

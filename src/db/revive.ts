@@ -7,6 +7,7 @@ import { bornAnew } from './aside.ts';
 import { recordDelete } from './conflicts.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { nodeId, referrersOf } from './deletes.ts';
+import { formatCells, parseCells, registersIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { rowsTable } from './model.ts';
@@ -20,7 +21,9 @@ export interface Judgement {
   /** Nothing about the referring row can, and it stands here in its newest version. */
   readonly isReferrerSettled: (referrer: Referrer) => boolean;
   /** This device may write the row. */
-  readonly mayWrite: (row: { readonly model: Model; readonly birthRun: number }) => boolean;
+  readonly mayWrite: (row: { readonly model: Model; readonly key: Key }) => boolean;
+  /** This device may bear the row again. */
+  readonly mayBear: (row: { readonly model: Model; readonly key: Key }) => boolean;
   /** What becomes of the referring row can be written into it: a CASCADE, a SET NULL that the column takes. */
   readonly isCarriedOut: (model: Model, foreignKey: ForeignKey) => boolean;
 }
@@ -83,7 +86,7 @@ export function blockedDeletes(library: Library, doomed: readonly Doomed[], judg
     const name = nodeId(row.model, row.key);
     if (!standing.has(name) || undecided.has(name)) continue;
     // It is for its owner to bear it again.
-    if (judge.mayWrite(row)) undone.push(row);
+    if (judge.mayBear(row)) undone.push(row);
     else undecided.add(name);
   }
   return { undone, undecided };
@@ -105,14 +108,18 @@ function spread(nodes: ReadonlyMap<string, Node>, marked: Set<string>): void {
 export function revive(library: Library, row: Doomed): void {
   const hlc = library.stampAt(library.around.now());
   recordDelete(library, row, { hlc, run: library.run });
+  const map = rowsTable(row.model);
+  // What was counted is kept: entries have stamps of their own, of which the new birth takes nothing.
+  const cells = registersIn(parseCells(library.sql.value(`SELECT cells FROM ${map} WHERE key = ?`, row.key)));
   library.sql.run(
-    `UPDATE ${rowsTable(row.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = NULL, aside = ? WHERE key = ?`,
+    `UPDATE ${map} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ? WHERE key = ?`,
     hlc,
     library.run,
     hlc,
     library.run,
     library.nextLsn(),
-    bornAnew(library.sql.value(`SELECT aside FROM ${rowsTable(row.model)} WHERE key = ?`, row.key)),
+    formatCells(cells),
+    bornAnew(library.sql.value(`SELECT aside FROM ${map} WHERE key = ?`, row.key)),
     row.key,
   );
   forgetPending(library, row.uuid);

@@ -8,8 +8,9 @@ import { bindable } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
+import { readBig } from './sql.ts';
 
 /** A row that stands here. */
 export interface StandingRow {
@@ -106,4 +107,19 @@ function standing(
     run: Number(run),
     cells: parseCells(cells),
   };
+}
+
+/** What all columns of a row here hold, by name. */
+export function valuesOfRow(
+  library: Library,
+  { model, key }: Pick<StandingRow, 'model' | 'key'>,
+): Map<string, unknown> {
+  const names = model.columns.map(({ name }) => name);
+  const row = readBig(
+    library.sql.get(
+      `SELECT ${names.map(quoteName).join(', ')} FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`,
+    ),
+    [key],
+  )[0];
+  return new Map(names.map((name, i) => [name, row?.[i] ?? null]));
 }

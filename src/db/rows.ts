@@ -271,6 +271,10 @@ export class RowWriter {
 
   #pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void {
     for (const column of columns) {
+      if (column.policy !== undefined) {
+        into.push(row.outcome.shown.get(column.number) ?? null);
+        continue;
+      }
       const data = columnData(row.table, column.wire);
       if (data === undefined) into.push(null);
       else into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));

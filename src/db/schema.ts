@@ -7,22 +7,20 @@
  */
 import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
-import { badConfig, checkNames, chooseTables, MEMBERS_TABLE, select, unsupported } from './choose.ts';
+import { badConfig, checkNames, chooseTables, INTERNAL_TABLES, isInternal, select, unsupported } from './choose.ts';
 import type { TableEntry } from './choose.ts';
 import { foldName, tableConfig } from './config.ts';
-import type { Config } from './config.ts';
+import type { Config, TableConfig } from './config.ts';
 import { describeModels, hashOf } from './describe.ts';
 import { keywords, raisesOf } from './guard.ts';
 import { readForeignKeys } from './references.ts';
-import type { Draft, Drafts, RawForeignKey } from './references.ts';
+import type { Draft, Drafts, RawColumn, RawForeignKey } from './references.ts';
 import { readUniques } from './indexes.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { checkPolicies, policiesIn } from './policy-config.ts';
 import { readKey } from './keys.ts';
 import type { Affinity, Column, ColumnRole, ForeignKey, Identity, Model, Registry } from './model.ts';
 import { ALWAYS_THERE, foreignKeyNumber } from './model.ts';
-
-/** Number of the members table in every file; the user's tables begin at 1. */
-const MEMBERS_NUMBER = 0;
 
 /** A column, with the text of its default when that is a literal. */
 export type SchemaColumn = Column & { readonly defaultSql: string | null };
@@ -84,14 +82,21 @@ export function readRegistry(
   for (const draft of drafts.values()) attempt(draft.table, () => refuseRing(draft, drafts));
   for (const draft of drafts.values()) attempt(draft.table, () => void toModel(draft, drafts, 0));
   // What refers to a table that was refused after it is read as if that reference were not there.
-  for (const draft of drafts.values()) draft.foreignKeys = draft.foreignKeys.filter((key) => !refused.has(key.table));
+  for (const draft of drafts.values()) {
+    const kept = draft.foreignKeys.filter((key) => !refused.has(key.table));
+    if (kept.length === draft.foreignKeys.length) continue;
+    draft.foreignKeys = kept;
+    const { ownedBy, ...others } = draft.settings;
+    if (ownedBy !== undefined && findOwnerKey(draft) === undefined) draft.settings = others;
+  }
 
   const order = parentsFirst(drafts);
-  let next = Math.max(MEMBERS_NUMBER, ...numbers.values()) + 1;
-  const models = order.map((draft) => {
-    const fallback = draft.table === MEMBERS_TABLE ? MEMBERS_NUMBER : undefined;
-    return toModel(draft, drafts, numbers.get(draft.table) ?? fallback ?? next++);
-  });
+  const given = [...numbers].filter(([table]) => !INTERNAL_TABLES.has(table)).map(([, n]) => n);
+  let next = Math.max(0, ...given) + 1;
+  const models = order.map((draft) =>
+    toModel(draft, drafts, numbers.get(draft.table) ?? INTERNAL_TABLES.get(draft.table) ?? next++),
+  );
+  for (const model of models) checkPolicies(model, config.module ?? null);
   return {
     models,
     byName: new Map(models.map((model) => [model.table, model])),
@@ -99,6 +104,7 @@ export function readRegistry(
     byWire: new Map(models.map((model) => [model.wire, model])),
     left,
     schemaHash: hashOf(describeModels(models)),
+    mergeModule: config.module ?? null,
   };
 }
 
@@ -161,8 +167,9 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
   }
   return {
     table,
+    policies: policiesIn(settings, (names) => named(names, 'columns')),
     settings: { ...settings, identity },
-    ownership: table === MEMBERS_TABLE ? 'shared' : (settings.ownership ?? config.ownership ?? 'shared'),
+    ownership: isInternal(table) ? 'shared' : ownershipOf(table, settings, config),
     columns,
     generated,
     key: key.columns,
@@ -173,6 +180,13 @@ function readDraft(db: Database, entry: TableEntry, config: Config): Draft {
     maySkip: maySkip(db, table),
     foreignKeys: [],
   };
+}
+
+function ownershipOf(table: string, { ownership, ownedBy }: TableConfig, config: Config): 'shared' | 'device' {
+  if (ownedBy === undefined) return ownership ?? config.ownership ?? 'shared';
+  if (ownership === 'shared')
+    throw badConfig(`The table "${table}" cannot be shared and have "ownedBy". Take one of the two away.`);
+  return 'device';
 }
 
 /** Names from the configuration in the schema's own spelling. */
@@ -258,6 +272,41 @@ function refuseRing(draft: Draft, drafts: Drafts): void {
   }
 }
 
+/** The foreign key behind `ownedBy`, which must lead, over any number of tables, to one whose rows belong to their maker. */
+function ownedByOf(draft: Draft, drafts: Drafts, foreignKeys: readonly ForeignKey[]): ForeignKey | null {
+  const path = [draft.table];
+  let found: ForeignKey | null = null;
+  for (let at = draft; at.settings.ownedBy !== undefined;) {
+    const key = ownerKey(at);
+    found ??= foreignKeys.find(({ columns }) => columns.length === 1 && columns[0] === key.columns[0]) ?? null;
+    const parent = drafts.get(key.table);
+    if (parent === undefined) return found;
+    const where = `The table "${at.table}" cannot be owned by its ${key.columns[0]}`;
+    if (parent.ownership === 'shared')
+      throw badConfig(
+        `${where}: rows of "${parent.table}" belong to nobody. Set "ownership": "device" for that table, or "ownedBy".`,
+      );
+    if (path.includes(parent.table))
+      throw badConfig(`${where}: ${path.join(', ')} would own each other. One of them must belong to its maker.`);
+    path.push(parent.table);
+    at = parent;
+  }
+  return found;
+}
+
+function ownerKey(draft: Draft): RawForeignKey {
+  const found = findOwnerKey(draft);
+  if (found !== undefined) return found;
+  throw badConfig(
+    `ownedBy of the table "${draft.table}" names "${draft.settings.ownedBy ?? ''}", which is no column with a foreign key of its own that syncs. Name one that has.`,
+  );
+}
+
+function findOwnerKey({ foreignKeys, settings }: Draft): RawForeignKey | undefined {
+  const wanted = foldName(settings.ownedBy ?? '');
+  return foreignKeys.find(({ columns }) => columns.length === 1 && foldName(columns[0] ?? '') === wanted);
+}
+
 function identityOf(draft: Draft, columns: readonly Column[]): Identity {
   const declared = draft.settings.identity;
   if (declared === undefined) {
@@ -291,6 +340,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     fallback: literal(column.defaultText) ?? `(${column.defaultText ?? 'NULL'})`,
     defaultSql: literal(column.defaultText),
     role: roleOf(draft, column.name, drafts),
+    ...policyOf(draft, column),
   }));
   const roles = new Map(columns.map((column) => [column.name, column.role]));
   const foreignKeys = draft.foreignKeys.map((key): ForeignKey => {
@@ -310,6 +360,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     isAbsent: false,
     absent: [],
     ownership: draft.ownership,
+    ownedBy: ownedByOf(draft, drafts, foreignKeys),
     identity: identityOf(draft, columns),
     columns,
     key: draft.key,
@@ -322,6 +373,12 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     hasConflictClause: draft.hasConflictClause,
     maySkip: draft.maySkip,
   };
+}
+
+/** What the configuration says of a column, if it is no more than what every column does. */
+function policyOf({ policies }: Draft, { name }: RawColumn): { readonly policy?: string } {
+  const policy = policies.get(name);
+  return policy === undefined ? {} : { policy };
 }
 
 /** The unique indexes with what the configuration says of them. */
@@ -356,7 +413,7 @@ function literal(text: string | null): string | null {
   return word === undefined || /^current_/i.test(word) ? null : `'${word.replaceAll("'", "''")}'`;
 }
 
-/** The members table, then parents before children; where references go in a circle, the first name goes first. */
+/** Internal tables, then parents before children; where references go in a circle, the first name goes first. */
 function parentsFirst(drafts: Drafts): Draft[] {
   const waiting = [...drafts.values()].toSorted((a, b) => compare(a.table, b.table));
   const done = new Set<string>();
@@ -364,8 +421,8 @@ function parentsFirst(drafts: Drafts): Draft[] {
   const ready = (draft: Draft): boolean =>
     draft.foreignKeys.every((key) => key.table === draft.table || done.has(key.table));
   while (waiting.length > 0) {
-    const members = waiting.findIndex((draft) => draft.table === MEMBERS_TABLE);
-    const position = Math.max(0, members === -1 ? waiting.findIndex(ready) : members);
+    const internal = waiting.findIndex((draft) => INTERNAL_TABLES.has(draft.table));
+    const position = Math.max(0, internal === -1 ? waiting.findIndex(ready) : internal);
     for (const draft of waiting.splice(position, 1)) {
       order.push(draft);
       done.add(draft.table);

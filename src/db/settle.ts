@@ -19,7 +19,7 @@ import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
 import { columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
 import { settleOrphans } from './orphans.ts';
 import {
   forgetPending,
@@ -28,11 +28,13 @@ import {
   pendingDeletes,
   readVersionsOf,
   unboundVersions,
+  waitersOf,
 } from './pending.ts';
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
 import { standingRow } from './rivals.ts';
-import { isSettled, mayWriteHere } from './settled.ts';
+import { cellsHere, mayWriteHere, ownsHere } from './owned-outcomes.ts';
+import { isSettled, isStaying } from './settled.ts';
 import type { Key } from './sql.ts';
 import { joinVersions } from './version.ts';
 
@@ -65,7 +67,8 @@ function settleDeletes(library: Library): number {
     isSettled: (row) => isSettled(library, row),
     // A newer version that waits may refer to something else: this one decides nothing.
     isReferrerSettled: (row) => isSettled(library, row) && !hasWaitingVersion(library, row.uuid),
-    mayWrite: (row) => mayWriteHere(library, row),
+    mayWrite: ({ model, key }) => mayWriteHere(library, model, key),
+    mayBear: ({ model, key }) => ownsHere(library, model, key),
     isCarriedOut,
   };
   const { undone, undecided } = blockedDeletes(library, waiting, judge);
@@ -80,7 +83,7 @@ function settleDeletes(library: Library): number {
     return verdict;
   });
   // A CHECK forbids it, or a unique index that has the rest of the row already: SQLite would have refused the delete.
-  const kept = [...refused].filter((row) => row.isWaiting === true && judge.mayWrite(row));
+  const kept = [...refused].filter((row) => row.isWaiting === true && judge.mayBear(row));
   for (const row of kept) revive(library, row);
   return gone + undone.length + kept.length;
 }
@@ -92,7 +95,8 @@ function redirectAliases(library: Library): boolean {
     const winner = aliasOf(library, loser.model, loser.uuid);
     const here = standingRow(library, loser.model, loser.uuid);
     if (winner === null || here === null || !isSettled(library, loser) || !isSettled(library, winner)) continue;
-    if (referrersOf(library, loser.model, [loser.key]).length === 0) continue;
+    const referrers = referrersOf(library, loser.model, [loser.key]);
+    if (!referrers.some(({ model, key }) => mayWriteHere(library, model, key))) continue;
     redirect(library, here, winner);
     moved = true;
   }
@@ -118,11 +122,13 @@ function waitingDeletes(library: Library): Doomed[] {
 /** Does to a row what the ON DELETE of its foreign key says. It stays as it is when a constraint does not allow it. */
 function settleReferrer(library: Library, referrer: Referrer): Verdict {
   const { model, foreignKey, uuid, key, birthHlc, birthRun } = referrer;
+  const before = model.ownership === 'shared' ? referrer.cells : cellsHere(library, referrer);
+  if (before === null) return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
-    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), referrer.cells);
+    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), before);
     return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run, discards: 'cascade' };
   }
-  return library.attempt(() => clearReference(library, referrer)) ? 'released' : 'stays';
+  return library.attempt(() => clearReference(library, { ...referrer, cells: before })) ? 'released' : 'stays';
 }
 
 function clearReference(library: Library, { model, foreignKey, key, cells: before }: Referrer): boolean {
@@ -156,13 +162,16 @@ function clearReference(library: Library, { model, foreignKey, key, cells: befor
 
 /** The defaults of a foreign key must mean a row that is here, or nothing. */
 function hasTarget(library: Library, model: Model, { columns, table, targets }: ForeignKey, key: Key): boolean {
+  const target = library.model(table);
   const own = (name: string): string => `${quoteName(model.table)}.${quoteName(name)}`;
   const on = columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = ${own(name)}`).join(' AND ');
   const isNull = columns.map((name) => `${own(name)} IS NULL`).join(' OR ');
   return (
     library.sql.value(
       `SELECT 1 FROM ${quoteName(model.table)}
-       WHERE ${rowByKey(model)} AND (${isNull} OR EXISTS (SELECT 1 FROM ${quoteName(table)} p WHERE ${on}))`,
+       WHERE ${rowByKey(model)} AND (${isNull} OR EXISTS (
+         SELECT 1 FROM ${quoteName(table)} p CROSS JOIN ${rowsTable(target)} m ON ${mapJoin(target, 'p')}
+         WHERE ${on} AND ${isStaying('m')}))`,
       key,
     ) !== undefined
   );
@@ -175,10 +184,16 @@ function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boole
   const before = unboundVersions(library);
   const versions = withoutStandingBlockers(library, before);
   if (versions.length === 0) return false;
-  merge(
-    joinVersions(library, readVersionsOf(library, versions).map(decodeBatch)),
-    holdDeletes ? [] : waitingDeletes(library),
-  );
+  const doomed = holdDeletes ? [] : waitingDeletes(library);
+  // What waits for them may be what lets go of a row in their way.
+  const waiters =
+    doomed.length === 0
+      ? []
+      : waitersOf(
+          library,
+          versions.map(({ uuid }) => uuid),
+        );
+  merge(joinVersions(library, [...readVersionsOf(library, versions), ...waiters].map(decodeBatch)), doomed);
   return unboundVersions(library).length < before.length;
 }
 

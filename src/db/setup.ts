@@ -22,6 +22,7 @@ import { mergeBatch } from './merge.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForWriting, requireDatabase } from './open.ts';
+import { checkPolicies } from './policies.ts';
 import { tableReports } from './report.ts';
 import { readRegistry } from './schema.ts';
 import { pruneConfig } from './renames.ts';
@@ -61,6 +62,7 @@ export function initLibraryFile(
       const library = createLibrary(db, around, libraryId, config);
       const { registry } = library;
       addMemberRow(library, { device: around.device, name: options.name, invitedBy: '', addedAt: around.now() });
+      checkPolicies(library);
       const stampedRows = stampEverything(library);
       return { libraryId, tables: tableReports(registry, countRows(db, registry)), stampedRows, created: true };
     });

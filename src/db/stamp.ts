@@ -6,7 +6,7 @@
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
-import type { Cells } from './cells.ts';
+import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
@@ -15,11 +15,16 @@ import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
-import { forgetPending, hasPending } from './pending.ts';
+import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
+import type { Owner } from './owners.ts';
+import { cellsOfBirth, cellsOver } from './owners.ts';
+import { noteLost, overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
+import type { Base } from './owned-marks.ts';
+import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
-import type { SqlValue } from '../protocol/types.ts';
 import type { Key, RawRow } from './sql.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import { jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
@@ -39,12 +44,18 @@ interface Slot {
     readonly uuid: Uint8Array;
     readonly birthHlc: number;
     readonly birthRun: number;
+    readonly hlc: number;
+    readonly run: number;
     readonly cells: Cells;
     /** See `aside.ts`. */
     readonly aside: SqlValue;
   } | null;
   /** Of a row that is born in the place of another one: what stood aside of that. */
   inherited: SqlValue;
+  /** What its `ownedBy` column held before these marks; see `flotilla_marks.owner`. */
+  ownedBy: SqlValue;
+  /** Of an owned row: whose it was before these marks; null where its path leads nowhere. */
+  owner: Owner | null;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;
@@ -60,11 +71,16 @@ interface Slot {
   suspect: boolean;
   /** It gets a new birth, though it is the same row. */
   reborn: boolean;
+  /** What was added to columns with a policy, by column number. */
+  differences: ReadonlyMap<number, SqlValue>;
 }
 
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
 export function stampMarks(library: Library, limit: number): number {
-  const marks = library.sql.rows('SELECT n, tbl, op, old, new, at, mask FROM flotilla_marks ORDER BY n LIMIT ?', limit);
+  const marks = library.sql.rows(
+    'SELECT n, tbl, op, old, new, at, mask, owner FROM flotilla_marks ORDER BY n LIMIT ?',
+    limit,
+  );
   const last = marks.at(-1);
   if (last === undefined) return 0;
   new Replay(library).run(marks);
@@ -147,6 +163,7 @@ class Replay {
     for (const slot of this.#slots) {
       if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
     }
+    ownersOfMarks(this.#library, this.#slots);
     this.#rename();
     this.#write();
     for (const { model, key, hasMoved } of this.#reused) touchReferrers(this.#library, model, key, hasMoved);
@@ -172,8 +189,10 @@ class Replay {
           uuid: row[1] as Uint8Array,
           birthHlc: Number(row[2]),
           birthRun: Number(row[3]),
+          hlc: Number(row[5]),
+          run: Number(row[6]),
           cells: parseCells(row[4]),
-          aside: row[5] ?? null,
+          aside: row[7] ?? null,
         };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
@@ -182,10 +201,12 @@ class Replay {
     }
   }
 
-  #replay([n, table, op, before, after, at, mask]: RawRow): void {
+  #replay([n, table, op, before, after, at, mask, owner = null]: RawRow): void {
     const live = this.#live.get(Number(table));
     if (live === undefined) return;
     const model = this.#library.modelByNumber(Number(table));
+    const first = owner === null ? undefined : live.get(foldedKey(model, before as MarkKey));
+    if (first !== undefined && first.ownedBy === null && !first.changed) first.ownedBy = owner;
     const order = Number(n);
     const time = Number(at);
     switch (op) {
@@ -329,10 +350,10 @@ class Replay {
     const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
     for (const slot of changed) this.#restamp(slot);
     if (!hasPending(this.#library)) return;
-    for (const { model, mapped, mask } of changed) {
+    for (const { model, mapped, mask, differences } of changed) {
       if (mapped === null || model.ownership === 'device') continue;
       const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
-      amendWaiting(this.#library, model, mapped.uuid, columns);
+      amendWaiting(this.#library, model, mapped.uuid, columns, differences);
     }
   }
 
@@ -349,21 +370,30 @@ class Replay {
   }
 
   #bury(slot: Slot, last: ReadonlyMap<string, Uint8Array>): void {
-    if (slot.mapped === null) return;
-    const { sql } = this.#library;
-    sql.run(`DELETE FROM ${rowsTable(slot.model)} WHERE key = ?`, slot.mapped.key);
-    if (this.#isForeign(slot)) return;
-    const { uuid, birthHlc, birthRun, cells } = slot.mapped;
-    const version = last.get(Buffer.from(uuid).toString('hex')) ?? null;
-    writeTombstone(this.#library, slot.model, uuid, birthHlc, birthRun, slot.at, cells, version);
+    const { mapped, model } = slot;
+    if (mapped === null) return;
+    const library = this.#library;
+    const isForeign = this.#isForeign(slot);
+    if (isForeign) revert(library, model, mapped);
+    library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key = ?`, mapped.key);
+    if (isForeign) {
+      noteLost(library, mapped.uuid);
+      return;
+    }
+    const base = this.#base(slot, mapped);
+    const version = last.get(Buffer.from(mapped.uuid).toString('hex')) ?? null;
+    const cells = this.#cellsOver(slot, base);
+    writeTombstone(library, model, mapped.uuid, base.birthHlc, base.birthRun, slot.at, cells, version);
   }
 
   #bearAll(born: readonly Slot[]): void {
     for (const model of this.#library.registry.models) {
       const own = born.filter((slot) => slot.model === model);
       if (own.length === 0) continue;
+      const { head } = this.#library;
       bear(this.#library, model, own);
       for (const { key, inherited } of own) if (inherited !== null) inherit(this.#library, model, key, inherited);
+      titleBirths(this.#library, model, head);
       const dead = new Set(
         this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
       );
@@ -375,22 +405,39 @@ class Replay {
     }
   }
 
-  /**
-   * The row belongs to another device. The guards refuse such a write, but not a REPLACE that evicts the row. Nobody would
-   * take a stamp of ours for it, so there is none.
-   */
-  #isForeign({ model, mapped }: Slot): boolean {
-    return (
-      model.ownership === 'device' &&
-      mapped !== null &&
-      this.#library.runDevice(mapped.birthRun) !== this.#library.around.device
-    );
+  /** As long as its path leads nowhere, an owned row is that of whoever wrote it last. */
+  #isOwn({ model, mapped, owner }: Slot): boolean {
+    if (model.ownership === 'shared' || mapped === null) return true;
+    const device = owner === null ? this.#library.runDevice(mapped.run) : owner.device;
+    return device === this.#library.around.device;
   }
 
-  #cells({ model, mask }: Slot, before: Cells, hlc: number): string | null {
-    const written = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
-    const numbers = written.map(({ number }) => number);
-    return formatCells(writeColumns(before, numbers, { hlc, run: this.#library.run }));
+  /**
+   * The row belongs to another device. The guards refuse such a write, but not one that no trigger sees. Nobody would take a
+   * stamp of ours for it, so there is none. Where we were the last to write it, it is a late write under the title that we had.
+   */
+  #isForeign(slot: Slot): boolean {
+    return !this.#isOwn(slot) && this.#library.runDevice(slot.mapped?.run ?? 0) !== this.#library.around.device;
+  }
+
+  /** The cells of a shared row after a write of our own; null when it says nothing that they do not say already. */
+  #written(slot: Slot, row: NonNullable<Slot['mapped']>, stamp: LocalStamp): Cells | 'reborn' | null {
+    const { model, mask } = slot;
+    const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+    const registers = columns.filter(({ policy }) => policy !== undefined);
+    const plain = columns.filter(({ policy }) => policy === undefined).map(({ number }) => number);
+    if (registers.length === 0) return writeColumns(row.cells, plain, stamp);
+    const written = writeRegisters(this.#library, { ...row, model, key: slot.key }, registers, stamp);
+    // What the table shows is what this device says, so it says it of the whole row.
+    if (!written.isShown) return 'reborn';
+    slot.differences = written.differences;
+    return plain.length === 0 && written.differences.size === 0 ? null : writeColumns(written.cells, plain, stamp);
+  }
+
+  /** Of an owned row: the tenure of what is written over this version. */
+  #cellsOver({ model, owner }: Slot, base: Base): Cells {
+    if (model.ownership === 'shared' || owner?.device !== this.#library.around.device) return base.cells;
+    return cellsOver(this.#library, base, owner);
   }
 
   /** Rows without cells say in another way that a column which came later has been written. */
@@ -411,50 +458,57 @@ class Replay {
 
   #restamp(slot: Slot): void {
     const library = this.#library;
-    if (slot.mapped === null) return;
+    const { mapped, model } = slot;
+    if (mapped === null) return;
     if (this.#isForeign(slot)) {
-      // Whatever comes of its owner is newer.
-      library.sql.run(`UPDATE ${rowsTable(slot.model)} SET hlc = 0 WHERE key = ?`, slot.mapped.key);
+      revert(library, model, mapped);
       return;
     }
+    const isOwned = model.ownership === 'device';
+    const isReborn = (this.#hasDangling || slot.reborn) && this.#isOwn(slot);
+    const base = isReborn ? mapped : this.#base(slot, mapped);
+    const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
     const { run } = library;
-    const natural = slot.model.rowid === null;
+    const natural = model.rowid === null;
     const parts = natural ? decodeKey(String(slot.key)) : [];
-    const keys = natural ? slot.model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
-    const isReborn = this.#hasDangling || slot.reborn;
-    let birth = isReborn ? { birthHlc: hlc, birthRun: run } : slot.mapped;
-    if (!isReborn && slot.model.ownership === 'device') birth = overtaken(library, slot.mapped);
-    const cells = isReborn || slot.model.ownership === 'device' ? null : this.#cells(slot, slot.mapped.cells, hlc);
+    const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
+    let bearsAgain = isReborn;
+    let cells = ownedCells;
+    if (!isOwned && !isReborn) {
+      const written = this.#written(slot, mapped, { hlc, run });
+      if (written === null) {
+        if (natural)
+          library.sql.run(`UPDATE ${rowsTable(model)} SET lsn = lsn${keys} WHERE key = ?`, ...parts, mapped.key);
+        return;
+      }
+      if (written === 'reborn') bearsAgain = true;
+      else cells = written;
+    }
+    const text = bearsAgain && !isOwned ? cellsAtBirth(library, model, slot.key, { hlc, run }) : formatCells(cells);
     library.sql.run(
-      `UPDATE ${rowsTable(slot.model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${keys} WHERE key = ?`,
-      birth.birthHlc,
-      birth.birthRun,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${keys} WHERE key = ?`,
+      bearsAgain ? hlc : base.birthHlc,
+      bearsAgain ? run : base.birthRun,
       hlc,
       run,
       library.nextLsn(),
-      cells,
-      this.#aside(slot, slot.mapped, isReborn),
+      text,
+      this.#aside(slot, mapped, bearsAgain),
       ...parts,
-      natural ? slot.mapped.key : slot.key,
+      natural ? mapped.key : slot.key,
     );
   }
-}
 
-/**
- * A local write of an owned row overtakes a version that waits here: it takes over that version's birth, since a later birth would win whole
- * over it elsewhere. A delete that waits is not undone by an update.
- */
-function overtaken(library: Library, row: NonNullable<Slot['mapped']>): { birthHlc: number; birthRun: number } {
-  if (!hasPending(library)) return row;
-  const waiting = library.sql.rows(
-    'SELECT birth_hlc, birth_run FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL',
-    Buffer.from(row.uuid),
-  )[0];
-  if (waiting === undefined) return row;
-  forgetPending(library, row.uuid);
-  const [birthHlc, birthRun] = waiting.map(Number) as [number, number];
-  return library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0 ? { birthHlc, birthRun } : row;
+  /** What is written over: of a row of our own it may be a version that waits. */
+  #base({ model, owner }: Slot, mapped: NonNullable<Slot['mapped']>): Base {
+    const isOwn = model.ownership === 'device' && owner?.device === this.#library.around.device;
+    return isOwn ? overtaken(this.#library, model, mapped) : mapped;
+  }
+
+  #cellsOfRebirth({ model, owner }: Slot): Cells {
+    return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
+  }
 }
 
 /** A row that others know under another name takes over what its predecessor had for columns that are not here. */
@@ -495,6 +549,8 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     model,
     key,
     mapped,
+    ownedBy: null,
+    owner: null,
     order: 0,
     at: 0,
     alive: true,
@@ -505,8 +561,11 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     inherited: null,
     suspect: false,
     reborn: false,
+    differences: NO_DIFFERENCES,
   };
 }
+
+const NO_DIFFERENCES: ReadonlyMap<number, SqlValue> = new Map();
 
 /** Every bit that a mask may have. */
 const ALL_COLUMNS = (1n << BigInt(LAST_MASK_BIT + 1)) - 1n;
@@ -524,18 +583,18 @@ function identityMayChange(model: Model, mask: bigint): boolean {
   });
 }
 
-/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells). */
+/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells, stamp). */
 function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {
   const found = new Map<MarkKey, RawRow>();
   if (model.rowid !== null) {
     const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.aside FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.hlc, m.run, m.aside FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
       jsonKeys(keys as ReadonlySet<Key>),
     );
     for (const row of rows) found.set(row[0] as Key, row);
     return found;
   }
-  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, aside FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, hlc, run, aside FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
   for (const key of keys) {
     const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);

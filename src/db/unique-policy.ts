@@ -40,9 +40,9 @@ function isIn({ columns, expressions }: UniqueIndex, name: string): boolean {
   return expressions.some((text) => text !== null && word.test(text));
 }
 
-/** Whether others know the row by this column: its key, its identity, or a foreign key to it. */
+/** Whether the column names a row: this one, by its key, its identity or a foreign key to it; or another one, to which it refers. */
 function isName(registry: Registry, model: Model, name: string): boolean {
-  if (model.key.includes(name)) return true;
+  if (model.key.includes(name) || model.foreignKeys.some(({ columns }) => columns.includes(name))) return true;
   if (model.identity.kind === 'derived' && model.identity.columns.includes(name)) return true;
   return registry.models.some((child) =>
     child.foreignKeys.some((key) => key.table === model.table && key.targets.includes(name)),

@@ -2,9 +2,10 @@
  * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
  * several together again.
  */
-import type { Batch, CellData, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
 import { UNSET_HLC } from './model.ts';
+import { pickStamps } from './stamp-lists.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
 
 /** The version at `position` of `table`, as a batch of its own, with just the dictionary, runs and names that it needs. */
@@ -25,7 +26,11 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const rows = [place(at(table.rows))];
   const own = table.cells.row.flatMap((row, i) => (row === position ? [i] : []));
   // A column in which the row has no value of its own is left out.
-  const unset = new Set(own.filter((i) => table.cells.hlc[i] === UNSET_HLC).map((i) => table.cells.column[i]));
+  const unset = new Set(
+    own
+      .filter((i) => table.cells.hlc[i] === UNSET_HLC && (table.cells.column[i] ?? 0) >= 0)
+      .map((i) => table.cells.column[i]),
+  );
   const kept = table.columns.map((_, i) => i).filter((i) => !unset.has(i));
   const columns = kept.map((i) => {
     const column = table.columns[i] as ColumnData;
@@ -45,13 +50,13 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const birthRun = pick(batch.birthRun).map(runs.place);
   const uuidTable = pick(batch.uuidTable).map(names.place);
   const run = [runs.place(at(table.run))];
-  const stamps = own.filter((i) => !unset.has(table.cells.column[i]));
-  const cells: CellData = {
-    row: stamps.map(() => 0),
-    column: stamps.map((i) => kept.indexOf(table.cells.column[i] ?? 0)),
-    hlc: stamps.map((i) => table.cells.hlc[i] ?? 0),
-    run: stamps.map((i) => runs.place(table.cells.run[i] ?? 0)),
-  };
+  const stamps = pickStamps(
+    table,
+    (row, column) => row === position && !unset.has(column),
+    () => 0,
+    runs.place,
+    (column) => (column < 0 ? column : kept.indexOf(column)),
+  );
   const runIds = new Uint8Array(runs.used.length * 16);
   runs.used.forEach((index, i) => runIds.set(runBytes(batch, index), i * 16));
   return {
@@ -62,7 +67,7 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
     birthRun,
     uuidTable,
     names: names.used.map((index) => batch.names[index] ?? ''),
-    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies, cells }],
+    tables: [{ table: table.table, rows, hlc: [at(table.hlc)], run, columns, dependencies, ...stamps }],
     tombstones: [],
     end: NO_END,
   };

@@ -105,12 +105,12 @@ class Setup {
 
 function open(assignment: Assignment): Service {
   const { role, file, device, name, durability, purpose } = assignment;
-  if (purpose === 'setup') return new Setup({ file, name, around: realSurroundings(device) });
+  if (purpose === 'setup') return new Setup({ file, name, around: realSurroundings(device, file) });
   if (role === 'read') return new Reader(file);
   return new Writer(
     file,
     durability,
-    realSurroundings(device),
+    realSurroundings(device, file),
     (head) => port.postMessage({ event: 'head', head }),
     (error) => port.postMessage({ event: 'fault', error: inWords(error) }),
     (changes) => port.postMessage({ event: 'schema', changes }),

@@ -2,21 +2,27 @@
  * The write worker's service: everything that changes the library, one call at a time.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
 
 import type { Database } from 'better-sqlite3';
 
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor } from '../protocol/types.ts';
-import type { Applied, LibraryInfo, MemberRow, SessionStart } from './api.ts';
+import type { Applied, LibraryInfo, MemberRow, OwnRequest, Owned, RestoredConflict, SessionStart } from './api.ts';
+import { CONFLICT_DAYS } from './config.ts';
+import { ageOutConflicts } from './conflicts.ts';
 import { describeModels } from './describe.ts';
 import { wireOf } from './feed.ts';
 import { allModels } from './model.ts';
 import type { Library, Surroundings } from './library.ts';
 import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
+import { ownRow } from './own.ts';
+import { loadFunctions } from './policies.ts';
+import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
-import { requireLibrary } from './serving.ts';
+import { requireLibrary, storedConfig } from './serving.ts';
 import { addMemberRow } from './setup.ts';
 import { STAMP_SLICE, stampAll } from './stamp.ts';
 import { watchCommits } from './watch.ts';
@@ -24,10 +30,19 @@ import { watchCommits } from './watch.ts';
 /** Tries to find a moment without a foreign write for a reader that never found one. */
 const HOLD_TRIES = 100;
 
-/** The clock and randomness of a real device. */
-export function realSurroundings(device: string): Surroundings {
+/** How often old records of conflicts are looked for, ms: nobody counts on the hour in which they go. */
+const AGE_OUT_EVERY_MS = 3_600_000;
+
+/** The clock and randomness of a real device, and what lies beside its library. */
+export function realSurroundings(device: string, file?: string): Surroundings {
   const newUuid = makeUuidV7Generator((size) => randomBytes(size));
-  return { device, now: Date.now, randomBytes: (size) => randomBytes(size), newUuid: () => newUuid(Date.now()) };
+  return {
+    device,
+    now: Date.now,
+    randomBytes: (size) => randomBytes(size),
+    newUuid: () => newUuid(Date.now()),
+    ...(file === undefined ? {} : { functions: (module) => loadFunctions(dirname(file), module) }),
+  };
 }
 
 export class Writer {
@@ -38,6 +53,9 @@ export class Writer {
   readonly #stopWatching: () => void;
   readonly #onHead: (head: number) => void;
   readonly #onFault: (error: unknown) => void;
+  readonly #conflictDays: number;
+  /** When old records of conflicts are looked for again. */
+  #ageOutAt = 0;
   #announced = 0;
   #seenVersion = -1;
   /** The next slice of what others wrote is on its way. */
@@ -78,12 +96,14 @@ export class Writer {
       this.#db = db;
       this.#unlock = unlock;
       this.#served = new Served(db, around, (changes) => onSchema(changes));
+      this.#conflictDays = storedConfig(db).conflictDays ?? CONFLICT_DAYS;
     } catch (error) {
       db?.close();
       unlock?.();
       throw explainSqlite(error, file);
     }
     this.#announced = this.#library.head;
+    this.#ageOut();
     this.#stopWatching = watchCommits(file, () => this.#look());
     this.#look();
   }
@@ -124,7 +144,15 @@ export class Writer {
   apply(peer: string, data: Uint8Array): Applied {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
-    return this.#do(() => this.#served.apply(peer, data));
+    return this.#do(() => {
+      const applied = this.#served.apply(peer, data);
+      this.#ageOut();
+      return applied;
+    });
+  }
+
+  restoreConflict(id: number): RestoredConflict {
+    return this.#do(() => restoreConflict(this.#library, id));
   }
 
   acked(peer: string, cursor: Cursor, complete: boolean): void {
@@ -161,6 +189,10 @@ export class Writer {
         stampAll(this.#library);
       }),
     );
+  }
+
+  own(request: OwnRequest): Owned {
+    return this.#do(() => ownRow(this.#library, request));
   }
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
@@ -223,6 +255,14 @@ export class Writer {
     } catch (error) {
       this.#onFault(explainSqlite(error, this.#file));
     }
+  }
+
+  /** Now and then. Records are made while applying, so that is the time to look. */
+  #ageOut(): void {
+    const now = this.#library.around.now();
+    if (now < this.#ageOutAt) return;
+    this.#ageOutAt = now + AGE_OUT_EVERY_MS;
+    ageOutConflicts(this.#library, this.#conflictDays);
   }
 
   #lookAgain(): void {

@@ -20,6 +20,7 @@ import type {
   ColumnData,
   DependencyData,
   PageEnd,
+  RegisterData,
   StampList,
   TableData,
   TombstoneData,
@@ -60,6 +61,9 @@ export const MAX_NAME_BYTES = 1024;
 
 /** Bytes of a peer id as text; those of today have 52 to 66. */
 export const MAX_PEER_ID_BYTES = 128;
+
+/** Stamps that concern a row and none of its columns, so its ownership, have a negative number: −1 and −2. */
+const LEAST_COLUMN = -2;
 
 /** Kinds of columns as they are written. */
 const VALUE = 0;
@@ -188,6 +192,8 @@ function writeTable(writer: ByteWriter, table: TableData, bounds: Bounds): void 
     writeList(writer, dependency.refs, rows, -1, lastUuid, 'dependencies');
   }
   writeCells(writer, table.cells, table.hlc, table.columns.length, bounds);
+  writer.byte(table.registers === undefined ? 0 : 1);
+  if (table.registers !== undefined) writeRegisters(writer, table.registers, table.hlc, table.columns.length, bounds);
 }
 
 function readTable(reader: ByteReader, bounds: Bounds): TableData {
@@ -216,7 +222,12 @@ function readTable(reader: ByteReader, bounds: Bounds): TableData {
     const foreignKey = reader.count(MAX_FOREIGN_KEY, 'foreign keys');
     dependencies.push({ foreignKey, refs: reader.integers(rows, -1, lastUuid, 'dependencies') });
   }
-  return { ...head, columns, dependencies, cells: readCells(reader, head.hlc, columns.length, bounds) };
+  const cells = readCells(reader, head.hlc, columns.length, bounds);
+  const hasRegisters = reader.byte();
+  if (hasRegisters > 1) damaged('A table has neither registers nor none.');
+  if (hasRegisters === 0) return { ...head, columns, dependencies, cells };
+  const registers = readRegisters(reader, head.hlc, columns.length, bounds);
+  return { ...head, columns, dependencies, cells, registers };
 }
 
 function readTombstones(reader: ByteReader, bounds: Bounds): TombstoneData {
@@ -234,12 +245,31 @@ function writeCells(
   bounds: Bounds,
 ): void {
   writeStamps(writer, cells, changes, bounds);
-  writeList(writer, cells.column, cells.row.length, 0, columns - 1, 'columns of stamps');
+  writeList(writer, cells.column, cells.row.length, LEAST_COLUMN, columns - 1, 'columns of stamps');
 }
 
 function readCells(reader: ByteReader, changes: readonly number[], columns: number, bounds: Bounds): CellData {
   const stamps = readStamps(reader, changes, bounds);
-  return { ...stamps, column: reader.integers(stamps.row.length, 0, columns - 1, 'columns of stamps') };
+  return { ...stamps, column: reader.integers(stamps.row.length, LEAST_COLUMN, columns - 1, 'columns of stamps') };
+}
+
+function writeRegisters(
+  writer: ByteWriter,
+  registers: RegisterData,
+  changes: readonly number[],
+  columns: number,
+  bounds: Bounds,
+): void {
+  writeCells(writer, registers, changes, columns, bounds);
+  checkSame(registers.values.length, registers.row.length, 'values of registers');
+  writeValues(writer, registers, 'values of registers');
+}
+
+function readRegisters(reader: ByteReader, changes: readonly number[], columns: number, bounds: Bounds): RegisterData {
+  const cells = readCells(reader, changes, columns, bounds);
+  const { values, ints } = readValues(reader, cells.row.length, MAX_BATCH_BYTES, 'values of registers');
+  if (ints === undefined) damaged('Registers do not say which of their values are integers.');
+  return { ...cells, values, ints };
 }
 
 /** @param changes - hlc of each row's change stamp */

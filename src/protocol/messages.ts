@@ -68,12 +68,14 @@ const column = z.strictObject({
   target: z.string().max(MAX_NAME_BYTES),
   type: z.enum(['INTEGER', 'TEXT', 'BLOB', 'REAL', 'NUMERIC']),
   notNull: z.boolean(),
+  policy: z.string().max(MAX_NAME_BYTES),
   absent: z.boolean(),
 });
 
 const table = z.strictObject({
   name: tableName,
   ownership: z.enum(['shared', 'device']),
+  ownedBy: z.string().max(MAX_NAME_BYTES),
   identity: columnNames.nullable(),
   key: columnNames,
   collations: z.array(z.string().max(MAX_NAME_BYTES)).max(MAX_BATCH_COLUMNS),

@@ -12,6 +12,8 @@ export interface ColumnDescription {
   /** Affinity. INTEGER and NUMERIC store alike. */
   readonly type: 'INTEGER' | 'TEXT' | 'BLOB' | 'REAL' | 'NUMERIC';
   readonly notNull: boolean;
+  /** How concurrent writes come together, if not by the later one; '' if so. */
+  readonly policy: string;
   /** The device that says so does not have it itself; it keeps the values for others. */
   readonly absent: boolean;
 }
@@ -26,6 +28,8 @@ export interface ForeignKeyDescription {
 export interface TableDescription {
   readonly name: string;
   readonly ownership: 'shared' | 'device';
+  /** The column that says whose a row is; '' if its maker's. */
+  readonly ownedBy: string;
   /** The columns from which the identity of a row is derived; null where it is given at birth. */
   readonly identity: readonly string[] | null;
   readonly key: readonly string[];
@@ -90,6 +94,8 @@ function compareTables(
   const sameAgain = 'bring both to the same schema and configuration';
   if (one.ownership !== other.ownership)
     conflict(`The ownership of ${where}`, `"${one.ownership}"`, `"${other.ownership}"`, sameAgain);
+  else if (one.ownedBy !== other.ownedBy)
+    conflict(`What says whose rows of ${where} are`, `"${one.ownedBy}"`, `"${other.ownedBy}"`, sameAgain);
   if (!isSameList(one.key, other.key) || !isSameList(one.collations, other.collations))
     conflict(
       `The primary key of ${where}`,
@@ -113,6 +119,13 @@ function compareTables(
         meaningInWords(column),
         meaningInWords(there),
         'a column keeps its meaning; give the new one another name',
+      );
+    else if (column.policy !== there.policy)
+      conflict(
+        `The policy of the column "${column.name}" of "${one.name}"`,
+        `"${column.policy || 'lww'}"`,
+        `"${there.policy || 'lww'}"`,
+        sameAgain,
       );
     else if (column.notNull !== there.notNull)
       differences.push(

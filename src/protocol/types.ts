@@ -73,8 +73,18 @@ export interface StampList {
  * entries with the same row and column the first is the stamp, the others are what its writer had seen of others in that column.
  */
 export interface CellData extends StampList {
-  /** Indexes into the table's `columns`. */
+  /** Indexes into the table's `columns`; −1 and −2 are the tenure of an owned row: its title, its epoch, what its writer had seen. */
   readonly column: readonly number[];
+}
+
+/**
+ * Entries of columns with a policy, such as counters: the stamp of each and its value. What a column shows is made of all entries
+ * of its row, so nothing but the entries counts of it.
+ */
+export interface RegisterData extends CellData {
+  readonly values: readonly SqlValue[];
+  /** 1 where `values` holds an INTEGER. */
+  readonly ints: Uint8Array;
 }
 
 /** The row versions of one table in a batch, in columns. */
@@ -89,6 +99,8 @@ export interface TableData {
   readonly columns: readonly ColumnData[];
   readonly dependencies: readonly DependencyData[];
   readonly cells: CellData;
+  /** Absent where the table has no column with a policy. */
+  readonly registers?: RegisterData;
 }
 
 /** Tombstones of one table in a batch. `rows` are dictionary indexes; the birth there is the birth of what died. */
@@ -99,7 +111,7 @@ export interface TombstoneData {
   readonly run: readonly number[];
   /** Dictionary index of the row that each has become one with; −1 for none. */
   readonly alias: readonly number[];
-  /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. */
+  /** The changes that its deleter knew of: of each run the last. Those of the birth go without saying. Of an owned row: the tenure. */
   readonly seen: StampList;
 }
 

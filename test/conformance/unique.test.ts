@@ -256,6 +256,12 @@ describe('[U1] which policy', () => {
     ).toEqual({ code: 'keep-first' });
   });
 
+  it('keep-first for text that refers to another row', () => {
+    const ddl =
+      'CREATE TABLE p (code TEXT PRIMARY KEY); CREATE TABLE t (id INTEGER PRIMARY KEY, p TEXT UNIQUE REFERENCES p (code), v)';
+    expect(policies(ddl, 't')).toEqual({ p: 'keep-first' });
+  });
+
   it('as the configuration says', () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, a, b, UNIQUE (a, b))';
     const config = { tables: { t: { unique: { name: 'keep-first', 'A, b': 'merge' } } } };

@@ -26,6 +26,10 @@ describe('a random fleet', () => {
 
   it('does so after a long story', { timeout: TIMEOUT }, () => play(0.1, 200_000, { steps: 200 }));
 
+  it('[O4] does so where rows are owned through others, moved and given away', { timeout: TIMEOUT }, () =>
+    play(0.3, 400_000, { transfers: true, steps: 100 }),
+  );
+
   it('comes to rest equal where values collide and deletes are forbidden', { timeout: TIMEOUT }, () =>
     play(0.2, 300_000, { hard: true, steps: 100 }),
   );
@@ -40,4 +44,8 @@ describe('seeds that found a fault once', () => {
   ])('%i in %i steps (hard: %s): %s', { timeout: TIMEOUT }, async (seed, steps, hard) => {
     await playFleet(seed, { steps, hard });
   });
+
+  it('[O8] 401204, where rows are given away: copies that differed', { timeout: TIMEOUT }, () =>
+    playFleet(401_204, { transfers: true, steps: 100 }),
+  );
 });

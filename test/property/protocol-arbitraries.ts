@@ -159,10 +159,28 @@ function table(tableName: string, candidates: readonly number[], runs: number, u
     }).chain((body) => {
       const { length } = body.columns;
       return stamps(length === 0 ? [] : body.hlc, runs).chain((list) =>
-        numbers(list.row.length, fc.nat(Math.max(0, length - 1))).map((columns): TableData => ({
-          ...body,
-          cells: { ...list, column: columns },
-        })),
+        numbers(list.row.length, fc.nat(Math.max(0, length - 1))).chain((columns) => {
+          const withCells: TableData = { ...body, cells: { ...list, column: columns } };
+          const entries = fc.array(fc.oneof(fc.maxSafeInteger(), fc.double({ noNaN: true }), fc.string()), {
+            minLength: columns.length,
+            maxLength: columns.length,
+          });
+          // The same stamps again, as entries with values.
+          return fc.option(entries, { nil: undefined }).map((values): TableData =>
+            values === undefined
+              ? withCells
+              : {
+                  ...withCells,
+                  registers: {
+                    ...withCells.cells,
+                    values,
+                    ints: Uint8Array.from(values, (value) =>
+                      Number.isSafeInteger(value) && !Object.is(value, -0) ? 1 : 0,
+                    ),
+                  },
+                },
+          );
+        }),
       );
     });
   });

@@ -4,6 +4,7 @@
  */
 import type {
   Applied,
+  ConflictList,
   FeedOpened,
   FeedPage,
   LibraryInfo,
@@ -189,6 +190,10 @@ export class FakeStore implements NodeStore {
     this.#grown();
   }
 
+  async own(): Promise<never> {
+    throw new Error('the fake store owns nothing');
+  }
+
   async openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened> {
     const resumed = cursor !== null && cursor.run === this.#run && cursor.head <= this.#head;
     const position = resumed ? cursor.position : 0;
@@ -252,6 +257,14 @@ export class FakeStore implements NodeStore {
 
   async check(): Promise<{ foreignKeyViolations: readonly string[]; integrity: readonly string[] }> {
     return { foreignKeyViolations: [], integrity: [] };
+  }
+
+  async conflicts(): Promise<ConflictList> {
+    return { conflicts: [], total: 0, unrestored: 0 };
+  }
+
+  async restoreConflict(): Promise<never> {
+    throw new Error('not part of the fake');
   }
 
   async joinGrant(): Promise<never> {

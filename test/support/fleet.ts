@@ -46,6 +46,22 @@ export const HARD_DDL = `${FLEET_DDL.replace('notes (id) ON DELETE SET NULL,\n  
 CREATE UNIQUE INDEX notes_slot ON notes (slot);
 CREATE UNIQUE INDEX entries_label ON entries (parent_id, label);`;
 
+/** The same with ownership over up to two steps: files belong to who owns their volume, volumes to who owns the box that they are in. */
+export const OWNED_DDL = `CREATE TABLE boxes (id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL);
+${FLEET_DDL.replace(
+  'CREATE TABLE volumes (id INTEGER PRIMARY KEY,',
+  'CREATE TABLE volumes (id INTEGER PRIMARY KEY, box_id INTEGER REFERENCES boxes (id) ON DELETE SET NULL,',
+)}`;
+
+export const OWNED_CONFIG = {
+  tables: {
+    tags: { identity: 'name' },
+    boxes: { ownership: 'device' },
+    volumes: { ownedBy: 'box_id' },
+    files: { ownedBy: 'volume_id' },
+  },
+};
+
 /** A row by what names it on all copies, with its content (references by name) and the rows that take it along. */
 const ROWS = [
   `SELECT 'note ' || born, payload, NULL, NULL, ifnull(slot, '') FROM notes`,
@@ -60,6 +76,8 @@ const ROWS = [
   `SELECT 'file ' || f.born, f.payload, 'volume ' || v.born, 'file ' || p.born, ifnull(n.born, '-')
    FROM files f JOIN volumes v ON v.id = f.volume_id LEFT JOIN files p ON p.id = f.parent_id LEFT JOIN notes n ON n.id = f.note_id`,
 ].join(' UNION ALL ');
+
+const OWNED_ROWS = `${ROWS} UNION ALL SELECT 'box ' || born, payload, NULL, NULL, '' FROM boxes`;
 
 interface Row {
   readonly payload: string;
@@ -79,6 +97,8 @@ export interface FleetOptions {
   readonly restores?: boolean;
   /** Whether rows may collide and forbid deletes, see {@link HARD_DDL}. @default false */
   readonly hard?: boolean;
+  /** Whether rows are owned through others, moved and given away, see {@link OWNED_DDL}. @default false */
+  readonly transfers?: boolean;
 }
 
 /** Plays one seed to its end; throws an error that tells the seed and what was done. */
@@ -97,10 +117,10 @@ export async function playFleet(seed: number, options: FleetOptions = {}): Promi
 const emptyLibraries = new Map<string, Buffer>();
 
 /** The file of a fresh copy: made once, since most of the time of a short play would go into it. */
-function emptyLibrary(ddl: string, i: number): Buffer {
+function emptyLibrary(ddl: string, config: object, i: number): Buffer {
   let file = emptyLibraries.get(`${i}${ddl}`);
   if (file === undefined) {
-    const replica = new Replica({ device: `device-${i}`, ddl, config: FLEET_CONFIG });
+    const replica = new Replica({ device: `device-${i}`, ddl, config });
     file = replica.backup();
     replica.db.close();
     emptyLibraries.set(`${i}${ddl}`, file);
@@ -121,6 +141,7 @@ class Fleet {
   readonly #steps: number;
   readonly #restores: boolean;
   readonly #hard: boolean;
+  readonly #transfers: boolean;
   readonly #skews: number[] = [];
   readonly #backups: { at: number; file: Buffer; counter: number }[][] = [];
   #open: Link[] = [];
@@ -154,15 +175,17 @@ class Fleet {
     this.#linked = (to, from) => to !== from && !(chain && Math.abs(to - from) === count - 1);
     this.#steps = options.steps ?? 60;
     this.#hard = options.hard ?? false;
+    this.#transfers = options.transfers ?? false;
     this.#restores = options.restores ?? this.#chance(0.4);
     for (let i = 0; i < count; i += 1) {
       this.#skews.push(this.#below(240_000) - 120_000);
       this.#backups.push([]);
       const randomBytes = seededBytes(seed * 16 + i);
       const now = (): number => (this.#time += 1) + (this.#skews[i] ?? 0);
-      const ddl = this.#hard ? HARD_DDL : FLEET_DDL;
+      const ddl = this.#hard ? HARD_DDL : this.#transfers ? OWNED_DDL : FLEET_DDL;
+      const config = this.#transfers ? OWNED_CONFIG : FLEET_CONFIG;
       this.#replicas.push(
-        new Replica({ device: `device-${i}`, ddl, config: FLEET_CONFIG, now, randomBytes }, emptyLibrary(ddl, i)),
+        new Replica({ device: `device-${i}`, ddl, config, now, randomBytes }, emptyLibrary(ddl, config, i)),
       );
     }
   }
@@ -171,7 +194,8 @@ class Fleet {
     for (let step = 0; step < this.#steps; step += 1) {
       this.#time += this.#below(3) === 0 ? this.#below(20_000) : this.#below(3);
       const dice = this.#below(100);
-      if (dice < 45) this.#write(this.#below(this.#replicas.length));
+      if (dice < 3 && this.#transfers) this.#give(this.#below(this.#replicas.length));
+      else if (dice < 45) this.#write(this.#below(this.#replicas.length));
       else if (dice < 85) this.#exchange();
       else if (dice < 89) this.#repeat();
       else if (dice < 92) this.#restart(this.#below(this.#replicas.length));
@@ -215,18 +239,18 @@ class Fleet {
 
   async #compare(): Promise<void> {
     const first = this.#replicas[0] as Replica;
-    const rows = rowsOf(first);
+    const rows = this.#rowsOf(first);
     const digest = JSON.stringify(await first.digest());
     for (const replica of this.#replicas) {
       this.#check(replica, true);
       if (JSON.stringify(await replica.digest()) !== digest) throw new Error(`the digest of ${replica.device} differs`);
       if (this.#hard) {
-        for (const [name, row] of rowsOf(replica)) rows.set(name, row);
+        for (const [name, row] of this.#rowsOf(replica)) rows.set(name, row);
         continue;
       }
       if (replica.waiting().length > 0)
         throw new Error(`${replica.device} has rows waiting: ${replica.waiting().join(', ')}`);
-      const other = rowsOf(replica);
+      const other = this.#rowsOf(replica);
       for (const name of new Set([...rows.keys(), ...other.keys()])) {
         const [a, b] = [rows.get(name)?.content, other.get(name)?.content];
         if (a !== b) throw new Error(`${name}: ${first.device} has ${a}, ${replica.device} has ${b}`);
@@ -252,6 +276,8 @@ class Fleet {
     if (this.#hasRestored || this.#hard) return;
     for (const [name, row] of rows) {
       if (this.#mayBeCleared.has(name)) continue;
+      // Owned rows go whole: what gives way to whoever owns the row now may have been written over what comes back.
+      if (this.#transfers && /^(?:box|volume|file) /.test(name)) continue;
       const said = `${name}=${row.payload}`;
       if (this.#superseded.has(said) && !this.#saidAgain.has(said))
         throw new Error(`${name} went back to ${row.payload}`);
@@ -278,11 +304,11 @@ class Fleet {
     for (let pages = 1 + this.#below(4); pages > 0; pages -= 1) {
       const page = link.pass.next(size, bytes);
       if (page === null) break;
-      const before = rowsOf(receiver);
+      const before = this.#rowsOf(receiver);
       if (this.#chance(0.04)) this.#failOnce(receiver, sender.device, page);
       const applied = receiver.applier.apply(sender.device, page);
       this.trace.push(
-        `${link.to} <- ${link.from}: ${applied.rows} rows${applied.complete ? ', complete' : ''}${this.#difference(before, rowsOf(receiver))}`,
+        `${link.to} <- ${link.from}: ${applied.rows} rows${applied.complete ? ', complete' : ''}${this.#difference(before, this.#rowsOf(receiver))}`,
       );
       this.#applied.push({ to: link.to, from: sender.device, page });
       this.#check(receiver);
@@ -350,7 +376,7 @@ class Fleet {
     old.db.close();
     // What nobody else had is gone.
     const left = new Set<string>();
-    for (const replica of this.#replicas) for (const name of knownNames(replica)) left.add(name);
+    for (const replica of this.#replicas) for (const name of this.#rowsOf(replica).keys()) left.add(name);
     for (const name of this.#written) if (!left.has(name)) this.#removed.add(name);
     // Batches applied after the backup were not: they may not come out of their order.
     for (let i = this.#applied.length - 1; i >= 0; i -= 1)
@@ -360,6 +386,10 @@ class Fleet {
   #shiftClock(index: number): void {
     this.#skews[index] = this.#below(240_000) - 120_000;
     this.trace.push(`${index}: clock at ${this.#skews[index]}`);
+  }
+
+  #rowsOf(replica: Replica): Rows {
+    return rowsOf(replica, this.#transfers ? OWNED_ROWS : ROWS);
   }
 
   #endPasses(index: number): void {
@@ -372,7 +402,7 @@ class Fleet {
 
   #write(index: number): void {
     const replica = this.#replicas[index] as Replica;
-    const before = rowsOf(replica);
+    const before = this.#rowsOf(replica);
     const statements = Array.from({ length: 1 + this.#below(this.#chance(0.3) ? 5 : 2) }, () =>
       this.#statement(replica),
     );
@@ -391,13 +421,27 @@ class Fleet {
         refused = ` (refused: ${String(error)})`;
         break;
       }
-      const now = rowsOf(replica);
+      const now = this.#rowsOf(replica);
       done.push([last, now, sql]);
       last = now;
     }
     for (const step of done) this.#remember(...step);
-    this.trace.push(`${index}: ${statements.join('; ')}${refused}${this.#difference(before, rowsOf(replica))}`);
+    this.trace.push(`${index}: ${statements.join('; ')}${refused}${this.#difference(before, this.#rowsOf(replica))}`);
     if (this.#chance(0.3)) replica.stamp();
+    this.#check(replica);
+  }
+
+  /** Some device gives a box, or a volume that is in none, to some device. */
+  #give(index: number): void {
+    const replica = this.#replicas[index] as Replica;
+    const roots = replica.rows(
+      "SELECT 'boxes', id FROM boxes UNION ALL SELECT 'volumes', id FROM volumes WHERE box_id IS NULL ORDER BY 1, 2",
+    );
+    if (roots.length === 0) return;
+    const [table, id] = this.#pick(roots);
+    const to = this.#below(this.#replicas.length);
+    this.trace.push(`${index}: gives ${String(table)} ${String(id)} to ${to}`);
+    replica.own(String(table), Number(id), this.#replicas[to]);
     this.#check(replica);
   }
 
@@ -525,6 +569,7 @@ class Fleet {
       [1, () => `UPDATE volumes SET payload = ${token()} WHERE id = ${id('volumes')}`],
       [1, () => `DELETE FROM files WHERE id = ${id('files')}`],
       [1, () => `DELETE FROM volumes WHERE id = ${id('volumes')}`],
+      ...(this.#transfers ? this.#ownedStatements(id, maybe, token) : []),
     ];
     let left = this.#below(kinds.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, make] of kinds) {
@@ -532,6 +577,33 @@ class Fleet {
       left -= weight;
     }
     return 'SELECT 1';
+  }
+
+  #ownedStatements(
+    id: (table: string) => string,
+    maybe: (text: string) => string,
+    token: () => string,
+  ): [number, () => string][] {
+    return [
+      [4, () => `INSERT INTO boxes (born, payload) VALUES (${token()}, ${token()})`],
+      [2, () => `UPDATE boxes SET payload = ${token()} WHERE id = ${id('boxes')}`],
+      [1, () => `DELETE FROM boxes WHERE id = ${id('boxes')}`],
+      [8, () => `UPDATE volumes SET box_id = ${maybe(id('boxes'))}, payload = ${token()} WHERE id = ${id('volumes')}`],
+      [6, () => `INSERT INTO volumes (born, payload, box_id) VALUES (${token()}, ${token()}, ${id('boxes')})`],
+      [8, () => `UPDATE files SET volume_id = ${id('volumes')}, payload = ${token()} WHERE id = ${id('files')}`],
+      [8, () => `UPDATE files SET payload = ${token()} WHERE id = ${id('files')}`],
+      [
+        4,
+        () =>
+          `INSERT INTO files (born, payload, volume_id) SELECT ${token()}, ${token()}, id FROM volumes WHERE id = ${id('volumes')}`,
+      ],
+      [2, () => `DELETE FROM files WHERE id = ${id('files')}`],
+      [
+        1,
+        () =>
+          `INSERT OR REPLACE INTO files (id, born, payload, volume_id) SELECT id, born, ${token()}, ${id('volumes')} FROM files WHERE id = ${id('files')}`,
+      ],
+    ];
   }
 
   /** A move that closes no circle here. */
@@ -582,9 +654,9 @@ class Fleet {
   }
 }
 
-function rowsOf(replica: Replica): Rows {
+function rowsOf(replica: Replica, query: string): Rows {
   const rows: Rows = new Map();
-  for (const [name, payload, first, second, rest] of replica.rows(ROWS)) {
+  for (const [name, payload, first, second, rest] of replica.rows(query)) {
     const owners = [first, second].filter((owner) => owner !== null).map(String);
     rows.set(String(name), {
       payload: String(payload),
@@ -594,9 +666,4 @@ function rowsOf(replica: Replica): Rows {
     });
   }
   return rows;
-}
-
-/** What a copy has, in its tables or waiting. */
-function knownNames(replica: Replica): string[] {
-  return [...rowsOf(replica).keys()];
 }

@@ -14,6 +14,7 @@ import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
 import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
+import { ownRow } from '../../src/db/own.ts';
 import { Served } from '../../src/db/served.ts';
 import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
@@ -28,6 +29,8 @@ export interface ReplicaOptions {
   readonly now?: () => number;
   /** Random bytes. @default from a counter */
   readonly randomBytes?: (size: number) => Uint8Array;
+  /** What the configuration's module exports. */
+  readonly functions?: Readonly<Record<string, unknown>>;
   /** Path of the library, so that other programs can write to it. @default none: it is in memory */
   readonly file?: string;
   /** Rows that are there before the library is initialised. */
@@ -98,7 +101,13 @@ export class Replica {
 
   #around(): ConstructorParameters<typeof Library>[2] {
     const newUuid = makeUuidV7Generator(this.#randomBytes);
-    return { device: this.device, now: this.#now, randomBytes: this.#randomBytes, newUuid: () => newUuid(this.#now()) };
+    return {
+      device: this.device,
+      now: this.#now,
+      randomBytes: this.#randomBytes,
+      newUuid: () => newUuid(this.#now()),
+      functions: () => this.#options.functions ?? {},
+    };
   }
 
   #serve(): Served {
@@ -147,6 +156,12 @@ export class Replica {
 
   addMember(member: MemberRow): void {
     this.library.transact(() => addMemberRow(this.library, member));
+  }
+
+  /** Gives an owned row to a device that is a member. @param to - @default this one */
+  own(table: string, key: string | number, to: Replica = this): void {
+    for (const { device } of [this, to]) this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    ownRow(this.library, { table, key: String(key), device: to.device });
   }
 
   /** Opens a pass of `from`'s feed for this copy. */

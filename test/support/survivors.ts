@@ -167,22 +167,34 @@ function disagreements(uuid: string, end: Version, { base, edited }: Story, mayG
   const reborn = writers.filter(({ before, after }) => after.isOwned || after.birth !== before?.birth);
   if (reborn.length > 0) {
     const held = reborn.map(({ after }) =>
-      Object.keys(after.values).filter((column) => !holds(end, column, [after], mayGo)),
+      Object.keys(after.values).filter((column) => !holds(uuid, end, column, [after], mayGo)),
     );
     return held.toSorted((a, b) => a.length - b.length)[0] ?? [];
   }
   const before = base.flatMap((versions) => versions.get(uuid) ?? []);
   return Object.keys(end.values).filter((column) => {
     const wrote = writers.filter((writer) => writer.after.written[column] !== writer.before?.written[column]);
-    return !holds(end, column, wrote.length > 0 ? wrote.map(({ after }) => after) : before, mayGo);
+    return !holds(uuid, end, column, wrote.length > 0 ? wrote.map(({ after }) => after) : before, mayGo);
   });
 }
 
 /** Whether a column holds what one of some versions does, or has let go of a row that is gone. */
-function holds(end: Version, column: string, versions: readonly Version[], mayGo: ReadonlySet<string>): boolean {
+function holds(
+  uuid: string,
+  end: Version,
+  column: string,
+  versions: readonly Version[],
+  mayGo: ReadonlySet<string>,
+): boolean {
+  // A row that collided in a unique index has another name, by a suffix from its own UUID.
+  const digits = uuid.replaceAll('-', '').toLowerCase();
+  const unnamed = end.values[column]?.replace(/ \(([0-9a-f]+)\)"$/, (suffix, hex: string) =>
+    digits.endsWith(hex) ? '"' : suffix,
+  );
   return versions.some(
     ({ values, targets }) =>
       values[column] === end.values[column] ||
+      values[column] === unnamed ||
       targets.some((target) => target.columns.includes(column) && mayGo.has(target.uuid)),
   );
 }

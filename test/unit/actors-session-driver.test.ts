@@ -335,11 +335,12 @@ describe('session: refusals', () => {
       {
         name: 'rows',
         ownership: 'shared',
+        ownedBy: '',
         identity: null,
         key: ['id'],
         collations: ['BINARY'],
         columns: ['name', ...more].map((name) => {
-          return { name, kind: 'value', target: '', type, notNull: false, absent: false } as const;
+          return { name, kind: 'value', target: '', type, notNull: false, policy: '', absent: false } as const;
         }),
         foreignKeys: [],
         absent: false,

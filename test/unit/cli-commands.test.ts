@@ -45,6 +45,29 @@ describe('init', () => {
   });
 });
 
+describe('own', () => {
+  const owned = { table: 'volumes', uuid: 'u', device: ME, previous: PEER, changed: true };
+
+  it('says whose the row is now, and whose no more', async () => {
+    const given: unknown[] = [];
+    const ownRow = (...args: unknown[]): Promise<typeof owned> => (given.push(args), Promise.resolve(owned));
+    const { code, text } = await running(['own', 'files.db', 'volumes', '7', '--for', 'laptop'], { ownRow });
+    expect(code).toBe(0);
+    expect(given).toEqual([['files.db', 'volumes', '7', { device: 'laptop' }]]);
+    expect(text).toContain('volumes 7 belongs to …11111111 from now on, and to …22222222 no more.');
+  });
+
+  it('says so when nothing was to do, and gives machines the answer', async () => {
+    const ownRow = (): Promise<typeof owned> => Promise.resolve({ ...owned, changed: false });
+    expect((await running(['own', 'f', 'volumes', '7'], { ownRow })).text).toBe(
+      'volumes 7 belongs to …11111111 already.\n',
+    );
+    expect((await running(['own', 'f', 'volumes', '7', '--json'], { ownRow })).io.stdout.json).toEqual([
+      { ...owned, changed: false },
+    ]);
+  });
+});
+
 describe('invite', () => {
   const invitation: Invitation = {
     text: `flotilla1-${'abcdefgh'.repeat(20)}`,

@@ -1,6 +1,16 @@
 /** A world and a library for the commands' tests: nothing here touches the process, the clock or a file. */
 import { Writable } from 'node:stream';
-import type { FlotillaNode, InitReport, NodeEvent, NodeStatus, Progress, VerifyReport } from '../../src/index.ts';
+import type {
+  ConflictList,
+  FlotillaNode,
+  InitReport,
+  NodeEvent,
+  NodeStatus,
+  Owned,
+  Progress,
+  RestoredConflict,
+  VerifyReport,
+} from '../../src/index.ts';
 import type { Api, Io, Signal } from '../../src/cli/context.ts';
 
 export const ME = '12D3KooWMeMeMeMeMeMeMeMeMeMeMeMeMeMeMeMeMeMe11111111';
@@ -130,7 +140,10 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       createInvitation: refuse('createInvitation'),
       joinLibrary: refuse('joinLibrary'),
       readStatus: refuse('readStatus'),
+      ownRow: refuse('ownRow'),
       verifyLibrary: refuse('verifyLibrary'),
+      listConflicts: refuse('listConflicts'),
+      restoreConflict: refuse('restoreConflict'),
       examineLibrary: refuse('examineLibrary'),
       migrateLibrary: refuse('migrateLibrary'),
       ...parts,
@@ -157,6 +170,18 @@ export class FakeNode implements FlotillaNode {
 
   verify(): Promise<VerifyReport> {
     return Promise.reject(new Error('verify was not expected'));
+  }
+
+  own(): Promise<Owned> {
+    return Promise.reject(new Error('own was not expected'));
+  }
+
+  conflicts(): Promise<ConflictList> {
+    return Promise.reject(new Error('conflicts was not expected'));
+  }
+
+  restoreConflict(): Promise<RestoredConflict> {
+    return Promise.reject(new Error('restoreConflict was not expected'));
   }
 
   onEvent(listener: (event: NodeEvent) => void): () => void {
@@ -199,6 +224,7 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
       tombstones: 3,
       waiting: [],
       waitingCount: 0,
+      conflicts: 0,
       unstamped: 0,
       head: 200,
       counters: { batchesIn: 183, batchesOut: 7, lookupsIn: 180, lookupsOut: 6, rowsIn: 182_530, rowsOut: 40 },

@@ -137,7 +137,12 @@ describe('help', () => {
     const io = new FakeIo();
     const code = await run(['--help'], io, () => Promise.reject(new Error('loaded')));
     expect(code).toBe(0);
-    for (const command of COMMANDS) expect(io.stdout.text).toContain(command.summary);
+    for (const { name, summary } of COMMANDS) {
+      // One below another command is named where that one is explained.
+      const above = new FakeIo();
+      await run([...name.split(' ').slice(0, -1), '--help'], above, () => Promise.reject(new Error('loaded')));
+      expect(above.stdout.text.replaceAll(/\s+/g, ' ')).toContain(summary);
+    }
     expect(io.stdout.text.split('Example:\n')[1]?.trimEnd().split('\n')).toHaveLength(2);
     expect(io.stderr.text).toBe('');
   });
@@ -146,7 +151,7 @@ describe('help', () => {
     'of %s names its options and variables',
     async (name, command) => {
       const io = new FakeIo();
-      expect(await run([name, '--help'], io, fakeApi({}))).toBe(0);
+      expect(await run([...name.split(' '), '--help'], io, fakeApi({}))).toBe(0);
       const text = io.stdout.text.replaceAll(/\s+/g, ' ');
       expect(command.options).toContain('json');
       // It looks at a file alone, which may be nobody's library yet.

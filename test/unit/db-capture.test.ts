@@ -454,12 +454,12 @@ describe('traps of REPLACE and UPSERT', () => {
   });
 
   it('finds candidates by the unique index, not by reading the table', () => {
-    const { db, model } = captureLibrary(`
+    const { db, model, registry } = captureLibrary(`
       CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b, dead INTEGER, UNIQUE (a, b));
       CREATE UNIQUE INDEX e ON t (lower(a));
       CREATE UNIQUE INDEX p ON t (b COLLATE NOCASE) WHERE dead IS NULL;
     `);
-    const lookUps = captureTriggers(model('t'))
+    const lookUps = captureTriggers(model('t'), registry)
       .filter((sql) => sql.includes('_evict '))
       .flatMap((sql) => [...sql.matchAll(/(?<=mask\) )SELECT .*?(?=;)/g)].map(([select]) => select));
     expect(lookUps).toHaveLength(6);
@@ -669,7 +669,7 @@ describe('rows that belong to another device', () => {
   });
 
   it('finds natural keys in the map by its index', () => {
-    const { db, model } = owned(
+    const { db, model, registry } = owned(
       "CREATE TABLE k (a TEXT, b INTEGER, x, PRIMARY KEY (a, b)); INSERT INTO k VALUES ('p', 1, 0), ('q', 2, 0)",
     );
     const map = `flotilla_rows_${model('k').n}`;
@@ -679,7 +679,7 @@ describe('rows that belong to another device', () => {
     `);
     db.exec("UPDATE k SET x = 1 WHERE a = 'p'");
     expect(() => db.exec("UPDATE k SET x = 1 WHERE a = 'q'")).toThrow(/belongs to another device/);
-    const guard = captureTriggers(model('k')).find((sql) => sql.includes('guard_delete')) ?? '';
+    const guard = captureTriggers(model('k'), registry).find((sql) => sql.includes('guard_delete')) ?? '';
     const foreign = /EXISTS \((SELECT 1 .*flotilla_self\))\)/.exec(guard)?.[1] ?? '';
     const plan = db.prepare(`EXPLAIN QUERY PLAN SELECT (${foreign}) FROM k AS OLD`).all() as { detail: string }[];
     expect(plan.map(({ detail }) => detail)).toContainEqual(

@@ -19,11 +19,12 @@ function refusal(work: () => unknown): FlotillaError {
 describe('parseConfig', () => {
   it('reads every setting', () => {
     const { config } = parseConfig(
-      '{"ownership":"device","tables":{"a":{"sync":false},"b":{"ownership":"shared","identity":["x","y"],"localColumns":["z"]}}}',
+      '{"ownership":"device","conflictDays":7,"tables":{"a":{"sync":false},"b":{"ownership":"shared","identity":["x","y"],"localColumns":["z"]}}}',
       'f.json',
     );
     expect(config).toEqual({
       ownership: 'device',
+      conflictDays: 7,
       tables: { a: { sync: false }, b: { ownership: 'shared', identity: ['x', 'y'], localColumns: ['z'] } },
     });
   });
@@ -51,6 +52,7 @@ describe('parseConfig', () => {
     ['{"owner":"device"}', 'owner'],
     ['{"tables":{"entries":{"Sync":false}}}', 'tables.entries.Sync'],
     ['{"ownership":"mine"}', 'ownership'],
+    ['{"conflictDays":0}', 'conflictDays'],
     ['{"tables":{"entries":{"identity":[]}}}', 'tables.entries.identity'],
     ['{"tables":{"entries":{"identity":7}}}', 'tables.entries.identity'],
     ['{"tables":{"entries":{"localColumns":"x"}}}', 'tables.entries.localColumns'],

@@ -56,7 +56,7 @@ function make(name: string, ...sql: string[]): string {
 }
 
 function init(file: string, device = 'A', config: string | null = CONFIG) {
-  return initLibraryFile({ file, name: `name of ${device}`, around: realSurroundings(device) }, null, config);
+  return initLibraryFile({ file, name: `name of ${device}`, around: realSurroundings(device, file) }, null, config);
 }
 
 function reader(file: string): Reader {
@@ -70,14 +70,7 @@ function fail(error: unknown): never {
 }
 
 function writer(file: string, device: string): Writer {
-  const opened = new Writer(
-    file,
-    'normal',
-    realSurroundings(device),
-    () => undefined,
-    fail,
-    () => undefined,
-  );
+  const opened = new Writer(file, 'normal', realSurroundings(device, file), () => undefined, fail);
   closers.push(() => opened.close());
   return opened;
 }
@@ -87,7 +80,7 @@ function grantOf(file: string): JoinGrant {
 }
 
 function newcomer(file: string, grant: JoinGrant, existing: 'empty' | 'union' | 'same' = 'empty') {
-  return createFromGrant({ file, name: 'newcomer', around: realSurroundings('B') }, { grant, existing });
+  return createFromGrant({ file, name: 'newcomer', around: realSurroundings('B', file) }, { grant, existing });
 }
 
 /** Everything that `from` has goes to `to`. */
@@ -218,7 +211,7 @@ describe('a newcomer', () => {
     init(a);
     const b = make('b.db', SCHEMA, "INSERT INTO folders VALUES (9, NULL, 'other')");
     const before = digestOf(b);
-    const options = { file: b, name: 'newcomer', around: realSurroundings('B') };
+    const options = { file: b, name: 'newcomer', around: realSurroundings('B', b) };
     expect(() => tryGrant(options, { grant: grantOf(a), existing: 'empty' })).toThrowError(
       expect.objectContaining({ code: 'LIBRARY_NOT_EMPTY' }),
     );
@@ -259,7 +252,7 @@ describe('a newcomer', () => {
     init(a);
     const b = make('b.db', SCHEMA.replace('body TEXT', 'body BLOB'));
     const before = digestOf(b);
-    const options = { file: b, name: 'newcomer', around: realSurroundings('B') };
+    const options = { file: b, name: 'newcomer', around: realSurroundings('B', b) };
     expect(() => tryGrant(options, { grant: grantOf(a), existing: 'empty' })).toThrowError(
       expect.objectContaining({ code: 'SCHEMA_MISMATCH' }),
     );

@@ -437,17 +437,43 @@ describe('identity and ownership', () => {
     });
     expect(registry.models.map(({ table, ownership }) => [table, ownership])).toEqual([
       ['flotilla_members', 'shared'],
+      ['flotilla_transfers', 'shared'],
       ['s', 'shared'],
       ['t', 'device'],
     ]);
+  });
+
+  const OWNED = `CREATE TABLE volumes (id INTEGER PRIMARY KEY, code TEXT UNIQUE);
+    CREATE TABLE entries (id INTEGER PRIMARY KEY, volume_id INTEGER REFERENCES volumes, code TEXT REFERENCES volumes (code),
+      parent_id INTEGER REFERENCES entries, plain INTEGER)`;
+  const volumes = { ownership: 'device' };
+
+  it('[O1] finds the row that owns another by the column of its foreign key', () => {
+    for (const ownedBy of ['VOLUME_ID', 'code']) {
+      const registry = read(OWNED, { config: { tables: { volumes, entries: { ownedBy } } } });
+      expect(model(registry, 'entries')).toMatchObject({
+        ownership: 'device',
+        ownedBy: { columns: [ownedBy.toLowerCase()], table: 'volumes' },
+      });
+      expect(model(registry, 'volumes').ownedBy).toBeNull();
+    }
+  });
+
+  it.each([
+    [{ entries: { ownedBy: 'volume_id' } }, /rows of "volumes" belong to nobody/],
+    [{ volumes, entries: { ownedBy: 'plain' } }, /names "plain", which is no column with a foreign key/],
+    [{ volumes, entries: { ownedBy: 'parent_id' } }, /entries would own each other/],
+    [{ volumes, entries: { ownedBy: 'volume_id', ownership: 'shared' } }, /cannot be shared and have "ownedBy"/],
+  ])('[O1] refuses what leads to no owner: %j', (tables, says) => {
+    expect(() => read(OWNED, { config: { tables } })).toThrow(says);
   });
 });
 
 describe('the registry', () => {
   it('begins with the members, and leaves the other tables of ours out', () => {
     const registry = read('CREATE TABLE a (id INTEGER PRIMARY KEY)', { metadata: true });
-    expect(names(registry)).toEqual(['flotilla_members', 'a']);
-    expect(registry.models.map(({ n }) => n)).toEqual([0, 1]);
+    expect(names(registry)).toEqual(['flotilla_members', 'flotilla_transfers', 'a']);
+    expect(registry.models.map(({ n }) => n)).toEqual([0, 100_000, 1]);
     expect(model(registry, 'flotilla_members').identity).toEqual({ kind: 'derived', columns: ['device'] });
     expect(registry.left.find(({ table }) => table === 'flotilla_marks')?.reason).toMatch(/Flotilla/);
   });

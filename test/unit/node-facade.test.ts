@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import * as api from '../../src/index.ts';
-import { createInvitation, initLibrary, joinLibrary, openNode, readStatus, verifyLibrary } from '../../src/index.ts';
+import {
+  createInvitation,
+  initLibrary,
+  joinLibrary,
+  listConflicts,
+  openNode,
+  readStatus,
+  restoreConflict,
+  verifyLibrary,
+} from '../../src/index.ts';
 import type { FlotillaNode, NodeEvent, NodeOptions } from '../../src/index.ts';
 
 async function folder(): Promise<string> {
@@ -79,11 +88,58 @@ describe('public API', () => {
       'examineLibrary',
       'initLibrary',
       'joinLibrary',
+      'listConflicts',
       'migrateLibrary',
       'openNode',
+      'ownRow',
       'readStatus',
+      'restoreConflict',
       'verifyLibrary',
     ]);
+  });
+});
+
+describe('conflicts', () => {
+  /** A library in which two values were discarded, the first of them long ago. */
+  async function contested(): Promise<string> {
+    const file = await library();
+    write(
+      file,
+      `INSERT INTO flotilla_conflicts (at, tbl, uuid, col, rule, lost, lost_hlc, lost_run, kept, kept_hlc, kept_run)
+       SELECT 1, 1, uuid, 'name', 'later-write', 'long ago', 1, 1, name, 2, 1 FROM flotilla_rows_1 JOIN things ON key = id WHERE id = 2
+       UNION ALL SELECT 4e12, 1, uuid, 'name', 'later-write', 'lost', 3, 1, name, 4, 1 FROM flotilla_rows_1 JOIN things ON key = id WHERE id = 2`,
+    );
+    return file;
+  }
+
+  it('[R11] are listed and restored while no node runs', async () => {
+    const file = await contested();
+    expect(await listConflicts(file)).toMatchObject({
+      total: 2,
+      conflicts: [{ id: 2, row: { text: 'leaf' } }, { id: 1 }],
+    });
+    expect(await restoreConflict(file, 2)).toMatchObject({ id: 2, table: 'things', row: { text: 'lost' } });
+    expect(names(file)).toEqual(['lost', 'root']);
+    await expect(restoreConflict(file, 2)).rejects.toMatchObject({ code: 'CANNOT_RESTORE' });
+    // What is old has gone when the library was opened to write.
+    expect(await listConflicts(file, { table: 'things' })).toMatchObject({ total: 1, unrestored: 0 });
+    await expect(listConflicts(file, { table: 'none' })).rejects.toMatchObject({ code: 'CONFIG' });
+    await expect(restoreConflict(file, 1, { home: join(await folder(), 'none') })).rejects.toMatchObject({
+      code: 'NOT_INITIALISED',
+    });
+  });
+
+  it('[R11] are listed and restored while the node runs, through it', async () => {
+    const file = await contested();
+    const node = await up(file);
+    expect(await listConflicts(file, { limit: 1 })).toMatchObject({ total: 1, conflicts: [{ id: 2 }] });
+    expect(await readStatus(file)).toMatchObject({ running: true, library: { conflicts: 1 } });
+    expect(await restoreConflict(file, 2)).toMatchObject({ id: 2, column: 'name' });
+    await expect(restoreConflict(file, 7)).rejects.toMatchObject({ code: 'NO_SUCH_CONFLICT' });
+    expect(names(file)).toEqual(['lost', 'root']);
+    expect(await node.conflicts()).toMatchObject({ unrestored: 0 });
+    expect(await node.status()).toMatchObject({ library: { conflicts: 0, unstamped: 0 } });
+    await expect(node.restoreConflict(2)).rejects.toMatchObject({ code: 'CANNOT_RESTORE' });
   });
 });
 

@@ -12,7 +12,7 @@ import {
 } from '../../src/protocol/batch.ts';
 import { ByteReader, ByteWriter } from '../../src/protocol/bytes.ts';
 import { TextBytes } from '../../src/protocol/text-bytes.ts';
-import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
+import type { Batch, CellData, RegisterData, ColumnData, SqlValue, TableData } from '../../src/protocol/types.ts';
 import { sampleBatch } from './protocol-samples.ts';
 
 const protocolError = expect.objectContaining({ name: 'FlotillaError', code: 'PROTOCOL' });
@@ -20,12 +20,19 @@ const protocolError = expect.objectContaining({ name: 'FlotillaError', code: 'PR
 /** The sample with its one table changed. */
 function withTable(change: Partial<TableData>): Batch {
   // The stamps of the sample are of columns that a change may take away.
-  const cells = change.columns === undefined ? {} : { cells: NO_STAMPS };
-  return { ...sampleBatch, tables: [{ ...sampleBatch.tables[0]!, ...cells, ...change }] };
+  const { registers, ...bare } = sampleBatch.tables[0]!;
+  const stamps = change.columns === undefined ? { registers: registers! } : { cells: NO_STAMPS };
+  return { ...sampleBatch, tables: [{ ...bare, ...stamps, ...change }] };
 }
 
 function withCells(change: Partial<CellData>): Batch {
   return withTable({ cells: { row: [0], column: [0], hlc: [1], run: [0], ...change } });
+}
+
+function withRegisters(change: Partial<RegisterData>): Batch {
+  return withTable({
+    registers: { row: [0], column: [0], hlc: [1], run: [0], values: [1], ints: Uint8Array.of(1), ...change },
+  });
 }
 
 /** A batch of `rows` rows of table `t`, all of them the one UUID there is. */
@@ -157,6 +164,23 @@ describe('what cannot be sent', () => {
     ['a stamp of a column that is none', withCells({ column: [9] })],
     ['a stamp by a run beyond the runs', withCells({ run: [2] })],
     ['stamps fewer than their rows', withCells({ hlc: [] })],
+    ['entries without a value', withRegisters({ values: [], ints: new Uint8Array(0) })],
+    ['entries that do not say whether they are integers', withRegisters({ ints: new Uint8Array(0) })],
+    ['an entry of a column that is not there', withRegisters({ column: [9] })],
+    ['an entry that is later than its row', withRegisters({ hlc: [2 ** 53 - 1] })],
+    [
+      'entries out of order',
+      withRegisters({
+        row: [1, 0],
+        column: [0, 0],
+        hlc: [1, 1],
+        run: [0, 0],
+        values: [1, 1],
+        ints: Uint8Array.of(1, 1),
+      }),
+    ],
+    ['an entry of an unknown run', withRegisters({ run: [7] })],
+    ['an entry that is NaN', withRegisters({ values: [NaN], ints: Uint8Array.of(0) })],
     ['a stamp later than its row', withCells({ hlc: [2 ** 53 - 1] })],
     ['stamps out of order', withCells({ row: [1, 0], column: [0, 0], hlc: [1, 1], run: [0, 0] })],
     [
@@ -305,7 +329,7 @@ describe('hostile bytes', () => {
       writer.count(0);
       writer.count(rows);
       for (let list = 0; list < 3; list += 1) writer.integers(new Array<number>(rows).fill(0), 0, 0, 'list');
-      if (group < groups - 1) writer.raw(new Uint8Array(12));
+      if (group < groups - 1) writer.raw(new Uint8Array(13));
     }
     return writer;
   }

@@ -98,7 +98,9 @@ export class Oracle {
       const isBirth = old === undefined;
       const event = { row: name, writer, number, isDelete: false, isBirth, isWhole, columns, tokens: own };
       effects.events.push(event);
-      for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
+      // A row that leads nowhere stays behind, and which row it is cannot be told: nothing of it is followed.
+      if (!row.isDangling)
+        for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
       row.table.foreignKeys.forEach(({ onDelete }, i) => {
         const target = row.targets[i] ?? null;
         const parent = target === null ? undefined : after.names.get(target);
@@ -125,11 +127,9 @@ export class Oracle {
     }
   }
 
-  /** The device that was `writer` is restored from a copy that knew `known`: what nobody else has is gone with it. */
-  lose(writer: string, known: Known, left: ReadonlySet<string>): void {
-    const since = known.get(writer) ?? 0;
-    for (const one of this.#written.values())
-      if (one.writer === writer && one.number > since && !left.has(one.token)) this.#written.delete(one.token);
+  /** A device was restored: what only its file held is gone with that, whoever wrote it. */
+  lose(before: ReadonlySet<string>, after: ReadonlySet<string>): void {
+    for (const token of before) if (!after.has(token)) this.#written.delete(token);
   }
 
   get tokens(): number {

@@ -310,6 +310,7 @@ function updateSql(verb: string, row: SnapRow, set: Values): string {
   return `${verb} ${quote(row.table.name)} SET ${list} WHERE ${whereKey(row)}`;
 }
 
-function whereKey(row: SnapRow): string {
+/** The condition that finds a row on its copy. */
+export function whereKey(row: SnapRow): string {
   return row.table.key.map((name) => `${quote(name)} = ${literal(cellAt(row, name))}`).join(' AND ');
 }

@@ -1,0 +1,159 @@
+/**
+ * Stamping of owned rows: whose they were when they were written, under which tenure a write of ours stands, and what becomes
+ * of a write that was not ours to make.
+ */
+import { decodeBatch } from '../protocol/batch.ts';
+import type { SqlValue, TableData } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import { formatCells } from './cells.ts';
+import type { Order } from './cells.ts';
+import { recordRow } from './conflicts.ts';
+import { cellsOf } from './incoming.ts';
+import { translateRuns } from './join.ts';
+import type { Library } from './library.ts';
+import { getState, setState } from './metadata.ts';
+import type { Model } from './model.ts';
+import { rowsTable } from './model.ts';
+import type { Owner, OwnerBefore, Root, Written } from './owners.ts';
+import { Owners, cellsOfBirth, ownerOfRoot } from './owners.ts';
+import { forgetPending, hasPending } from './pending.ts';
+import type { Key } from './sql.ts';
+import { jsonKeys } from './sql.ts';
+import { compareTenures, tenureOf } from './tenure.ts';
+
+/** A row that marks concern, as far as its owner goes. */
+interface OwnedSlot {
+  readonly model: Model;
+  readonly mapped: (Root & { readonly key: Key }) | null;
+  readonly ownedBy: SqlValue;
+  owner: Owner | null;
+}
+
+/** Finds the owners of the rows that marks concern, as they were before: call it as long as the map is what it was then. */
+export function ownersOfMarks(library: Library, slots: readonly OwnedSlot[]): void {
+  const owned = slots.filter(({ model, mapped }) => model.ownership === 'device' && mapped !== null);
+  if (owned.length === 0) return;
+  const owners = new Owners(library, ownerBeforeMarks(library));
+  for (const model of new Set(owned.map((slot) => slot.model))) {
+    if (model.ownedBy === null) continue;
+    const unknown = owned.filter((slot) => slot.model === model && slot.ownedBy === null);
+    owners.prepare(
+      model,
+      unknown.map(({ mapped }) => mapped?.key ?? 0),
+    );
+  }
+  for (const slot of owned) {
+    const { model, mapped } = slot;
+    if (mapped === null) continue;
+    slot.owner =
+      model.ownedBy === null ? ownerOfRoot(library, mapped) : owners.of(model, mapped.key, slot.ownedBy ?? undefined);
+  }
+}
+
+/**
+ * A row between an owned one and its root may have been moved or deleted by later marks than these, so all that there are must be
+ * asked. They have no index, which every write would pay for: they are read once a slice, and only where there are such rows.
+ */
+function ownerBeforeMarks(library: Library): OwnerBefore {
+  let values: Map<string, SqlValue> | null = null;
+  return (model, key) => {
+    values ??= readOwnerMarks(library);
+    return values.get(`${model.n}:${String(key)}`);
+  };
+}
+
+function readOwnerMarks(library: Library): Map<string, SqlValue> {
+  const { models } = library.registry;
+  const between = models.filter(
+    (model) => model.ownedBy !== null && models.some((other) => other.ownedBy?.table === model.table),
+  );
+  const values = new Map<string, SqlValue>();
+  if (between.length === 0) return values;
+  for (const [table, key, owner] of library.sql.rows(
+    'SELECT tbl, old, owner FROM flotilla_marks WHERE owner IS NOT NULL AND tbl IN (SELECT value FROM json_each(?)) ORDER BY n',
+    jsonKeys(between.map(({ n }) => n)),
+  )) {
+    const place = `${String(table)}:${String(key)}`;
+    if (!values.has(place)) values.set(place, owner ?? null);
+  }
+  return values;
+}
+
+/** Rows that have just been born under a root that was transferred to this device say so. @param head - last lsn before they were */
+export function titleBirths(library: Library, model: Model, head: number): void {
+  if (model.ownedBy === null || library.sql.value('SELECT 1 FROM flotilla_transfers LIMIT 1') === undefined) return;
+  const keys = library.sql.rows(`SELECT key FROM ${rowsTable(model)} WHERE lsn > ?`, head).map(([key]) => key as Key);
+  const owners = new Owners(library);
+  owners.prepare(model, keys);
+  for (const key of keys) {
+    const owner = owners.of(model, key);
+    if (owner === null || owner.transfer === null || owner.device !== library.around.device) continue;
+    library.sql.run(
+      `UPDATE ${rowsTable(model)} SET cells = ? WHERE key = ?`,
+      formatCells(cellsOfBirth(library, owner)),
+      key,
+    );
+  }
+}
+
+/** What a write of ours is written over. */
+export interface Base extends Written {
+  readonly birthHlc: number;
+}
+
+/**
+ * A local write of an owned row overtakes a version that waits here: it is written over that one where it is the later, which
+ * would win over it elsewhere. One whose right to be here is not known yet goes on waiting.
+ */
+export function overtaken(library: Library, model: Model, row: Base & { readonly uuid: Uint8Array }): Base {
+  if (!hasPending(library)) return row;
+  const waiting = library.sql.rows(
+    `SELECT birth_hlc, birth_run, hlc, run, version FROM flotilla_pending
+     WHERE uuid = ? AND version IS NOT NULL AND reason <> 'not-owner'`,
+    Buffer.from(row.uuid),
+  )[0];
+  if (waiting === undefined) return row;
+  forgetPending(library, row.uuid);
+  const [birthHlc, birthRun, hlc, run] = waiting.slice(0, 4).map(Number) as [number, number, number, number];
+  const version = decodeBatch(waiting[4] as Uint8Array);
+  const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
+  const order: Order = (hlcA, runA, hlcB, runB) => library.compare(hlcA, runA, hlcB, runB);
+  const isLater =
+    order(birthHlc, birthRun, row.birthHlc, row.birthRun) ||
+    compareTenures(order, tenureOf(cells), tenureOf(row.cells)) ||
+    order(hlc, run, row.hlc, row.run);
+  return isLater > 0 ? { birthHlc, birthRun, hlc, run, cells } : row;
+}
+
+/**
+ * A write that no guard saw of a row that was not ours to write. It is recorded, and the row is asked for again: we forget that
+ * we know its version, and our places in the feeds of others, so that whoever has it sends it. Until then whatever comes of its
+ * owner is newer.
+ */
+export function revert(
+  library: Library,
+  model: Model,
+  row: { readonly uuid: Uint8Array; readonly hlc: number; readonly run: number },
+): void {
+  const at = { hlc: library.stampAt(library.around.now()), run: library.run };
+  recordRow(library, model, row.uuid, 'ownership', row, at);
+  library.sql.run(`UPDATE ${rowsTable(model)} SET hlc = 0 WHERE uuid = ?`, Buffer.from(row.uuid));
+  library.forget(row.run, row.hlc);
+  library.sql.run('DELETE FROM flotilla_cursors');
+}
+
+/** A row that went in such a write: it is to be taken again though its birth is known, as that of a row that was deleted. */
+export function noteLost(library: Library, uuid: Uint8Array): void {
+  setState(library.db, lostKey(uuid), 1);
+}
+
+/** Whether a row is waited for that went without a delete; it is not any more. */
+export function takeLost(library: Library, uuid: Uint8Array): boolean {
+  if (getState(library.db, lostKey(uuid)) !== 1) return false;
+  library.sql.run('DELETE FROM flotilla_state WHERE key = ?', lostKey(uuid));
+  return true;
+}
+
+function lostKey(uuid: Uint8Array): string {
+  return `lost ${bytesToHex(uuid)}`;
+}
