@@ -30,6 +30,8 @@ export interface PeerStatus {
   readonly reason: string;
   /** True once this peer has ACKed our whole feed and we have its. */
   readonly inSync: boolean;
+  /** What one of the two has of tables and columns and the other lacks or has otherwise, one sentence each. */
+  readonly differences: readonly string[];
 }
 
 export interface NodeStatus {
@@ -158,6 +160,19 @@ export interface InitOptions {
 export interface ExamineOptions {
   /** Configuration file; a library that is initialised has its own. @default `flotilla.config.json` beside the file, if it exists */
   readonly config?: string;
+}
+
+export interface MigrateOptions {
+  readonly home?: string;
+  /** Files of SQL statements to run, in this order. @default none: only the configuration is taken over */
+  readonly sql?: readonly string[];
+  /** Configuration file. @default `flotilla.config.json` beside the library if it exists, else the one that the library has */
+  readonly config?: string;
+}
+
+export interface MigrateReport {
+  /** What changed, one sentence each. */
+  readonly changes: readonly string[];
 }
 
 export interface InviteOptions {

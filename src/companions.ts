@@ -2,6 +2,7 @@
  * What can be done with a library beside running its node: make it, invite, join, look at it, check it. Each talks to the
  * running node if there is one, and otherwise opens a database worker for as long as it takes.
  */
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { systemClock } from './actors/clock.ts';
@@ -14,6 +15,8 @@ import type {
   InviteOptions,
   JoinOptions,
   JoinReport,
+  MigrateOptions,
+  MigrateReport,
   NodeStatus,
   OwnOptions,
   VerifyReport,
@@ -83,6 +86,30 @@ export async function examineLibrary(file: string, options: ExamineOptions = {})
   const config = options.config === undefined ? null : resolve(options.config);
   const spec: WorkerSpec = { ...readerSpec(path), purpose: 'setup' };
   return (await withWorker(spec, systemClock, (call) => call('examine', [config]))) as Examination;
+}
+
+/**
+ * Changes the schema of a library, by SQL files and a new configuration, in one transaction. Its node must not run.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, LIBRARY_IN_USE, CONFIG, SCHEMA_MISMATCH, UNSUPPORTED_SCHEMA, DATABASE
+ */
+export async function migrateLibrary(file: string, options: MigrateOptions = {}): Promise<MigrateReport> {
+  const path = await requireFile(file);
+  const config = options.config === undefined ? null : resolve(options.config);
+  const files = await Promise.all((options.sql ?? []).map(readSql));
+  await using made = await makeHome(homeOf(path, options.home));
+  const { home } = made;
+  const spec = setupSpec(path, home, '');
+  const changes = await withWorker(spec, systemClock, (call) => call('migrate', [files.join(';\n'), config]));
+  made.keep();
+  return { changes: changes as string[] };
+}
+
+async function readSql(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new FlotillaError('NO_SUCH_FILE', `The file of SQL ${path} cannot be read: check the path.`, { cause });
+  }
 }
 
 /**
@@ -204,6 +231,7 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
         progress: null,
         reason: '',
         inSync: false,
+        differences: [],
       })),
     discoveryProblem: '',
     maxEventLoopDelayMs: 0,

@@ -126,6 +126,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   let writer: WorkerClient | null = null;
   let reader: WorkerClient | null = null;
   const listeners = new Set<(head: number) => void>();
+  const schemaListeners = new Set<(changes: readonly string[]) => void>();
+  /** Changes that were followed while the library was opened, before anybody could listen. */
+  const early: string[] = [];
   /** Where the last commits ended: a live page is cut there, so that what was committed together arrives together. */
   const heads: number[] = [];
 
@@ -135,7 +138,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       if (heads.push(head) > REMEMBERED_HEADS) heads.shift();
       for (const listener of listeners) listener(head);
     };
-    const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
+    const onSchema = (changes: readonly string[]): void => {
+      if (schemaListeners.size === 0) early.push(...changes);
+      for (const listener of schemaListeners) listener(changes);
+    };
+    const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, {
+      onEnd,
+      onHead,
+      onFault,
+      onSchema,
+    });
     writer = write;
     let read: WorkerClient | null = null;
     let ended = false;
@@ -227,12 +239,14 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     await waitFor(actor, (snapshot) => databaseState(snapshot) === 'closed');
     watching.unsubscribe();
     listeners.clear();
+    schemaListeners.clear();
   }
 
   return {
     info: forward('write', 'info'),
     stamp: forward('write', 'stamp'),
     sessionStart: forward('write', 'sessionStart'),
+    learnSchema: forward('write', 'learnSchema'),
     acked: forward('write', 'acked'),
     members: forward('write', 'members'),
     addMember: forward('write', 'addMember'),
@@ -251,6 +265,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     onHead(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
+    },
+    onSchema(listener) {
+      schemaListeners.add(listener);
+      if (early.length > 0) listener(early.splice(0));
+      return () => schemaListeners.delete(listener);
     },
     close,
   };

@@ -3,6 +3,7 @@
  */
 import type { ErrorCode } from '../errors.ts';
 import { differenceInWords, MAX_DRIFT_MS } from '../protocol/hlc.ts';
+import type { SchemaDifferences } from '../protocol/schema.ts';
 import type { Frame } from '../protocol/types.ts';
 
 /**
@@ -20,8 +21,6 @@ export interface SessionFacts {
   readonly name: string;
   /** Library id, hex. */
   readonly library: string;
-  /** Hash of the synced schema, hex. */
-  readonly schema: string;
 }
 
 /** Why two nodes cannot talk. The message is read by people on both sides. */
@@ -30,16 +29,27 @@ export interface Refusal {
   readonly message: string;
 }
 
-export function makeHello(facts: SessionFacts, clock: number, knowledge: string): Hello {
+export function makeHello(facts: SessionFacts, schema: string, clock: number, knowledge: string): Hello {
   return {
     type: 'hello',
     protocol: SESSION_PROTOCOL,
     library: facts.library,
     name: facts.name,
-    schema: facts.schema,
+    schema,
     clock,
     knowledge,
   };
+}
+
+/** Conflicts that are told at once: the first one usually explains the others. */
+const MAX_CONFLICTS = 3;
+
+/** Null when the tables of both mean the same, though one may have more of them. */
+export function checkSchemas({ differences, conflicts }: SchemaDifferences): Refusal | null {
+  if (conflicts.length === 0) return null;
+  const more = conflicts.length + differences.length - MAX_CONFLICTS;
+  const message = `${conflicts.slice(0, MAX_CONFLICTS).join(' ')}${more > 0 ? ` (${more} more)` : ''}`;
+  return { code: 'SCHEMA_MISMATCH', message };
 }
 
 /**
@@ -58,12 +68,6 @@ export function checkHello(hello: Hello, own: SessionFacts, now: number): Refusa
   }
   if (hello.library !== own.library) {
     return { code: 'OTHER_LIBRARY', message: `${pair} hold different libraries: only copies of one library sync.` };
-  }
-  if (hello.schema !== own.schema) {
-    return {
-      code: 'SCHEMA_MISMATCH',
-      message: `The synced tables of ${pair} differ: bring both to the same schema, then they sync again.`,
-    };
   }
   const ahead = hello.clock - now;
   if (Math.abs(ahead) > MAX_DRIFT_MS) {

@@ -80,6 +80,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   const connectionWaits = new Map<string, Set<() => void>>();
   const via = new Map<string, PeerStatus['via']>();
   const names = new Map<string, string>();
+  /** In which tables and columns each peer differs from this device, in words. */
+  const differences = new Map<string, readonly string[]>();
   const drivers = new Map<string, SessionDriver>();
   /** What is still ending: goodbyes, sockets. */
   const endings = new Set<Promise<void>>();
@@ -191,10 +193,11 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       channel,
       store,
       clock,
-      facts: { device, name: options.name, library: library.libraryId, schema: library.schema },
+      facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
       emit: sendBack,
       onName: (name) => names.set(peer, name),
+      onDifferences: (found) => noteDifferences(peer, found),
       onApplied: ({ rows, changed, complete }) => {
         if (rows > 0) emit({ event: 'applied', device: peer, rows, changed, complete });
       },
@@ -207,10 +210,21 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     });
     drivers.set(peer, driver);
     ending(driver.ended);
+    const unlisten = store.onSchema(() => {
+      if (!driver.learning()) sendBack({ type: 'FAULT', reason: 'the tables have changed here' });
+    });
     return () => {
+      unlisten();
       if (drivers.get(peer) === driver) drivers.delete(peer);
       void driver.end(stopping ? 'the node stops' : 'this node ended the session');
     };
+  }
+
+  /** Told once, as long as they stay the same. */
+  function noteDifferences(peer: string, found: readonly string[]): void {
+    const before = differences.get(peer) ?? [];
+    differences.set(peer, found);
+    for (const message of found) if (!before.includes(message)) emit({ event: 'notice', message });
   }
 
   const observed = new Set<string>();
@@ -284,6 +298,13 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       told.add(problem);
     });
     stops.push(() => problems.unsubscribe());
+    stops.push(
+      store.onSchema((changes) => {
+        for (const message of changes) emit({ event: 'notice', message });
+        // A session that was refused may be possible now.
+        for (const peer of allowed) sendBack({ type: 'PEER_SEEN', peer });
+      }),
+    );
     stops.push(watchMembers(store, (members) => sendBack({ type: 'MEMBERS', members })));
     watching = true;
     stops.push(() => (watching = false));
@@ -372,6 +393,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       progress: driver?.progress() ?? null,
       reason: reasonOf(now),
       inSync: driver?.inSync() ?? false,
+      differences: differences.get(peer) ?? [],
     };
   }
 

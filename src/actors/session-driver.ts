@@ -4,13 +4,15 @@
  * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
  */
 import type { Progress } from '../api.ts';
-import type { Applied, Store } from '../db/api.ts';
+import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
+import { compareSchemas } from '../protocol/schema.ts';
+import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Channel, Frame, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
 import { whenAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
-import { checkHello, makeHello } from './handshake.ts';
-import type { Hello, SessionFacts } from './handshake.ts';
+import { checkHello, checkSchemas, makeHello } from './handshake.ts';
+import type { Hello, Refusal, SessionFacts } from './handshake.ts';
 import { createInspecting } from './inspecting.ts';
 import type { DriverEvent } from './peer-session.ts';
 import { createPassProgress } from './progress.ts';
@@ -28,7 +30,7 @@ export const FAREWELL_TIMEOUT_MS = 3_000;
 /** What a session uses of the store. */
 export interface SessionStore extends Pick<
   Store,
-  'sessionStart' | 'acked' | 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'inspect' | 'onHead'
+  'sessionStart' | 'learnSchema' | 'acked' | 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'inspect' | 'onHead'
 > {
   apply(peer: string, data: Uint8Array, priority: Priority): Promise<Applied>;
 }
@@ -42,12 +44,16 @@ export interface DriverOptions {
   /** To the machine. */
   readonly emit: (event: DriverEvent) => void;
   readonly onName?: (name: string) => void;
+  /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
+  readonly onDifferences?: (differences: readonly string[]) => void;
   readonly onApplied?: (applied: Applied) => void;
   /** While a pass of several batches is taken in, and at its end. */
   readonly onProgress?: (progress: Progress) => void;
 }
 
 export interface SessionDriver {
+  /** True while it tells the store what the peer has: what the store says of a changed schema comes of that. */
+  learning(): boolean;
   /** Asks the peer about its copy. */
   inspectPeer(query: Inspection): Promise<InspectionAnswer>;
   /** The inbound pass that runs; null when there is none. */
@@ -70,6 +76,9 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
   let greeted = false;
+  /** The peer's hello, while its description of its tables is awaited. */
+  let introduced: Hello | null = null;
+  let learning = false;
   let inboundComplete = false;
   let lastComplete = false;
   let reading: Reading | null = null;
@@ -114,20 +123,45 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
   });
 
-  /** Checks the peer's hello. What our want says of our knowledge, or undefined when the session has ended over it. */
-  function greet(frame: Frame, knowledgeHash: string): KnowledgeWire | null | undefined {
+  function refuse(refusal: Refusal): null {
+    if (finish({ type: 'refuse', ...refusal })) emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
+    return null;
+  }
+
+  /** Takes the peer's first words. Its hello when it is known that we can talk, null until then or when we cannot. */
+  async function greet(frame: Frame, start: SessionStart): Promise<Hello | null> {
+    if (introduced !== null) {
+      if (frame.type !== 'schema')
+        throw new FlotillaError('PROTOCOL', `The peer said "${frame.type}" instead of describing its tables.`);
+      return compare(introduced, frame.schema, start.schema);
+    }
     if (frame.type !== 'hello')
       throw new FlotillaError('PROTOCOL', `The peer began with "${frame.type}", not with hello.`);
-    const hello: Hello = frame;
-    options.onName?.(hello.name);
-    const refusal = checkHello(hello, facts, clock.now());
-    if (refusal !== null) {
-      if (finish({ type: 'refuse', ...refusal }))
-        emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
-      return undefined;
+    options.onName?.(frame.name);
+    const refusal = checkHello(frame, facts, clock.now());
+    if (refusal !== null) return refuse(refusal);
+    if (frame.schema === start.schemaHash) {
+      options.onDifferences?.([]);
+      return frame;
     }
-    emit({ type: 'HELLO' });
-    return hello.knowledge === knowledgeHash ? null : spoken;
+    introduced = frame;
+    await send({ type: 'schema', schema: start.schema });
+    return null;
+  }
+
+  async function compare(hello: Hello, theirs: SchemaDescription, ours: SchemaDescription): Promise<Hello | null> {
+    const found = compareSchemas({ name: facts.name, schema: ours }, { name: hello.name, schema: theirs });
+    const refusal = checkSchemas(found);
+    if (refusal !== null) return refuse(refusal);
+    options.onDifferences?.(found.differences);
+    learning = true;
+    try {
+      await store.learnSchema(theirs);
+    } finally {
+      learning = false;
+    }
+    signal.throwIfAborted();
+    return hello;
   }
 
   function startSending({ cursor, knowledge, credit }: Extract<Frame, { type: 'want' }>): void {
@@ -152,6 +186,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     switch (frame.type) {
       case 'hello':
         throw new FlotillaError('PROTOCOL', 'The peer said hello twice.');
+      case 'schema':
+        throw new FlotillaError('PROTOCOL', 'The peer described its tables without being asked.');
       case 'want':
         return startSending(frame);
       case 'batch':
@@ -176,7 +212,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     const start = await store.sessionStart(peer);
     signal.throwIfAborted();
     spoken = start.knowledge;
-    await send(makeHello(facts, clock.now(), start.knowledgeHash));
+    await send(makeHello(facts, start.schemaHash, clock.now(), start.knowledgeHash));
     reading = startReading(channel);
     const aborted = whenAborted(signal);
     try {
@@ -186,8 +222,11 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (greeted || next.value.type === 'refuse' || next.value.type === 'bye') {
           take(next.value);
         } else {
-          const knowledge = greet(next.value, start.knowledgeHash);
-          if (knowledge === undefined) return;
+          const hello = await greet(next.value, start);
+          if (farewell !== null) return;
+          if (hello === null) continue;
+          emit({ type: 'HELLO' });
+          const knowledge = hello.knowledge === start.knowledgeHash ? null : spoken;
           greeted = true;
           await send({ type: 'want', cursor: start.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
         }
@@ -218,6 +257,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   const ended = run();
 
   return {
+    learning: () => learning,
     async inspectPeer(query) {
       if (farewell !== null) throw new FlotillaError('STOPPED', 'The session has ended.');
       if (!greeted)

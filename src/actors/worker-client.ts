@@ -47,6 +47,8 @@ export type WorkerMessage =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly error: WorkerError }
   | { readonly event: 'head'; readonly head: number }
+  /** The schema has changed and was followed; in words. */
+  | { readonly event: 'schema'; readonly changes: readonly string[] }
   | { readonly event: 'ready' }
   /** It cannot do its work, and ends. */
   | { readonly event: 'failed'; readonly error: WorkerError }
@@ -71,6 +73,7 @@ export interface SetupStore {
 export interface WorkerListener {
   readonly onReady?: () => void;
   readonly onHead?: (head: number) => void;
+  readonly onSchema?: (changes: readonly string[]) => void;
   readonly onFault?: (error: FlotillaError) => void;
   /** It ended by itself, or could not start. Called once; never after `close()` or `kill()`. */
   readonly onEnd?: (error: FlotillaError) => void;
@@ -164,6 +167,7 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
   worker.on('message', (message: WorkerMessage) => {
     if ('event' in message) {
       if (message.event === 'head') return listener.onHead?.(message.head);
+      if (message.event === 'schema') return listener.onSchema?.(message.changes);
       if (message.event === 'fault') return listener.onFault?.(revive(message.error));
       if (message.event === 'ready') {
         isReady();

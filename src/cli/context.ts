@@ -15,6 +15,8 @@ import type {
   InviteOptions,
   JoinOptions,
   JoinReport,
+  MigrateOptions,
+  MigrateReport,
   NodeOptions,
   NodeStatus,
   Owned,
@@ -30,6 +32,7 @@ export interface Api {
   examineLibrary(file: string, options: ExamineOptions): Promise<Examination>;
   createInvitation(file: string, options: InviteOptions): Promise<Invitation>;
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
+  migrateLibrary(file: string, options: MigrateOptions): Promise<MigrateReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
   ownRow(
     file: string,

@@ -80,6 +80,12 @@ export const OPTIONS = {
     help: 'what syncs, and how',
     fallback: 'flotilla.config.json beside the library, if it exists',
   }),
+  sql: option({
+    flags: '--sql <file>',
+    list: true,
+    schema: texts,
+    help: 'file of SQL statements to run; may be repeated',
+  }),
   port: option({
     flags: '--listen-port <port>',
     env: 'FLOTILLA_LISTEN_PORT',

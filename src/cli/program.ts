@@ -10,6 +10,7 @@ import { doctorCommand } from './doctor.ts';
 import { initCommand } from './init.ts';
 import { inviteCommand } from './invite.ts';
 import { joinCommand } from './join.ts';
+import { migrateCommand } from './migrate.ts';
 import { commanderOption, type Parsed, readOptions } from './options.ts';
 import { ownCommand } from './own.ts';
 import { conflictsCommand, restoreCommand } from './conflicts.ts';
@@ -23,6 +24,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   upCommand,
   inviteCommand,
   joinCommand,
+  migrateCommand,
   statusCommand,
   ownCommand,
   verifyCommand,

@@ -82,9 +82,12 @@ function deviceLines(status: NodeStatus): string[] {
     );
   });
   for (const peer of peers.values()) rows.push(deviceRow(peer.name, peer.device, peer, ''));
-  return rows.length === 0
-    ? ['No device is a member yet.']
-    : table(['name', 'device', 'state', 'has from us', ''], rows);
+  if (rows.length === 0) return ['No device is a member yet.'];
+  const differences = new Set(status.peers.flatMap((peer) => peer.differences));
+  return [
+    ...table(['name', 'device', 'state', 'has from us', ''], rows),
+    ...[...differences].map((difference) => `  ${printable(difference)}`),
+  ];
 }
 
 function deviceRow(name: string, device: string, peer: PeerStatus | undefined, acked: string): string[] {

@@ -23,7 +23,7 @@ export function absorbIntoWaiting(library: Library, batch: Batch, found: Found):
   const grown: Batch[] = [];
   let hasAny = false;
   const tables = batch.tables.map((table) => {
-    const model = library.model(table.table);
+    const model = library.arriving(table.table);
     if (model.ownership === 'device') return table;
     const absorbed = new Set<number>();
     table.rows.forEach((index, position) => {

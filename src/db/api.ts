@@ -2,6 +2,7 @@
  * What the database workers offer to the rest, as one interface. `actors/` talks to it through the database actor; tests
  * may drive it in one thread. Everything that crosses it can be structured-cloned; batches are byte arrays that move.
  */
+import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
 
 /** What `init` found out about one table. */
@@ -110,7 +111,7 @@ export interface WaitingRow {
   readonly table: string;
   /** hex with dashes */
   readonly uuid: string;
-  readonly reason: 'missing-target' | 'dead-target' | 'referrers' | 'unique' | 'constraint' | 'not-owner';
+  readonly reason: 'missing-target' | 'dead-target' | 'referrers' | 'unique' | 'constraint' | 'not-owner' | 'no-table';
   /** One sentence for people. */
   readonly detail: string;
 }
@@ -227,6 +228,9 @@ export interface SessionStart {
   readonly knowledgeHash: string;
   /** Our place in that peer's feed. */
   readonly cursor: Cursor | null;
+  /** What we have and know of, and its hash (hex). */
+  readonly schema: SchemaDescription;
+  readonly schemaHash: string;
 }
 
 /** A pass over our feed for one peer was opened. */
@@ -300,6 +304,8 @@ export interface WriteStore {
   /** Stamps every mark; resolves with the head lsn after it. */
   stamp(): Promise<{ head: number; stamped: number }>;
   sessionStart(peer: string): Promise<SessionStart>;
+  /** Remembers tables and columns that a peer has and this device has not, so that what comes of them is kept. */
+  learnSchema(schema: SchemaDescription): Promise<void>;
   /** Applies one batch from `peer` in one transaction. Rejects, changing nothing, when it is damaged or not allowed. */
   apply(peer: string, data: Uint8Array): Promise<Applied>;
   /** `peer` says that it holds our feed durably up to `cursor`. */
@@ -335,5 +341,10 @@ export interface ReadStore {
 export interface Store extends WriteStore, ReadStore {
   /** Calls back with the new head lsn after each commit that moved it; returns the way to stop. */
   onHead(listener: (head: number) => void): () => void;
+  /**
+   * Calls back after the schema has changed and was followed, with sentences that say what changed; none when only another
+   * device has told of what is not here. Returns the way to stop.
+   */
+  onSchema(listener: (changes: readonly string[]) => void): () => void;
   close(): Promise<void>;
 }

@@ -11,6 +11,7 @@ import type { Applied } from './api.ts';
 import { Adopter } from './adopt.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
+import { requireKnown } from './incoming.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
@@ -32,6 +33,7 @@ export class Applier {
   apply(peer: string, data: Uint8Array): Applied {
     const batch = decodeBatch(data);
     this.#checkClock(batch);
+    requireKnown(this.#library, batch);
     try {
       return this.#transact(peer, batch, false);
     } catch (error) {
@@ -64,6 +66,18 @@ export class Applier {
       if (!isForeignKeyFailure(error)) throw error;
       return library.transact(take);
     }
+  }
+
+  /** Tries what waits again: the tables have changed. */
+  retry(): void {
+    const library = this.#library;
+    if (!hasPending(library)) return;
+    library.transact(() => {
+      library.db.pragma('defer_foreign_keys = ON');
+      library.withoutCapture(() =>
+        retryWaiting(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed)),
+      );
+    });
   }
 
   #transact(peer: string, batch: Batch, holdDeletes: boolean): Applied {

@@ -8,6 +8,7 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import { UNSET_HLC } from './model.ts';
 import type { Policy } from './registers.ts';
 import { isSame, textToValue, valueToText } from './registers.ts';
 
@@ -67,6 +68,11 @@ export function registerCell(entries: readonly Entry[]): Cell {
 
 const NOTHING_WRITTEN: LocalStamp = { hlc: 0, run: 0 };
 
+/** Whether a cell says that the row has no value of its own in a column. (What an owned row says of its ownership has numbers below 0.) */
+export function isUnset(column: number, cell: Cell | undefined): boolean {
+  return column >= 0 && cell !== undefined && cell.hlc === UNSET_HLC && cell.entries === undefined;
+}
+
 /** Those of the cells that are registers. */
 export function registersIn(cells: Cells): Cells {
   return new Map([...cells].filter(([, { entries }]) => entries !== undefined));
@@ -120,7 +126,7 @@ export function writeColumns(cells: Cells, columns: Iterable<number>, { hlc, run
 function seenBy(run: number, stamps: readonly LocalStamp[], most = MAX_SEEN): LocalStamp[] {
   const last = new Map<number, number>();
   for (const stamp of stamps) {
-    if (stamp.run !== run && stamp.hlc > (last.get(stamp.run) ?? -1)) last.set(stamp.run, stamp.hlc);
+    if (stamp.run !== run && stamp.hlc > (last.get(stamp.run) ?? UNSET_HLC)) last.set(stamp.run, stamp.hlc);
   }
   return [...last]
     .map(([of, hlc]) => ({ hlc, run: of }))
@@ -146,12 +152,19 @@ const NO_POLICIES: Policies = new Map();
 
 /** Joins the cells of two versions with the same birth: of each column the later stamp. The result does not depend on which is ours. */
 export function joinCells(order: Order, ours: Cells, theirs: Cells, policies: Policies = NO_POLICIES): Joined {
-  if (theirs.size === 0) return { cells: ours, taken: new Set(), unseen: new Set(), fault: null };
-  const cells = new Map(ours);
   const taken = new Set<number>();
   const unseen = new Set<number>();
   let fault: string | null = null;
+  if (theirs.size === 0 && ours.size === 0) return { cells: ours, taken, unseen, fault };
+  const cells = new Map(ours);
+  for (const [column, our] of ours) {
+    // They have had a value since the birth, where we have none.
+    if (!isUnset(column, our) || theirs.has(column)) continue;
+    cells.delete(column);
+    taken.add(column);
+  }
   for (const [column, their] of theirs) {
+    if (isUnset(column, their)) continue;
     const our = ours.get(column);
     const policy = policies.get(column);
     if (policy !== undefined) {
@@ -162,7 +175,7 @@ export function joinCells(order: Order, ours: Cells, theirs: Cells, policies: Po
       continue;
     }
     if (their.entries !== undefined) throw new RangeError('a register is joined without its policy');
-    if (our === undefined) {
+    if (our === undefined || isUnset(column, our)) {
       cells.set(column, their);
       taken.add(column);
       continue;

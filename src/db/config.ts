@@ -43,6 +43,10 @@ const tableSchema = z.strictObject({
   unique: z.record(z.string(), z.enum(['merge', 'rename', 'keep-first'])).optional(),
   /** Columns that stay on this device. @default none */
   localColumns: z.array(columnName).optional(),
+  /** Name of the table before it was renamed. Other devices may still call it so. @default none */
+  renamedFrom: columnName.optional(),
+  /** Columns that were renamed: new name → the one before. @default none */
+  renamedColumns: z.record(z.string(), columnName).optional(),
 });
 
 const configSchema = z.strictObject({
@@ -87,7 +91,12 @@ export function parseConfig(jsonText: string, where: string): LoadedConfig {
   }
   const result = configSchema.safeParse(json);
   if (!result.success) throw new FlotillaError('CONFIG', describe(result.error.issues[0], where));
-  return { config: result.data, text: JSON.stringify(sorted(result.data)) };
+  return { config: result.data, text: formatConfig(result.data) };
+}
+
+/** JSON with sorted keys: the same text for equal configurations. */
+export function formatConfig(config: Config): string {
+  return JSON.stringify(sorted(config));
 }
 
 /**

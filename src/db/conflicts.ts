@@ -59,9 +59,9 @@ export function recordOverwritten(library: Library, row: Incoming, rows: RowWrit
   const here = readColumns(library, model, rows.uuidOf(row.index), columns);
   if (here === null) return;
   columns.forEach((column, i) => {
-    const data = columnData(table, column.name);
-    const index = data.kind === 'ref' ? (data.refs[position] ?? -1) : -1;
-    const value = data.kind === 'value' ? bindable(data, position) : index < 0 ? null : rows.uuidOf(index);
+    const data = columnData(table, column.wire);
+    const index = data?.kind === 'ref' ? (data.refs[position] ?? -1) : -1;
+    const value = data?.kind === 'value' ? bindable(data, position) : index < 0 ? null : rows.uuidOf(index);
     const kept = outcome.cells.get(column.number) ?? outcome;
     const lost = outcome.lost.get(column.number);
     if (lost !== undefined)

@@ -14,6 +14,7 @@ import type { Batch, CellData, Inspection, InspectionAnswer, SqlValue, TableData
 import { FlotillaError } from '../errors.ts';
 import type { NotYet } from './feed.ts';
 import type { Model, Registry } from './model.ts';
+import { UNSET_HLC, allModels } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
 import type { RunInfo } from './page.ts';
 import { Statements } from './sql.ts';
@@ -46,13 +47,13 @@ export async function inspect(
       return { unstamped: true, dangling: false };
     if (query.kind === 'tables') {
       const tables: Record<string, { rows: number; digest: string }> = {};
-      for (const model of registry.models) {
+      for (const model of allModels(registry)) {
         const sums = await digester.buckets(model, breathe);
-        tables[model.table] = { rows: sums.reduce((rows, sum) => rows + sum.rows, 0), digest: digestOf(sums) };
+        tables[model.wire] = { rows: sums.reduce((rows, sum) => rows + sum.rows, 0), digest: digestOf(sums) };
       }
       return { kind: 'tables', tables };
     }
-    const model = registry.byName.get(query.table);
+    const model = registry.byWire.get(query.table);
     if (model === undefined) throw new FlotillaError('PROTOCOL', `The peer asks for a table that does not sync here.`);
     if (query.kind === 'buckets') {
       const sums = await digester.buckets(model, breathe);
@@ -110,7 +111,7 @@ class Digester {
       ORDER BY m.key LIMIT ${CHUNK_ROWS}`;
     const text = versionSelect(model, this.#registry, condition);
     let after: SqlValue = -(2n ** 63n);
-    for (;;) {
+    while (!model.isAbsent) {
       const versions: RawRow[] = readVersions(this.#sql, model, text, [after]);
       const builder = this.#builder();
       builder.addVersions(model, versions);
@@ -146,10 +147,11 @@ function seeRows(batch: Batch, see: (uuid: Uint8Array, rowHash: Buffer) => void)
   for (const table of batch.tables) {
     const columns = [...table.columns].sort((a, b) => (a.name < b.name ? -1 : 1));
     const cells = cellsInWords(batch, table);
+    const unset = unsetColumns(table);
     table.rows.forEach((index, position) => {
       see(
         batch.uuids.subarray(index * 16, index * 16 + 16),
-        hashRow(batch, { ...table, columns }, index, position, cells.get(position)),
+        hashRow(batch, { ...table, columns }, index, position, cells.get(position), unset.get(position)),
       );
     });
   }
@@ -164,6 +166,7 @@ function cellsInWords(batch: Batch, { cells, columns, registers }: TableData): M
     `${nameOf(list.column[i] ?? 0)}=${list.hlc[i]}@${bytesToHex(runBytes(batch, list.run[i] ?? 0))}`;
   cells.row.forEach((row, i) => {
     if (cells.row[i - 1] === row && cells.column[i - 1] === cells.column[i]) return;
+    if (isUnsetAt(cells, i)) return;
     add(row, stampOf(cells, i));
   });
   registers?.row.forEach((row, i) =>
@@ -172,12 +175,29 @@ function cellsInWords(batch: Batch, { cells, columns, registers }: TableData): M
   return words;
 }
 
+const NOTHING: ReadonlySet<string> = new Set();
+
+function isUnsetAt(cells: CellData, i: number): boolean {
+  return cells.hlc[i] === UNSET_HLC && (cells.column[i] ?? 0) >= 0;
+}
+
+/** Names of the columns in which a row has no value of its own, by position: what stands there is only a default. */
+function unsetColumns({ cells, columns }: TableData): Map<number, Set<string>> {
+  const unset = new Map<number, Set<string>>();
+  cells.row.forEach((row, i) => {
+    if (!isUnsetAt(cells, i)) return;
+    unset.set(row, (unset.get(row) ?? new Set()).add(columns[cells.column[i] ?? 0]?.name ?? ''));
+  });
+  return unset;
+}
+
 function hashRow(
   batch: Batch,
   table: TableData,
   index: number,
   position: number,
   cells: readonly string[] = [],
+  unset: ReadonlySet<string> = NOTHING,
 ): Buffer {
   const uuidAt = (at: number): string => (at < 0 ? '-' : bytesToHex(batch.uuids.subarray(at * 16, at * 16 + 16)));
   const run = (at: number): string => bytesToHex(runBytes(batch, at));
@@ -188,6 +208,8 @@ function hashRow(
     ...cells,
   ];
   for (const column of table.columns) {
+    if (unset.has(column.name)) continue;
+    parts.push(column.name);
     if (column.kind === 'ref') parts.push(`u${uuidAt(column.refs[position] ?? -1)}`);
     else parts.push(valueText(column.values[position] ?? null, column.ints?.[position] === 1));
   }

@@ -8,8 +8,11 @@ import { FlotillaError, messageOf } from '../errors.ts';
 import { adviceOn } from './advice.ts';
 import type { Examination, Finding } from './api.ts';
 import { isInternal, takenInWords, takenNames } from './choose.ts';
-import { loadConfig, parseConfig } from './config.ts';
-import { getState, hasMetadata, tableNumbers } from './metadata.ts';
+import { loadConfig } from './config.ts';
+import { numbersOf, readKnown } from './known.ts';
+import { getState, hasMetadata } from './metadata.ts';
+import { pruneConfig } from './renames.ts';
+import { isUpToDate, storedConfig } from './serving.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
@@ -68,10 +71,10 @@ function examine(db: Database, file: string, configPath: string | null): Examina
       if (!reason.includes(FOREIGN_KEY_MISMATCH))
         findings.push({ level: 'refusal', rule: 'unusable', table: model.table, message: reason });
     }
-    if (initialised && findings.length === 0 && registry.schemaHash !== getState(db, 'schema')) {
+    if (initialised && findings.length === 0 && !isUpToDate(db)) {
       const message =
-        'The tables have changed since "flotilla init", so that "flotilla up" refuses the file. Put the old schema back.';
-      findings.push({ level: 'refusal', rule: 'schema-changed', table: '', message });
+        'The tables may have changed since the node ran last. It follows them when it starts, and says what it found.';
+      findings.push({ level: 'advice', rule: 'schema-changed', table: '', message });
     }
     findings.push(...violations(db, unusable), ...adviceOn(db, registry, unusable));
   }
@@ -93,10 +96,8 @@ function readTolerantly(
   refuse: (table: string, error: FlotillaError) => void,
 ): Registry | null {
   try {
-    const { config } = initialised
-      ? parseConfig(String(getState(db, 'config')), file)
-      : loadConfig(file, configPath ?? undefined);
-    return readRegistry(db, config, initialised ? tableNumbers(db) : new Map(), refuse);
+    if (initialised) return readRegistry(db, pruneConfig(db, storedConfig(db)), numbersOf(readKnown(db)), refuse);
+    return readRegistry(db, loadConfig(file, configPath ?? undefined).config, new Map(), refuse);
   } catch (error) {
     if (!(error instanceof FlotillaError) || !(error.code in RULES)) throw error;
     refuse('', error);

@@ -13,7 +13,7 @@ import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
 import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
-import { rowsTable } from './model.ts';
+import { allModels, rowsTable } from './model.ts';
 import {
   BIRTH_HLC,
   BIRTH_RUN,
@@ -29,6 +29,7 @@ import {
 } from './page.ts';
 import type { RunInfo } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
+import { schemaCookie } from './serving.ts';
 import { Statements, jsonKeys } from './sql.ts';
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
@@ -75,7 +76,8 @@ interface Entry {
 export class Feeds {
   readonly #db: Database;
   readonly #sql: Statements;
-  readonly #registry: Registry;
+  #registry: Registry;
+  #cookie: number;
   readonly #passes = new Map<number, Pass>();
   readonly #runs = new Map<number, RunInfo>();
   /** Mean size of a table's rows, to read no more at once than a page holds. */
@@ -91,6 +93,13 @@ export class Feeds {
     this.#clock = clock;
     this.#sql = new Statements(db);
     this.#registry = registry;
+    this.#cookie = schemaCookie(db);
+  }
+
+  /** The schema has changed: pages are read by this registry from now on. */
+  use(registry: Registry): void {
+    this.#registry = registry;
+    this.#cookie = schemaCookie(this.#db);
   }
 
   /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
@@ -130,7 +139,10 @@ export class Feeds {
     const pass = this.#passes.get(id);
     if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
     return this.#snapshot(() => {
-      if (this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined)
+      if (
+        schemaCookie(this.#db) !== this.#cookie ||
+        this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
+      )
         return { unstamped: true, dangling: false };
       const start = pass.position;
       const page = this.#read(pass, limits);
@@ -255,7 +267,7 @@ export class Feeds {
       upTo,
     );
     for (const [lsn, tbl, uuid, birthHlc, birthRun, hlc, run, seen, alias] of rows) {
-      const model = this.#registry.models.find((candidate) => candidate.n === tbl);
+      const model = allModels(this.#registry).find((candidate) => candidate.n === tbl);
       if (model === undefined) continue;
       entries.push({
         lsn: Number(lsn),

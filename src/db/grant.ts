@@ -9,10 +9,14 @@ import { FlotillaError } from '../errors.ts';
 import { encodeBatch } from '../protocol/batch.ts';
 import type { JoinGrant } from './api.ts';
 import { MEMBERS_TABLE, isInternal } from './choose.ts';
+import { foldName, formatConfig } from './config.ts';
+import type { TableConfig } from './config.ts';
 import { getState } from './metadata.ts';
 import type { Registry } from './model.ts';
 import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
 import type { RunInfo } from './page.ts';
+import { pruneConfig } from './renames.ts';
+import { storedConfig } from './serving.ts';
 import type { Statements } from './sql.ts';
 
 /** Virtual table modules that every SQLite of ours has, and that a newcomer can build empty. */
@@ -61,10 +65,31 @@ export function readGrant(
     libraryId: String(getState(db, 'library')),
     ddl,
     omitted,
-    config: String(getState(db, 'config')),
+    config: grantConfig(db, registry),
     schema: registry.schemaHash,
     membership: readMembership(sql, registry, runOf),
   };
+}
+
+/** The configuration for a newcomer: what tables and columns are called on the wire counts as what they were called before. */
+export function grantConfig(db: Database, registry: Registry): string {
+  const config = pruneConfig(db, storedConfig(db));
+  const tables: Record<string, TableConfig> = {};
+  for (const [name, { renamedFrom: _from, renamedColumns: _columns, ...settings }] of Object.entries(
+    config.tables ?? {},
+  ))
+    tables[name] = settings;
+  for (const model of registry.models) {
+    const columns = model.columns.filter(({ name, wire }) => name !== wire).map(({ name, wire }) => [name, wire]);
+    if (model.wire === model.table && columns.length === 0) continue;
+    const own = Object.keys(tables).find((name) => foldName(name) === foldName(model.table)) ?? model.table;
+    tables[own] = {
+      ...tables[own],
+      ...(model.wire === model.table ? {} : { renamedFrom: model.wire }),
+      ...(columns.length === 0 ? {} : { renamedColumns: Object.fromEntries(columns) as Record<string, string> }),
+    };
+  }
+  return formatConfig(Object.keys(tables).length === 0 ? config : { ...config, tables });
 }
 
 function reasonToOmit(object: { type: string; sql: string }): string | null {

@@ -4,13 +4,14 @@
  */
 import { encodeBatch } from '../protocol/batch.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import { formatAside, parseAside } from './aside.ts';
 import { decodeKey } from './capture.ts';
 import type { Cells } from './cells.ts';
 import { formatCells, lastChange, registersIn } from './cells.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
-import { syncedColumns } from './model.ts';
+import { NOT_HERE, lateColumns, syncedColumns } from './model.ts';
 import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
@@ -23,6 +24,7 @@ interface Deleted {
   readonly birthHlc: number;
   readonly birthRun: number;
   readonly cells: Cells;
+  readonly aside: SqlValue;
   /** Its synced columns, as a mark carries them. */
   readonly last: string;
 }
@@ -34,7 +36,7 @@ export function lastVersions(library: Library, model: Model, rows: readonly Dele
   const builder = pageBuilder(library);
   builder.addVersions(
     model,
-    rows.map(({ key, uuid, birthHlc, birthRun, last, cells }): SqlValue[] => {
+    rows.map(({ key, uuid, birthHlc, birthRun, last, cells, aside }): SqlValue[] => {
       // What was counted has no other place than its entries.
       const registers = registersIn(cells);
       const { hlc, run } = lastChange(
@@ -42,7 +44,18 @@ export function lastVersions(library: Library, model: Model, rows: readonly Dele
         { hlc: birthHlc, run: birthRun },
         registers,
       );
-      return [0, key, uuid, birthHlc, birthRun, hlc, run, formatCells(registers), ...exactly(model, last)];
+      return [
+        0,
+        key,
+        uuid,
+        birthHlc,
+        birthRun,
+        hlc,
+        run,
+        formatCells(registers),
+        asBorn(model, cells, aside),
+        ...exactly(model, last),
+      ];
     }),
   );
   cutAll(builder, found);
@@ -64,6 +77,14 @@ export function keepLast(library: Library, model: Model, keys: readonly Key[]): 
       Buffer.from(uuid, 'hex'),
     );
   }
+}
+
+/** Columns that were written after the birth count as born with the row: it will be born anew with all that it held. */
+function asBorn(model: Model, cells: Cells, aside: SqlValue): SqlValue {
+  const late = lateColumns(model).filter(({ since, number }) => since !== NOT_HERE && cells.has(number));
+  if (late.length === 0) return aside;
+  const notes = late.map(({ number }): [number, { kind: 'born' }] => [number, { kind: 'born' }]);
+  return formatAside(new Map([...parseAside(aside), ...notes]));
 }
 
 /** The values of a mark; in a column that could hold 5.0 as well, 5 is a bigint. */

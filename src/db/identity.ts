@@ -47,7 +47,7 @@ export function deriveUuids(library: Library, model: Model, keys: readonly MarkK
       continue;
     }
     if (parts.some((part) => part === null)) continue;
-    const canonical = canonicalKey(libraryBytes, model.table, parts as KeyPart[]);
+    const canonical = canonicalKey(libraryBytes, model.wire, parts as KeyPart[]);
     derived.set(key, derivedUuid(createHash('sha256').update(canonical).digest()));
   }
   return derived;

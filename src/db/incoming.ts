@@ -3,13 +3,15 @@
  * written here.
  */
 import { FlotillaError } from '../errors.ts';
+import type { ColumnDescription, SchemaDescription, TableDescription } from '../protocol/schema.ts';
 import type { Cell, Cells, Entry, LocalStamp } from './cells.ts';
 import { registerCell } from './cells.ts';
 import type { Batch, CellData, ColumnData, SqlValue, TableData } from '../protocol/types.ts';
+import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
 import type { Column, Model } from './model.ts';
-import { syncedColumns } from './model.ts';
+import { UNSET_HLC, knownColumns } from './model.ts';
 
 /** Why a version waits. */
 export interface Hold {
@@ -45,51 +47,69 @@ export interface Outcome extends LocalStamp {
   /** The rule by which they are discarded. */
   readonly rule: Rule;
   readonly cells: Cells;
+  /** Numbers of the columns of the table that it has no value for: they get their default. */
+  readonly unset: ReadonlySet<number>;
+  /** What is kept of it beside the table, see `aside.ts`. */
+  readonly aside: Buffer | null;
   /** What columns with a policy show of the cells, by column number. */
   readonly shown: ReadonlyMap<number, SqlValue>;
 }
 
 const references = new WeakMap<TableData, (readonly number[])[]>();
 
-/** All lists of references of a table's rows: columns and dependencies. */
-export function referencesOf(table: TableData): (readonly number[])[] {
+/** All lists of references of a table's rows that must lead to rows here: columns of the table, and dependencies. */
+export function referencesOf(model: Model, table: TableData): (readonly number[])[] {
   let lists = references.get(table);
   if (lists === undefined) {
-    lists = table.columns.flatMap((column) => (column.kind === 'ref' ? [column.refs] : []));
-    for (const dependency of table.dependencies) lists.push(dependency.refs);
+    lists = standingReferences(model, table, () => true);
     references.set(table, lists);
   }
   return lists;
 }
 
+/** Columns that are not here, and foreign keys that are not, hold nobody up. */
+function standingReferences(model: Model, table: TableData, isTaken: (name: string) => boolean): (readonly number[])[] {
+  const lists: (readonly number[])[] = [];
+  for (const { name, wire, role } of model.columns) {
+    const data = role.kind === 'ref' && isTaken(name) ? columnData(table, wire) : undefined;
+    if (data?.kind === 'ref') lists.push(data.refs);
+  }
+  for (const { foreignKey, refs } of table.dependencies)
+    if (model.foreignKeys.find(({ number }) => number === foreignKey)?.columns.some(isTaken) === true) lists.push(refs);
+  return lists;
+}
+
 /** The lists of references of those columns that a version writes. */
 export function referencesIn({ model, table, outcome: { taken } }: Incoming): (readonly number[])[] {
-  if (taken === null) return referencesOf(table);
-  const isTaken = (name: string): boolean => taken.has(columnNamed(model, name).number);
-  const lists = table.columns.flatMap((column) => (column.kind === 'ref' && isTaken(column.name) ? [column.refs] : []));
-  for (const { foreignKey, refs } of table.dependencies)
-    if (model.foreignKeys[foreignKey]?.columns.some(isTaken) === true) lists.push(refs);
-  return lists;
+  if (taken === null) return referencesOf(model, table);
+  return standingReferences(model, table, (name) => taken.has(columnNamed(model, name).number));
 }
 
 const cellPlaces = new WeakMap<CellData, Map<number, number>>();
 
-/** Stamps of single columns of a version. @param runs - the batch's runs as local numbers */
+/**
+ * Stamps of single columns of a version; of {@link UNSET_HLC} where it has no value, also for columns that its sender did not
+ * know of.
+ * @param runs - the batch's runs as local numbers
+ */
 export function cellsOf(model: Model, table: TableData, position: number, runs: readonly number[]): Cells {
   const { cells, registers } = table;
-  if (cells.row.length === 0 && registers === undefined) return NO_CELLS;
+  const missing = missingColumns(model, table);
+  if (cells.row.length === 0 && registers === undefined && missing.length === 0) return NO_CELLS;
   const found = new Map<number, Cell & { readonly seen: LocalStamp[] }>();
   const numberOf = (column: number): number =>
-    column < 0 ? column : columnNamed(model, table.columns[column]?.name ?? '').number;
+    column < 0 ? column : columnByWire(model, table.columns[column]?.name ?? '').number;
   const stampAt = (list: CellData, i: number): LocalStamp => ({
     hlc: list.hlc[i] ?? 0,
     run: runs[list.run[i] ?? 0] ?? 0,
   });
+  const known = runs[table.run[position] ?? 0] ?? 0;
+  for (const { number } of missing) found.set(number, { hlc: UNSET_HLC, run: known, seen: [] });
   for (let i = firstPlace(cells, position); cells.row[i] === position; i += 1) {
     const number = numberOf(cells.column[i] ?? 0);
-    const known = found.get(number);
-    if (known === undefined) found.set(number, { ...stampAt(cells, i), seen: [] });
-    else known.seen.push(stampAt(cells, i));
+    const cell = found.get(number);
+    if (cell === undefined) found.set(number, { ...stampAt(cells, i), seen: [] });
+    else cell.seen.push(stampAt(cells, i));
   }
   if (registers === undefined) return found;
   const entries = new Map<number, Entry[]>();
@@ -120,43 +140,123 @@ const NO_CELLS: Cells = new Map();
 
 const columnMaps = new WeakMap<TableData, Map<string, ColumnData>>();
 
-/** A column of the batch's table by its name; {@link checkTable} has seen to it that it is there. */
-export function columnData(table: TableData, name: string): ColumnData {
+const missingIn = new WeakMap<TableData, readonly Column[]>();
+
+/** Columns known here that the sender did not know of. */
+function missingColumns(model: Model, table: TableData): readonly Column[] {
+  let missing = missingIn.get(table);
+  if (missing === undefined) {
+    missing = knownColumns(model).filter(({ wire }) => columnData(table, wire) === undefined);
+    missingIn.set(table, missing);
+  }
+  return missing;
+}
+
+/** A column of the batch's table by its name on the wire. */
+export function columnData(table: TableData, wire: string): ColumnData | undefined {
   let map = columnMaps.get(table);
   if (map === undefined) {
     map = new Map(table.columns.map((column) => [column.name, column]));
     columnMaps.set(table, map);
   }
-  return map.get(name) as ColumnData;
+  return map.get(wire);
 }
 
 export function columnNamed(model: Model, name: string): Column {
   return model.columns.find((column) => column.name === name) as Column;
 }
 
-/** A batch must bring exactly the columns that sync here, in the roles that they have here, and refer to rows of the right tables. */
-export function checkTable(model: Model, batch: Batch, table: TableData): void {
-  const expected = syncedColumns(model);
-  let fits = table.columns.length === expected.length;
-  for (const column of expected) {
-    const data = columnData(table, column.name) as ColumnData | undefined;
-    if (column.role.kind === 'ref') fits &&= data?.kind === 'ref' && leadsTo(batch, data.refs, column.role.table);
-    else fits &&= data?.kind === 'value';
+/** Any column that a version of a row of the table may bring. */
+export function columnByWire(model: Model, wire: string): Column {
+  return knownColumns(model).find((column) => column.wire === wire) as Column;
+}
+
+/** A batch brings tables or columns that are not known here: they are to be remembered first. */
+export class UnknownSchema extends Error {
+  readonly schema: SchemaDescription;
+
+  constructor(schema: SchemaDescription) {
+    super('The peer has tables or columns that are not known here.');
+    this.schema = schema;
   }
-  const joined = model.foreignKeys.filter((key) => !key.simple);
-  fits &&= table.dependencies.length === joined.length;
-  for (const key of joined) {
-    const dependency = table.dependencies.find((candidate) => candidate.foreignKey === key.number);
-    fits &&= dependency !== undefined && leadsTo(batch, dependency.refs, key.table);
+}
+
+/** @throws UnknownSchema unless all tables and columns of a batch are known */
+export function requireKnown(library: Library, batch: Batch): void {
+  const { byWire } = library.registry;
+  const isKnown = (table: TableData): boolean => {
+    const model = byWire.get(table.table);
+    return (
+      model !== undefined && table.columns.every(({ name }) => (columnByWire(model, name) as unknown) !== undefined)
+    );
+  };
+  if (batch.names.every((name) => byWire.has(name)) && batch.tables.every(isKnown)) return;
+  const targetOf = (refs: readonly number[]): string => {
+    const index = refs.find((ref) => ref >= 0);
+    return index === undefined ? '' : (batch.names[batch.uuidTable[index] ?? 0] ?? '');
+  };
+  const tables = batch.names.map((name): TableDescription => {
+    const columns = batch.tables
+      .filter((table) => table.table === name)
+      .flatMap((table) => table.columns)
+      .map((data): ColumnDescription => ({
+        name: data.name,
+        kind: data.kind,
+        target: data.kind === 'ref' ? targetOf(data.refs) : '',
+        type: 'BLOB',
+        notNull: false,
+        // What its entries mean is not known yet; they are kept.
+        policy: hasRegister(batch, name, data.name) ? 'unknown' : '',
+        absent: false,
+      }));
+    return {
+      name,
+      ownership: 'shared',
+      ownedBy: '',
+      identity: null,
+      key: [],
+      collations: [],
+      columns,
+      foreignKeys: [],
+      absent: false,
+    };
+  });
+  throw new UnknownSchema({ tables });
+}
+
+function hasRegister({ tables }: Batch, name: string, column: string): boolean {
+  return tables.some(
+    (table) =>
+      table.table === name && table.registers?.column.some((at) => table.columns[at]?.name === column) === true,
+  );
+}
+
+/** What a batch brings must be known,  have the roles that it has here, and refer to rows of the right tables. */
+export function checkTable(library: Library, model: Model, batch: Batch, table: TableData): void {
+  const wireOf = (name: string): string => library.registry.byName.get(name)?.wire ?? name;
+  // Of what is not here nothing is known but what somebody has said.
+  const isAbsent = (wire: string): boolean => model.absent.some((column) => column.wire === wire);
+  let fits = true;
+  for (const data of table.columns) {
+    const role = (columnByWire(model, data.name) as Column | undefined)?.role;
+    if (role?.kind === 'ref')
+      fits &&= data.kind === 'ref' && (isAbsent(data.name) || leadsTo(batch, data.refs, wireOf(role.table)));
+    else fits &&= role?.kind === 'value' && data.kind === 'value';
+  }
+  for (const { foreignKey, refs } of table.dependencies) {
+    const key = model.foreignKeys.find(({ number }) => number === foreignKey);
+    fits &&= key === undefined || leadsTo(batch, refs, wireOf(key.table));
   }
   if (!fits)
     throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
 }
 
-/** Each row must bring entries for each column with a policy, and for no other: what such a column shows is made of them alone. */
-export function checkRegisters(model: Model, { table, rows, columns, registers }: TableData): void {
-  const expected = syncedColumns(model).filter(({ policy }) => policy !== undefined);
-  const places = expected.map(({ name }) => columns.findIndex((column) => column.name === name));
+/**
+ * Each row must bring entries for each column with a policy in which it has a value, and for no other: what such a column shows
+ * is made of them alone.
+ */
+export function checkRegisters(model: Model, { table, rows, columns, registers, cells }: TableData): void {
+  const places = columns.flatMap(({ name }, i) => (columnByWire(model, name).policy === undefined ? [] : [i]));
   const found = new Set<string>();
   let fits = true;
   registers?.row.forEach((row, i) => {
@@ -164,7 +264,11 @@ export function checkRegisters(model: Model, { table, rows, columns, registers }
     fits &&= places.includes(column);
     found.add(`${row}:${column}`);
   });
-  if (!fits || found.size !== rows.length * expected.length)
+  cells.row.forEach((row, i) => {
+    const column = cells.column[i] ?? 0;
+    if (cells.hlc[i] === UNSET_HLC && places.includes(column)) found.add(`${row}:${column}`);
+  });
+  if (!fits || found.size !== rows.length * places.length)
     throw new FlotillaError('PROTOCOL', `The peer sent rows of ${table} whose columns have other policies than here.`);
 }
 

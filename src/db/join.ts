@@ -7,10 +7,11 @@ import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Batch, ColumnData, DependencyData, SqlValue, TableData } from '../protocol/types.ts';
 import { FlotillaError } from '../errors.ts';
 import type { Cells, Entry, LocalStamp, Order, Policies } from './cells.ts';
-import { joinCells, lastChange, registerCell, writeColumns } from './cells.ts';
-import { cellsOf, columnNamed } from './incoming.ts';
+import { isUnset, joinCells, lastChange, registerCell, writeColumns } from './cells.ts';
+import { cellsOf, columnByWire, columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
+import { UNSET_HLC } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
 import type { ColumnStamps } from './stamp-lists.ts';
 import { pickStamps, StampLists } from './stamp-lists.ts';
@@ -48,13 +49,20 @@ export function readVersion(library: Library, model: Model, uuid: Uint8Array): B
   return table === undefined ? null : cutVersion(page, table, 0);
 }
 
-/** A version with the birth of another one, of which it keeps only the stamps of some columns: they were written on top of that. */
+/** A version with the birth of another one, of which only some columns count (by their names on the wire): they were written on top of that. */
 export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<string>): Batch {
   const table = onlyTable(version);
   const row = table.rows[0] ?? 0;
   const born = onlyTable(of).rows[0] ?? 0;
   const birthRun = version.runDevices.length;
   const run = of.birthRun[born] ?? 0;
+  const others = table.columns.flatMap(({ name }, i) => (columns.has(name) ? [] : [i]));
+  const kept = pickStamps(
+    table,
+    (_row, column) => column < 0 || columns.has(table.columns[column]?.name ?? ''),
+    (position) => position,
+    (stamp) => stamp,
+  );
   const { registers: _registers, ...rest } = table;
   return {
     ...version,
@@ -65,12 +73,13 @@ export function withBirthOf(of: Batch, version: Batch, columns: ReadonlySet<stri
     tables: [
       {
         ...rest,
-        ...pickStamps(
-          table,
-          (_row, column) => columns.has(table.columns[column]?.name ?? ''),
-          (position) => position,
-          (stamp) => stamp,
-        ),
+        ...kept,
+        cells: {
+          row: [...kept.cells.row, ...others.map(() => 0)],
+          column: [...kept.cells.column, ...others],
+          hlc: [...kept.cells.hlc, ...others.map(() => UNSET_HLC)],
+          run: [...kept.cells.run, ...others.map(() => table.run[0] ?? 0)],
+        },
       },
     ],
   };
@@ -104,22 +113,28 @@ export function joinVersion(
   const { taken } = joined;
   const cells = added === null ? joined.cells : addDifferences(policies, joined.cells, added);
   const isOurs = (name: string): boolean => {
-    const { number } = columnNamed(model, name);
+    const { number } = columnByWire(model, name);
     const [our, their] = [ourCells.get(number), theirCells.get(number)];
+    if (isUnset(number, their)) return !isUnset(number, our);
     if (our === undefined || taken.has(number)) return false;
     return their === undefined || order(our.hlc, our.run, their.hlc, their.run) > 0;
   };
   const page = new Joining(theirs);
-  const columns = table.columns.map((column): ColumnData => {
-    const entries = cells.get(columnNamed(model, column.name).number)?.entries;
-    if (entries !== undefined) return shownColumn(library, model, column, entries);
-    if (!isOurs(column.name)) return column;
-    const own = mine.columns.find(({ name }) => name === column.name) ?? column;
-    return own.kind === 'ref' ? { ...own, refs: own.refs.map((index) => page.place(ours, index)) } : own;
-  });
+  const placed = (own: ColumnData): ColumnData =>
+    own.kind === 'ref' ? { ...own, refs: own.refs.map((index) => page.place(ours, index)) } : own;
+  const theirNames = new Set(table.columns.map(({ name }) => name));
+  const columns = [
+    ...table.columns.map((column): ColumnData => {
+      const entries = cells.get(columnByWire(model, column.name).number)?.entries;
+      if (entries !== undefined) return shownColumn(library, model, column, entries);
+      if (!isOurs(column.name)) return column;
+      return placed(mine.columns.find(({ name }) => name === column.name) ?? column);
+    }),
+    ...mine.columns.filter(({ name }) => !theirNames.has(name)).map(placed),
+  ];
   const dependencies = table.dependencies.map((dependency): DependencyData => {
-    const names = model.foreignKeys.find(({ number }) => number === dependency.foreignKey)?.columns ?? [];
-    if (!names.some(isOurs)) return dependency;
+    const key = model.foreignKeys.find(({ number }) => number === dependency.foreignKey);
+    if (key?.wires.some(isOurs) !== true) return dependency;
     const own = mine.dependencies.find(({ foreignKey }) => foreignKey === dependency.foreignKey) ?? dependency;
     return { ...own, refs: own.refs.map((index) => page.place(ours, index)) };
   });
@@ -190,19 +205,22 @@ export function writeVersion(
   const placed = new Map(
     [...settings].map(([name, { target }]) => [name, target === null ? -1 : page.placeTarget(library, target)]),
   );
-  const columns = table.columns.map((column): ColumnData => {
-    const setting = settings.get(column.name);
-    if (setting === undefined) return column;
-    if (column.kind === 'ref') return { ...column, refs: [placed.get(column.name) ?? -1] };
-    return valueColumn(column.name, setting.value);
+  const written = [...settings].map(([name, setting]): ColumnData => {
+    const { wire, role } = columnNamed(model, name);
+    if (role.kind === 'ref') return { kind: 'ref', name: wire, refs: [placed.get(name) ?? -1] };
+    return valueColumn(wire, setting.value);
   });
+  const columns = [
+    ...table.columns.filter(({ name }) => !written.some((column) => column.name === name)),
+    ...written,
+  ].toSorted((one, other) => placeOf(table, one) - placeOf(table, other));
   return page.build({
     ...table,
     hlc: [stamp.hlc],
     run: [page.run(library, stamp.run)],
     columns,
     dependencies: table.dependencies.map((dependency) => {
-      const names = model.foreignKeys[dependency.foreignKey]?.columns ?? [];
+      const names = model.foreignKeys.find(({ number }) => number === dependency.foreignKey)?.columns ?? [];
       const name = names.find((one) => settings.has(one));
       // A key of several columns refers to nothing as soon as one of them is NULL.
       return name === undefined ? dependency : { ...dependency, refs: [placed.get(name) ?? -1] };
@@ -223,6 +241,12 @@ export function rebear(library: Library, version: Batch): Batch {
   const page = new Joining(version);
   const run = page.run(library, stamp.run);
   return page.bear({ ...table, hlc: [stamp.hlc], run: [run], cells: NO_STAMPS }, stamp.hlc, run);
+}
+
+/** Columns keep their places; new ones come last. */
+function placeOf(table: TableData, { name }: ColumnData): number {
+  const place = table.columns.findIndex((column) => column.name === name);
+  return place < 0 ? table.columns.length : place;
 }
 
 function valueColumn(name: string, value: SqlValue): ColumnData {
@@ -314,12 +338,12 @@ class Joining {
   }
 
   stamps(library: Library, model: Model, columns: readonly ColumnData[], cells: Cells): ColumnStamps {
-    const numbers = columns.map(({ name }) => columnNamed(model, name).number);
+    const numbers = columns.map(({ name }) => columnByWire(model, name).number);
     const lists = new StampLists();
     lists.add(
       0,
       cells,
-      (number) => (number < 0 ? number : numbers.indexOf(number)),
+      (number) => (number < 0 ? number : numbers.includes(number) ? numbers.indexOf(number) : undefined),
       (run) => this.run(library, run),
     );
     return lists.finish();

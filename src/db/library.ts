@@ -36,6 +36,9 @@ const KEY_CEILING = 2 ** 52;
 
 export type CounterName = keyof Counters;
 
+/** The schema of the file is no longer the one that the library was opened with: it must be followed first. */
+export class SchemaMoved extends Error {}
+
 export class Library {
   readonly db: Database;
   readonly sql: Statements;
@@ -43,6 +46,8 @@ export class Library {
   readonly around: Surroundings;
   readonly libraryId: string;
   readonly #byNumber: ReadonlyMap<number, Model>;
+  /** SQLite's number of the schema that the registry fits; null: whoever has opened it knows. */
+  cookie: number | null = null;
 
   /** Greatest hlc stamped or merged here. */
   #hlc = 0;
@@ -65,7 +70,7 @@ export class Library {
     this.db = db;
     this.sql = new Statements(db);
     this.registry = registry;
-    this.#byNumber = new Map(registry.models.map((model) => [model.n, model]));
+    this.#byNumber = new Map([...registry.models, ...registry.absent].map((model) => [model.n, model]));
     this.around = around;
     this.libraryId = String(getState(db, 'library'));
     this.#load();
@@ -85,13 +90,18 @@ export class Library {
     return this.#hlc;
   }
 
+  /** A synced table by its name here. */
   model(name: string): Model {
     const model = this.registry.byName.get(name);
+    if (model === undefined) throw new FlotillaError('DATABASE', `There is no synced table ${JSON.stringify(name)}.`);
+    return model;
+  }
+
+  /** A table by its name on the wire; also one that this device does not have. */
+  arriving(wire: string): Model {
+    const model = this.registry.byWire.get(wire);
     if (model === undefined) {
-      throw new FlotillaError(
-        'PROTOCOL',
-        `The peer sent rows of a table ${JSON.stringify(name)} that does not sync here.`,
-      );
+      throw new FlotillaError('PROTOCOL', `The table ${JSON.stringify(wire)} is not known here.`);
     }
     return model;
   }
@@ -115,6 +125,10 @@ export class Library {
       return result;
     }
     this.db.exec('BEGIN IMMEDIATE');
+    if (this.cookie !== null && this.db.pragma('schema_version', { simple: true }) !== this.cookie) {
+      this.db.exec('ROLLBACK');
+      throw new SchemaMoved('The schema has changed meanwhile.');
+    }
     this.#inTransaction = true;
     this.#nextKeys.clear();
     try {
@@ -292,6 +306,17 @@ export class Library {
       this.sawHlc(hlc);
       if (hlc > (this.#knowledge.get(run) ?? -1)) this.#knowledge.set(run, hlc);
     });
+  }
+
+  /**
+   * Claims nothing of others any more, and reads their feeds from the beginning: what has come back with a table or a column was
+   * merged here once, but is lost.
+   */
+  forgetKnowledge(): void {
+    this.sql.run('DELETE FROM flotilla_knowledge');
+    this.sql.run('DELETE FROM flotilla_cursors');
+    for (const run of this.#knowledge.keys()) if (run !== this.#run) this.#knowledge.delete(run);
+    this.#savedKnowledge.clear();
   }
 
   /** A version that was merged here is here no more: what this run stamped from there on has to come again. */

@@ -20,6 +20,8 @@ export interface KnownRow extends KnownVersion {
   readonly key: Key;
   /** Text of its cells, see `cells.ts`. */
   readonly cells: SqlValue;
+  /** See `aside.ts`. */
+  readonly aside: SqlValue;
 }
 
 export interface KnownTombstone extends KnownVersion {
@@ -53,7 +55,7 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
   const parts: string[] = [];
   const params: unknown[] = [];
   groups.forEach(({ model, indexes }, i) => {
-    parts.push(`SELECT ${ROW}, ${i}, j.value, m.key, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells
+    parts.push(`SELECT ${ROW}, ${i}, j.value, m.key, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells, m.aside
       FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.uuid = substr(?, 1 + 16 * j.value, 16)`);
     params.push(jsonCount(indexes.length), pick(batch.uuids, indexes));
   });
@@ -62,20 +64,20 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
     [TOMBSTONE, 'flotilla_tombstones', '0', 's.seen'],
     [PENDING, 'flotilla_pending', 's.version IS NULL', 'NULL'],
   ] as const) {
-    parts.push(`SELECT ${kind}, 0, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run, ${text}
+    parts.push(`SELECT ${kind}, 0, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run, ${text}, NULL
       FROM (SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM ${table})) j
       CROSS JOIN ${table} s ON s.uuid = substr(?, 1 + 16 * j.value, 16)`);
     params.push(jsonCount(count), all);
   }
   library.count('lookupsIn', 1);
-  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run, text = null] of library.sql.rows(
+  for (const [kind, group, position, key, birthHlc, birthRun, hlc, run, text = null, aside = null] of library.sql.rows(
     parts.join(' UNION ALL '),
     ...params,
   )) {
     const version = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: Number(hlc), run: Number(run) };
     if (kind === ROW) {
       const index = groups[Number(group)]?.indexes[Number(position)] ?? -1;
-      found.rows[index] = { key: key as Key, cells: text, ...version };
+      found.rows[index] = { key: key as Key, cells: text, aside, ...version };
     } else if (kind === TOMBSTONE) found.tombstones[Number(position)] = { seen: text, ...version };
     else found.pending[Number(position)] = { isDelete: key === 1, ...version };
   }
@@ -84,7 +86,7 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
 
 /** Dictionary indexes by the table that their UUIDs belong to. */
 function groupByTable(library: Library, batch: Batch): { model: Model; indexes: number[] }[] {
-  const groups = batch.names.map((name) => ({ model: library.model(name), indexes: [] as number[] }));
+  const groups = batch.names.map((name) => ({ model: library.arriving(name), indexes: [] as number[] }));
   batch.uuidTable.forEach((name, index) => groups[name]?.indexes.push(index));
   return groups.filter((group) => group.indexes.length > 0);
 }

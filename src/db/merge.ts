@@ -25,8 +25,11 @@ import { RowWriter, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
+import type { AsideValue } from './aside.ts';
+import { formatAside, parseAside, withUnset, withoutUnset } from './aside.ts';
+import { asideOf, foldAside, joinAside } from './late.ts';
 import type { Cells, LocalStamp, Order, Policies } from './cells.ts';
-import { formatSeen, joinCells, lastChange, parseCells } from './cells.ts';
+import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
 import { TRANSFERS_TABLE } from './choose.ts';
 import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
@@ -246,7 +249,7 @@ class Merge {
   #mergeTombstones(): void {
     const library = this.#library;
     for (const table of this.#batch.tombstones) {
-      const model = library.model(table.table);
+      const model = library.arriving(table.table);
       table.rows.forEach((index, i) => {
         const hlc = table.hlc[i] ?? 0;
         const run = this.#found.runs[table.run[i] ?? 0] ?? 0;
@@ -353,8 +356,8 @@ class Merge {
   #newer(): Incoming[] {
     const incoming: Incoming[] = [];
     for (const table of this.#batch.tables) {
-      const model = this.#library.model(table.table);
-      checkTable(model, this.#batch, table);
+      const model = this.#library.arriving(table.table);
+      checkTable(this.#library, model, this.#batch, table);
       checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
@@ -383,8 +386,10 @@ class Merge {
     const known = waiting !== undefined && !waiting.isDelete ? waiting : row;
     if (known === undefined) {
       // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned. (Not
-      // where its tombstone is here, which it has just been found to outlive.)
-      const isPruned = tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake;
+      // where its tombstone is here, which it has just been found to outlive; and of a table that was here once, nothing is left
+      // that could tell.)
+      const isPruned =
+        tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake && !model.isAbsent;
       if (isPruned && !(isOwned && takeLost(library, this.#rows.uuidOf(index)))) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);
@@ -400,7 +405,8 @@ class Merge {
     }
     const outcome = this.#outcome(model, table, position, row);
     if (outcome === null) return null;
-    const hold = this.#holds.get(index) ?? (standing === 'unknown' ? UNKNOWN_TRANSFER : outcome.hold);
+    const own = model.isAbsent ? NO_TABLE : (this.#holds.get(index) ?? null);
+    const hold = own ?? (standing === 'unknown' ? UNKNOWN_TRANSFER : outcome.hold);
     this.#coming[this.#at(index)] = row === undefined && hold === null;
     return { model, table, position, index, isUpdate: row !== undefined, isPaired: false, hold, outcome };
   }
@@ -420,9 +426,12 @@ class Merge {
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
     const theirs = cellsOf(model, table, position, this.#found.runs);
     const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
+    const values = asideOf(model, this.#batch, table, position, this.#found.runs);
+    // What it has no value in stays said.
+    const all = new Map([...cells, ...[...theirs].filter(([number, cell]) => isUnset(number, cell))]);
     const whole = {
       ...stamp,
-      cells,
+      ...this.#kept(model, birthHlc, all, values),
       taken: null,
       unseen: NOTHING,
       lost: NO_CELLS,
@@ -440,17 +449,18 @@ class Merge {
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }
-    const ours = parseCells(row.cells);
+    const aside = parseAside(row.aside);
+    const ours = withUnset(model, birthHlc, birthRun, parseCells(row.cells), aside);
     if (model.ownership === 'device') {
       if (!isUnseenOwned(library, whole, { ...row, cells: ours })) return whole;
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'ownership' };
     }
-    const joined = joinCells(this.#order, ours, cells, policies);
+    const joined = joinCells(this.#order, ours, theirs, policies);
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
-      cells: joined.cells,
+      ...this.#kept(model, birthHlc, joined.cells, joinAside(model, aside, values, joined.taken)),
       taken: joined.taken,
       unseen: joined.unseen,
       lost: ours,
@@ -458,6 +468,21 @@ class Merge {
       shown: NOTHING_SHOWN,
       hold: holdFor(joined.fault),
     };
+  }
+
+  /** What of the outcome is stored beside the table. */
+  #kept(
+    model: Model,
+    birthHlc: number,
+    all: Cells,
+    values: ReadonlyMap<number, AsideValue>,
+  ): Pick<Outcome, 'cells' | 'aside' | 'unset'> {
+    const { cells, aside } = withoutUnset(model, birthHlc, all, foldAside(this.#library, model, all, values));
+    const unset =
+      cells.size === all.size && aside.size === 0
+        ? NOTHING
+        : new Set(syncedColumns(model).flatMap(({ number }) => (isUnset(number, all.get(number)) ? [number] : [])));
+    return { cells, aside: formatAside(aside), unset };
   }
 
   readonly #order: Order = (hlcA, runA, hlcB, runB) => this.#library.compare(hlcA, runA, hlcB, runB);
@@ -571,6 +596,7 @@ function holdFor(fault: string | null): Hold | null {
 type Judged = Outcome & { readonly hold: Hold | null };
 
 const NOTHING: ReadonlySet<number> = new Set();
+const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };
 const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();
 

@@ -19,7 +19,11 @@ CREATE TABLE flotilla_clock (id INTEGER PRIMARY KEY CHECK (id = 1), hlc INTEGER 
 CREATE TABLE flotilla_capture (id INTEGER PRIMARY KEY CHECK (id = 1), suspended INTEGER NOT NULL);
 CREATE TABLE flotilla_self (id INTEGER PRIMARY KEY CHECK (id = 1), device TEXT NOT NULL);
 CREATE TABLE flotilla_counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE flotilla_tables (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE flotilla_tables (n INTEGER PRIMARY KEY, name TEXT UNIQUE, wire TEXT NOT NULL UNIQUE, described TEXT);
+CREATE TABLE flotilla_columns (
+  tbl INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT, wire TEXT NOT NULL, since INTEGER NOT NULL, described TEXT,
+  PRIMARY KEY (tbl, number), UNIQUE (tbl, wire)
+) WITHOUT ROWID;
 CREATE TABLE flotilla_runs (run INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, device TEXT);
 CREATE TABLE flotilla_openings (first_lsn INTEGER PRIMARY KEY, run INTEGER NOT NULL);
 CREATE TABLE flotilla_marks (n INTEGER PRIMARY KEY, tbl INTEGER, op INTEGER, old, new, at INTEGER, mask INTEGER, owner);
@@ -63,10 +67,12 @@ export function createMetadata(db: Database, libraryId: string, config: string, 
   setState(db, 'format', FORMAT_VERSION);
   setState(db, 'library', libraryId);
   setState(db, 'config', config);
+  // As it was given; the one above follows renames.
+  setState(db, 'given', config);
   db.prepare('INSERT INTO flotilla_self (id, device) VALUES (1, ?)').run(device);
 }
 
-/** Creates the map table of a synced table: local key → UUID, birth stamp, change stamp, lsn, stamps of single columns. */
+/** Creates the map table of a table: local key → UUID, birth stamp, change stamp, lsn, stamps of single columns, values set aside. */
 export function createMap(db: Database, model: Model): void {
   const keys = model.rowid === null ? model.key.map((_, index) => `k${index + 1}`) : [];
   const columns = keys.map((name, index) => `, ${name} COLLATE ${model.keyCollations[index] ?? 'BINARY'}`).join('');
@@ -74,18 +80,11 @@ export function createMap(db: Database, model: Model): void {
   db.exec(`
     CREATE TABLE ${name} (
       key INTEGER PRIMARY KEY, uuid BLOB NOT NULL UNIQUE, birth_hlc INTEGER NOT NULL, birth_run INTEGER NOT NULL,
-      hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, cells TEXT${columns}
+      hlc INTEGER NOT NULL, run INTEGER NOT NULL, lsn INTEGER NOT NULL, cells TEXT, aside BLOB${columns}
     );
     CREATE INDEX ${name}_lsn ON ${name} (lsn);
     ${keys.length > 0 ? `CREATE UNIQUE INDEX ${name}_key ON ${name} (${keys.join(', ')});` : ''}
   `);
-  db.prepare('INSERT INTO flotilla_tables (n, name) VALUES (?, ?)').run(model.n, model.table);
-}
-
-/** Numbers of the tables that have one already. */
-export function tableNumbers(db: Database): Map<string, number> {
-  const rows = db.prepare('SELECT name, n FROM flotilla_tables').raw().all() as [string, number][];
-  return new Map(rows);
 }
 
 /** True when the file has Flotilla metadata; throws when it is of a later format than this program knows. */

@@ -23,21 +23,40 @@ export interface Column {
   readonly name: string;
   /** Our number of the column, for good: bit `number` of a mark's mask. 0, 1, 2 … */
   readonly number: number;
+  /** Its name on the wire: the first that it had, so that devices which have renamed it understand those which have not. */
+  readonly wire: string;
+  /**
+   * The clock when the column came to the table: rows born up to then have no value of their own in it, unless a cell says
+   * so. {@link ALWAYS_THERE} for those of the beginning, {@link NOT_HERE} while the table lacks it.
+   */
+  readonly since: number;
   readonly affinity: Affinity;
   readonly notNull: boolean;
   readonly hasDefault: boolean;
+  /** SQL of its default. */
+  readonly fallback: string;
   readonly role: ColumnRole;
   /** How concurrent writes come together, if not by the later one: a policy's or a function's name (`registers.ts`). */
   readonly policy?: string;
 }
 
+/** {@link Column.since} of a column that every row was born with. */
+export const ALWAYS_THERE = -1;
+/** {@link Column.since} of a column that other devices have and this one has not: later than every birth. */
+export const NOT_HERE = Number.MAX_SAFE_INTEGER;
+
+/** In place of the stamp of a value that a row does not have in a column: any real one is later. */
+export const UNSET_HLC = 0;
+
 export type DeleteAction = 'NO ACTION' | 'RESTRICT' | 'SET NULL' | 'SET DEFAULT' | 'CASCADE';
 
 export interface ForeignKey {
-  /** 0, 1, 2 … within the model, in the order of `PRAGMA foreign_key_list` ids, ascending. */
+  /** The same number wherever the same columns refer to the same columns, so that it may travel; see {@link foreignKeyNumber}. */
   readonly number: number;
   /** Referencing columns, of this model. */
   readonly columns: readonly string[];
+  /** Their names on the wire. */
+  readonly wires: readonly string[];
   /** Referenced model. */
   readonly table: string;
   /** Referenced columns, resolved (the primary key when the declaration names none). */
@@ -62,11 +81,18 @@ export interface Model {
   /** Small number of the table in this file; part of `flotilla_rows_<n>`. */
   readonly n: number;
   readonly table: string;
+  /** Its name on the wire: the first that it had. */
+  readonly wire: string;
+  /** True when other devices have the table and this one has not: what arrives of it waits. Its map table is empty. */
+  readonly isAbsent: boolean;
   readonly ownership: 'shared' | 'device';
   /** Of an owned table: the foreign key, of one column, to the row whose owner owns this one; null if its maker does. */
   readonly ownedBy: ForeignKey | null;
   readonly identity: Identity;
+  /** The columns of the table. */
   readonly columns: readonly Column[];
+  /** Columns that other devices have and this table lacks: their values are kept aside in the map table. */
+  readonly absent: readonly Column[];
   /** Primary key columns in key order. */
   readonly key: readonly string[];
   /** Collation of each key column ('BINARY', 'NOCASE', …). */
@@ -97,6 +123,10 @@ export interface Model {
 export interface Registry {
   readonly models: readonly Model[];
   readonly byName: ReadonlyMap<string, Model>;
+  /** Tables that other devices have and this one has not. */
+  readonly absent: readonly Model[];
+  /** All of both, by their names on the wire. */
+  readonly byWire: ReadonlyMap<string, Model>;
   /** Tables that do not sync, with the reason. */
   readonly left: ReadonlyArray<{ readonly table: string; readonly reason: string }>;
   /** SHA-256 (hex) of the synced schema in canonical form: what two libraries must have in common. */
@@ -118,6 +148,38 @@ export function rowsTable(model: Pick<Model, 'n'>): string {
 /** The columns that cross the wire, in order of their numbers. */
 export function syncedColumns(model: Model): Column[] {
   return model.columns.filter((column) => column.role.kind === 'value' || column.role.kind === 'ref');
+}
+
+/** Tables that are here, and those that only others have. */
+export function allModels(registry: Registry): Model[] {
+  return [...registry.models, ...registry.absent];
+}
+
+/** All columns that a version of a row may bring: those of the table, and those kept aside. */
+export function knownColumns(model: Model): Column[] {
+  return [...syncedColumns(model), ...model.absent];
+}
+
+/** Columns that not every row has a value of its own in. */
+export function lateColumns(model: Model): readonly Column[] {
+  let late = lateOf.get(model);
+  if (late === undefined) {
+    late = knownColumns(model).filter((column) => column.since !== ALWAYS_THERE);
+    lateOf.set(model, late);
+  }
+  return late;
+}
+
+const lateOf = new WeakMap<Model, readonly Column[]>();
+
+/**
+ * Number of a foreign key: 31 bits of a hash (FNV-1a) of what refers to what, by names on the wire. SQLite numbers foreign keys
+ * from the last one declared, so that a new one would shift all others.
+ */
+export function foreignKeyNumber(columns: readonly string[], table: string, targets: readonly string[]): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(JSON.stringify([columns, table, targets]))) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash >>> 1;
 }
 
 /**

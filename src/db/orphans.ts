@@ -200,7 +200,7 @@ function holdOlderVersion(library: Library, waiting: Omit<Pending, 'targets'>): 
 /** Place in its dictionary of the row that a version's foreign key refers to; −1 for none, or for itself. */
 function targetIndex(version: Batch, foreignKey: ForeignKey): number {
   const table = version.tables[0];
-  const column = table?.columns.find((candidate) => candidate.name === foreignKey.columns[0]);
+  const column = table?.columns.find((candidate) => candidate.name === foreignKey.wires[0]);
   const dependency = table?.dependencies.find((candidate) => candidate.foreignKey === foreignKey.number);
   const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
   return target === table?.rows[0] ? -1 : target;

@@ -46,7 +46,7 @@ export function amendWaiting(
   const joined = joinVersion(
     library,
     model,
-    withBirthOf(theirs, here, new Set(own.map(({ name }) => name))),
+    withBirthOf(theirs, here, new Set(own.map(({ wire }) => wire))),
     theirs,
     births === 0 ? null : { differences, stamp: { hlc, run } },
   );
@@ -66,6 +66,6 @@ export function amendWaiting(
 }
 
 function stands(library: Library, { table, uuid }: { readonly table: string; readonly uuid: Uint8Array }): boolean {
-  const model = library.model(table);
+  const model = library.arriving(table);
   return library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid)) !== undefined;
 }

@@ -35,7 +35,7 @@ export function ownRow(library: Library, request: OwnRequest): Owned {
     if (owner.device === device) return { ...owned, changed: false };
     library.sql.run(
       `INSERT INTO ${TRANSFERS_TABLE} (tbl, root, device, at) VALUES (?, ?, ?, ?)`,
-      model.table,
+      model.wire,
       Buffer.from(uuid),
       device,
       library.around.now(),

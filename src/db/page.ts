@@ -8,11 +8,13 @@ import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
 import { NO_STAMPS } from '../protocol/batch.ts';
 import type { Batch, ColumnData, PageEnd, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
+import type { Aside } from './aside.ts';
+import { parseAside, withUnset } from './aside.ts';
 import { parseCells } from './cells.ts';
 import type { ColumnStamps } from './stamp-lists.ts';
 import { pickStamps, StampLists } from './stamp-lists.ts';
 import type { Column, Model, Registry } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import type { Key, RawRow, Statements } from './sql.ts';
 import { jsonKeys, narrow, readBig, readExact } from './sql.ts';
 
@@ -26,7 +28,9 @@ export const HLC = 5;
 export const RUN = 6;
 /** See `cells.ts`. */
 export const CELLS = 7;
-const FIRST_COLUMN = 8;
+/** See `aside.ts`. */
+const ASIDE = 8;
+const FIRST_COLUMN = 9;
 
 /** The end of a batch that is no page of a feed: a version that waits, member rows in a grant, rows for a digest. */
 export const NO_END: PageEnd = {
@@ -82,7 +86,7 @@ export function versionSelect(model: Model, registry: Registry, condition: strin
     columns.push(`${map}.key`);
     if (withTargets) joinTarget(map);
   }
-  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells${[...columns, ...targets].map((column) => `, ${column}`).join('')}
+  return `SELECT m.lsn, m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells, m.aside${[...columns, ...targets].map((column) => `, ${column}`).join('')}
     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} ${joins.join(' ')} ${condition}`;
 }
 
@@ -247,22 +251,15 @@ export class PageBuilder {
    * row in an older version, or a reference to what it was before.
    */
   addWaiting(batch: Batch): void {
-    this.#dictionary ??= new Map(
-      this.#uuids.map((uuid, i) => [this.#placeName(uuid, this.#birthHlc[i] ?? 0, this.#birthRun[i] ?? 0), i]),
-    );
-    const dictionary = this.#dictionary;
     const entries = batch.birthHlc.map((birthHlc, i) => {
       const uuid = batch.uuids.subarray(i * 16, i * 16 + 16);
-      const model = this.#registry.byName.get(batch.names[batch.uuidTable[i] ?? 0] ?? '');
+      const model = this.#registry.byWire.get(batch.names[batch.uuidTable[i] ?? 0] ?? '');
       if (model === undefined) return -1;
       const run = this.#runByHex(
         bytesToHex(runBytes(batch, batch.birthRun[i] ?? 0)),
         batch.runDevices[batch.birthRun[i] ?? 0] ?? '',
       );
-      const name = this.#placeName(uuid, birthHlc, run);
-      const index = dictionary.get(name) ?? this.#entry(model, uuid, birthHlc, run);
-      dictionary.set(name, index);
-      return index;
+      return this.#place(model, uuid, birthHlc, run);
     });
     const at = (index: number): number => (index < 0 ? -1 : (entries[index] ?? -1));
     const runOf = (run: number): number =>
@@ -285,6 +282,17 @@ export class PageBuilder {
       });
       this.rows += table.rows.length;
     }
+  }
+
+  /** Place in the dictionary of a UUID with this birth, which may stand there already. */
+  #place(model: Model, uuid: Uint8Array, birthHlc: number, run: number): number {
+    this.#dictionary ??= new Map(
+      this.#uuids.map((known, i) => [this.#placeName(known, this.#birthHlc[i] ?? 0, this.#birthRun[i] ?? 0), i]),
+    );
+    const name = this.#placeName(uuid, birthHlc, run);
+    const index = this.#dictionary.get(name) ?? this.#entry(model, uuid, birthHlc, run);
+    this.#dictionary.set(name, index);
+    return index;
   }
 
   /**
@@ -398,28 +406,41 @@ export class PageBuilder {
 
   #table(section: Section): TableData {
     const { model, columns, versions, indexes } = section;
+    const asides = model.absent.length === 0 ? [] : versions.map((version) => parseAside(version[ASIDE]));
+    const absent = model.absent.filter(({ number }) => asides.some((aside) => aside.has(number)));
     return {
-      table: model.table,
+      table: model.wire,
       rows: indexes,
       hlc: versions.map((version) => version[HLC] as number),
       run: versions.map((version) => this.#run(version[RUN] as number)),
-      columns: columns.map((column, i) => this.#column(column, versions, FIRST_COLUMN + i)),
+      columns: [
+        ...columns.map((column, i) => this.#column(column, versions, FIRST_COLUMN + i)),
+        ...absent.map((column) => this.#absentColumn(column, asides)),
+      ],
       dependencies: this.#dependencies(section).map(([target, foreignKey, place]) => ({
         foreignKey,
         refs: this.#indexes(target, versions, place),
       })),
-      ...this.#stamps(columns, versions),
+      ...this.#stamps(model, [...columns, ...absent], versions),
     };
   }
 
-  #stamps(columns: readonly Column[], versions: readonly RawRow[]): ColumnStamps {
-    if (versions.every((version) => version[CELLS] === null)) return { cells: NO_STAMPS };
+  #stamps(model: Model, columns: readonly Column[], versions: readonly RawRow[]): ColumnStamps {
+    const isEarly = lateColumns(model).length === 0;
+    if (isEarly && versions.every((version) => version[CELLS] === null && version[ASIDE] === null))
+      return { cells: NO_STAMPS };
     const places = new Map(columns.map((column, i) => [column.number, i]));
     const lists = new StampLists();
     versions.forEach((version, row) =>
       lists.add(
         row,
-        parseCells(version[CELLS]),
+        withUnset(
+          model,
+          version[BIRTH_HLC] as number,
+          version[RUN] as number,
+          parseCells(version[CELLS]),
+          parseAside(version[ASIDE]),
+        ),
         (number) => (number < 0 ? number : places.get(number)),
         (run) => this.#run(run),
       ),
@@ -454,12 +475,30 @@ export class PageBuilder {
   #column(column: Column, versions: readonly RawRow[], place: number): ColumnData {
     if (column.role.kind === 'ref') {
       const model = this.#registry.byName.get(column.role.table) as Model;
-      return { kind: 'ref', name: column.name, refs: this.#indexes(model, versions, place) };
+      return { kind: 'ref', name: column.wire, refs: this.#indexes(model, versions, place) };
     }
     const values = versions.map((version) => version[place] as SqlValue);
-    if (!isUntyped(column)) return { kind: 'value', name: column.name, values };
+    if (!isUntyped(column)) return { kind: 'value', name: column.wire, values };
     const ints = Uint8Array.from(values, (value) => (typeof value === 'bigint' ? 1 : 0));
-    return { kind: 'value', name: column.name, values: values.map(narrow), ints };
+    return { kind: 'value', name: column.wire, values: values.map(narrow), ints };
+  }
+
+  /** A column that the table lacks, from the values that were set aside. Rows without one are marked by their cells. */
+  #absentColumn({ number, wire, role }: Column, asides: readonly Aside[]): ColumnData {
+    const entries = asides.map((aside) => aside.get(number));
+    if (role.kind === 'ref') {
+      const refs = entries.map((entry) => {
+        const target = entry?.kind === 'ref' ? entry.target : null;
+        const model = target === null ? undefined : this.#registry.byWire.get(target.table);
+        if (target === null || model === undefined) return -1;
+        return this.#place(model, target.uuid, target.birthHlc, this.#run(target.birthRun));
+      });
+      return { kind: 'ref', name: wire, refs };
+    }
+    const values = entries.map((entry) => (entry?.kind === 'value' ? entry.value : null));
+    if (!entries.some((entry) => entry?.kind === 'value' && entry.isInt)) return { kind: 'value', name: wire, values };
+    const ints = Uint8Array.from(entries, (entry) => (entry?.kind === 'value' && entry.isInt ? 1 : 0));
+    return { kind: 'value', name: wire, values, ints };
   }
 
   #indexes(model: Model, versions: readonly RawRow[], place: number): number[] {
@@ -473,7 +512,7 @@ export class PageBuilder {
   #tombstoneTables(): TombstoneData[] {
     const tables = new Map<string, Grave>();
     for (const { model, index, hlc, run, seen, alias } of this.#tombstones) {
-      const table = tables.get(model.table) ?? {
+      const table = tables.get(model.wire) ?? {
         rows: [],
         hlc: [],
         run: [],
@@ -489,7 +528,7 @@ export class PageBuilder {
       table.rows.push(index);
       table.hlc.push(hlc);
       table.run.push(run);
-      tables.set(model.table, table);
+      tables.set(model.wire, table);
     }
     return [...tables].map(([table, data]) => ({ table, ...data }));
   }
@@ -499,10 +538,10 @@ export class PageBuilder {
   }
 
   #entry(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number): number {
-    let name = this.#nameIndex.get(model.table);
+    let name = this.#nameIndex.get(model.wire);
     if (name === undefined) {
-      name = this.#names.push(model.table) - 1;
-      this.#nameIndex.set(model.table, name);
+      name = this.#names.push(model.wire) - 1;
+      this.#nameIndex.set(model.wire, name);
     }
     this.#birthHlc.push(birthHlc);
     this.#birthRun.push(birthRun);

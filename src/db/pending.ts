@@ -115,7 +115,8 @@ export function unboundVersions(library: Library): PendingKey[] {
   return library.sql
     .rows(
       `SELECT p.uuid, p.hlc, p.run FROM flotilla_pending p
-       WHERE p.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.uuid = p.uuid) ORDER BY p.lsn`,
+       WHERE p.version IS NOT NULL AND p.reason <> 'no-table'
+       AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.uuid = p.uuid) ORDER BY p.lsn`,
     )
     .map(([uuid, hlc, run]) => ({ uuid: uuid as Uint8Array, hlc: Number(hlc), run: Number(run) }));
 }

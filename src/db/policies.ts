@@ -9,9 +9,9 @@ import { FlotillaError, messageOf } from '../errors.ts';
 import type { Order, Policies } from './cells.ts';
 import type { Library, Surroundings } from './library.ts';
 import type { Model, Registry } from './model.ts';
-import { quoteName, syncedColumns } from './model.ts';
-import type { MergeFunction } from './registers.ts';
-import { checkFunction, makePolicy } from './registers.ts';
+import { allModels, knownColumns, quoteName } from './model.ts';
+import type { MergeFunction, Policy } from './registers.ts';
+import { BUILT_IN, checkFunction, keepAll, makePolicy } from './registers.ts';
 import { readBig } from './sql.ts';
 
 export const NO_POLICIES: Policies = new Map();
@@ -26,12 +26,15 @@ const SAMPLES = 20;
 export function readPolicies(registry: Registry, around: Surroundings, order: Order): Map<Model, Policies> {
   const functions = functionsOf(registry, around);
   const policies = new Map<Model, Policies>();
-  for (const model of registry.models) {
-    const columns = syncedColumns(model).flatMap(({ policy, ...column }) =>
-      policy === undefined
-        ? []
-        : [[column.number, makePolicy(policy, { ...column, table: model.table }, order, functions)] as const],
-    );
+  for (const model of allModels(registry)) {
+    const columns = knownColumns(model).flatMap((column): [number, Policy][] => {
+      const { policy, number } = column;
+      if (policy === undefined) return [];
+      const isAbsent = model.absent.includes(column);
+      // The function of a column that is not here comes with the column: until then every entry is kept.
+      if (isAbsent && !BUILT_IN.has(policy)) return [[number, keepAll(order)]];
+      return [[number, makePolicy(policy, { ...column, table: model.table }, order, functions)]];
+    });
     if (columns.length > 0) policies.set(model, new Map(columns));
   }
   return policies;
@@ -69,7 +72,9 @@ export function loadFunctions(folder: string, module: string): Readonly<Record<s
 export function tryFunctions(library: Library): void {
   for (const model of library.registry.models) {
     for (const [number, policy] of library.policies(model)) {
-      const column = quoteName(model.columns.find((candidate) => candidate.number === number)?.name ?? '');
+      const found = model.columns.find((candidate) => candidate.number === number);
+      if (found === undefined) continue;
+      const column = quoteName(found.name);
       const text = `SELECT DISTINCT ${column} FROM ${quoteName(model.table)} WHERE ${column} IS NOT NULL LIMIT ${SAMPLES}`;
       const values = readBig(library.sql.get(text), []).map(([value]) => value ?? null);
       checkFunction(policy, values);

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 
 import type { Database } from 'better-sqlite3';
 
+import { FlotillaError } from '../errors.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
 import type {
@@ -25,9 +26,9 @@ import type { NotYet } from './feed.ts';
 import { readGrant } from './grant.ts';
 import { getState } from './metadata.ts';
 import type { Registry } from './model.ts';
-import { rowsTable } from './model.ts';
+import { allModels, rowsTable } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
-import { readServedRegistry } from './serving.ts';
+import { readServedRegistry, requireLibrary, schemaCookie } from './serving.ts';
 import { Statements } from './sql.ts';
 
 /** Waiting rows that a status lists; their number is given beside. */
@@ -41,7 +42,8 @@ export class Reader {
   readonly #file: string;
   readonly #db: Database;
   readonly #sql: Statements;
-  readonly #registry: Registry;
+  #registry: Registry;
+  #cookie: number;
   readonly #feeds: Feeds;
   /** Snapshots that stay open over several turns of the loop have connections of their own. */
   readonly #inspecting = new Set<Database>();
@@ -52,7 +54,9 @@ export class Reader {
     let db: Database | null = null;
     try {
       db = openForReading(file);
-      this.#registry = readServedRegistry(db, file);
+      requireLibrary(db, file);
+      this.#cookie = schemaCookie(db);
+      this.#registry = requireUpToDate(readServedRegistry(db), file);
       this.#db = db;
       this.#sql = new Statements(db);
       this.#feeds = new Feeds(db, this.#registry);
@@ -67,7 +71,7 @@ export class Reader {
   }
 
   page(feed: number, limits: PageLimits): FeedPage | NotYet {
-    return this.#do(() => this.#feeds.page(feed, limits));
+    return this.#do(() => (this.#isCurrent() ? this.#feeds.page(feed, limits) : NOT_YET));
   }
 
   closeFeed(feed: number): void {
@@ -79,6 +83,7 @@ export class Reader {
   }
 
   async inspect(query: Inspection): Promise<InspectionAnswer | NotYet> {
+    if (!this.#do(() => this.#isCurrent())) return NOT_YET;
     const db = openForReading(this.#file);
     this.#inspecting.add(db);
     try {
@@ -91,6 +96,7 @@ export class Reader {
 
   status(): LibraryStatus {
     return this.#do(() => {
+      this.#isCurrent();
       const tables = this.#registry.models
         .filter((model) => !model.table.startsWith('flotilla_'))
         .map((model) => ({
@@ -148,12 +154,13 @@ export class Reader {
   }
 
   joinGrant(): JoinGrant {
-    return this.#do(() =>
-      readGrant(this.#db, this.#sql, this.#registry, (ordinal) => {
+    return this.#do(() => {
+      this.#isCurrent();
+      return readGrant(this.#db, this.#sql, this.#registry, (ordinal) => {
         const row = this.#sql.rows('SELECT id, device FROM flotilla_runs WHERE run = ?', ordinal)[0];
         return { hex: bytesToHex(row?.[0] as Uint8Array), device: row?.[1] === null ? '' : String(row?.[1]) };
-      }),
-    );
+      });
+    });
   }
 
   close(): void {
@@ -165,7 +172,7 @@ export class Reader {
     return this.#sql
       .rows('SELECT tbl, uuid, reason, detail FROM flotilla_pending ORDER BY lsn LIMIT ?', MAX_LISTED)
       .map(([tbl, uuid, reason, detail]) => ({
-        table: this.#registry.models.find((model) => model.n === tbl)?.table ?? String(tbl),
+        table: allModels(this.#registry).find((model) => model.n === tbl)?.table ?? String(tbl),
         uuid: formatUuid(uuid as Uint8Array),
         reason: String(reason) as WaitingRow['reason'],
         detail: String(detail),
@@ -197,6 +204,22 @@ export class Reader {
     return bytes;
   }
 
+  /** True when the registry fits the schema of the file; false while the writing side has not followed it yet. */
+  #isCurrent(): boolean {
+    if (schemaCookie(this.#db) === this.#cookie) return true;
+    this.#db.exec('BEGIN');
+    try {
+      const registry = readServedRegistry(this.#db);
+      if (registry === null) return false;
+      this.#registry = registry;
+      this.#cookie = schemaCookie(this.#db);
+      this.#feeds.use(registry);
+      return true;
+    } finally {
+      this.#db.exec('COMMIT');
+    }
+  }
+
   #do<T>(work: () => T): T {
     try {
       return work();
@@ -204,4 +227,14 @@ export class Reader {
       throw explainSqlite(error, this.#file);
     }
   }
+}
+
+const NOT_YET: NotYet = { unstamped: true, dangling: false };
+
+function requireUpToDate(registry: Registry | null, file: string): Registry {
+  if (registry !== null) return registry;
+  throw new FlotillaError(
+    'SCHEMA_MISMATCH',
+    `The tables of ${file} have changed since its node ran last: start it once ("flotilla up"), then try again.`,
+  );
 }

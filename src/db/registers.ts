@@ -19,6 +19,9 @@ import { showValue } from './names.ts';
 export const LWW = 'lww';
 export const COUNTER = 'counter';
 
+/** Policies that need no function of the user's. */
+export const BUILT_IN: ReadonlySet<string> = new Set([COUNTER, 'max', 'min']);
+
 /** How the entries of one column come together. Integers are bigints everywhere, so that 5 and 5.0 differ. */
 export interface Policy {
   /** What the column shows. @throws FlotillaError MERGE_FUNCTION */
@@ -53,6 +56,21 @@ export function makePolicy(
   if (name === 'max') return new Join(order, { merge: (a, b) => (compareValues(a, b) >= 0 ? a : b), normal });
   if (name === 'min') return new Join(order, { merge: (a, b) => (compareValues(a, b) <= 0 ? a : b), normal });
   return new Join(order, checked(name, column, call(name)));
+}
+
+/** For a column that this device does not have, with a function that it may not have: nothing is brought together yet. */
+export function keepAll(order: Order): Policy {
+  const join = (ours: readonly Entry[], theirs: readonly Entry[]): readonly Entry[] => {
+    const all = new Map([...ours, ...theirs].map((entry) => [`${entry.hlc}@${entry.run}`, entry]));
+    return [...all.values()].toSorted((a, b) => order(a.hlc, a.run, b.hlc, b.run));
+  };
+  return {
+    join,
+    fold: (entries) => entries.at(-1)?.value ?? null,
+    write: (entries, value, stamp) => join(entries, [{ ...stamp, value }]),
+    difference: (_entries, value) => value,
+    add: (entries, difference, stamp) => join(entries, [{ ...stamp, value: difference }]),
+  };
 }
 
 /** The last entry of each run, in the order of runs: sums of floating numbers must not depend on where they are made. */

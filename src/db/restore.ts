@@ -8,10 +8,10 @@ import type { Batch, SqlValue } from '../protocol/types.ts';
 import type { RestoredConflict } from './api.ts';
 import { encodedKey } from './capture.ts';
 import { exactly } from './conflicts.ts';
-import { bindable, columnNamed } from './incoming.ts';
+import { bindable } from './incoming.ts';
 import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
-import type { Column, Model } from './model.ts';
+import type { Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import { nameRow, wordsFor } from './names.ts';
 import { forgetPending, noteArrival } from './pending.ts';
@@ -146,20 +146,20 @@ function valuesOf(library: Library, id: number, model: Model, uuid: Uint8Array, 
   const values = new Map<string, SqlValue>();
   const own = model.rowid !== null && !model.rowidIsRef ? library.nextKey(model) : null;
   if (model.rowid !== null && own !== null) values.set(model.rowid, own);
-  const synced = new Set(syncedColumns(model).map(({ name }) => name));
-  for (const data of version.tables[0]?.columns ?? []) {
-    if (!synced.has(data.name)) continue;
-    const column: Column = columnNamed(model, data.name);
+  for (const column of syncedColumns(model)) {
+    const { name, wire } = column;
+    const data = version.tables[0]?.columns.find((candidate) => candidate.name === wire);
+    if (data === undefined) continue;
     if (data.kind === 'value') {
-      values.set(data.name, exactly(bindable(data, 0), column));
+      values.set(name, exactly(bindable(data, 0), column));
       continue;
     }
     const index = data.refs[0] ?? -1;
     const target = version.uuids.subarray(index * 16, index * 16 + 16);
     const table = version.names[version.uuidTable[index] ?? 0] ?? '';
-    if (index < 0) values.set(data.name, null);
-    else if (own !== null && Buffer.compare(target, uuid) === 0) values.set(data.name, own);
-    else values.set(data.name, resolve(library, id, library.model(table), target));
+    if (index < 0) values.set(name, null);
+    else if (own !== null && Buffer.compare(target, uuid) === 0) values.set(name, own);
+    else values.set(name, resolve(library, id, library.arriving(table), target));
   }
   return values;
 }

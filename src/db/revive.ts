@@ -3,6 +3,7 @@
  * column cannot take it. The deleted row is born again, and with it the deleted rows that it cannot do without, as a stamped write
  * of whichever device sees the conflict. What the delete would have taken along by CASCADE stays with it.
  */
+import { bornAnew } from './aside.ts';
 import { recordDelete } from './conflicts.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { nodeId, referrersOf } from './deletes.ts';
@@ -111,13 +112,14 @@ export function revive(library: Library, row: Doomed): void {
   // What was counted is kept: entries have stamps of their own, of which the new birth takes nothing.
   const cells = registersIn(parseCells(library.sql.value(`SELECT cells FROM ${map} WHERE key = ?`, row.key)));
   library.sql.run(
-    `UPDATE ${map} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ? WHERE key = ?`,
+    `UPDATE ${map} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ? WHERE key = ?`,
     hlc,
     library.run,
     hlc,
     library.run,
     library.nextLsn(),
     formatCells(cells),
+    bornAnew(library.sql.value(`SELECT aside FROM ${map} WHERE key = ?`, row.key)),
     row.key,
   );
   forgetPending(library, row.uuid);

@@ -27,20 +27,22 @@ export interface StandingRow {
 /** What a version's columns would hold here, by name; null when it refers to a row that is not here. */
 export function valuesHere(library: Library, model: Model, version: Batch): Map<string, unknown> | null {
   const values = new Map<string, unknown>(model.columns.map(({ name }) => [name, null]));
-  for (const column of version.tables[0]?.columns ?? []) {
+  for (const { name, wire } of model.columns) {
+    const column = version.tables[0]?.columns.find((candidate) => candidate.name === wire);
+    if (column === undefined) continue;
     if (column.kind === 'value') {
-      values.set(column.name, bindable(column, 0));
+      values.set(name, bindable(column, 0));
       continue;
     }
     const index = column.refs[0] ?? -1;
     if (index < 0) continue;
-    const target = library.model(version.names[version.uuidTable[index] ?? 0] ?? '');
+    const target = library.arriving(version.names[version.uuidTable[index] ?? 0] ?? '');
     const key = library.sql.value(
       `SELECT key FROM ${rowsTable(target)} WHERE uuid = ?`,
       Buffer.from(version.uuids.subarray(index * 16, index * 16 + 16)),
     );
     if (key === undefined) return null;
-    values.set(column.name, key);
+    values.set(name, key);
   }
   return values;
 }

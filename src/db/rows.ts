@@ -66,7 +66,7 @@ export class RowWriter {
     let left = rows;
     while (left.length > 0) {
       const ready = left.filter((row) =>
-        referencesOf(row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)),
+        referencesOf(row.model, row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)),
       );
       const now = new Set(ready.length > 0 ? ready : left);
       for (const row of now) {
@@ -101,7 +101,7 @@ export class RowWriter {
 
   /** The key of a row whose INTEGER PRIMARY KEY is itself a reference: the local id of its target. */
   #givenKey(row: Incoming): Key | undefined {
-    const column = row.table.columns.find((candidate) => candidate.name === row.model.rowid);
+    const column = columnData(row.table, columnNamed(row.model, row.model.rowid ?? '').wire);
     return column?.kind === 'ref' ? (this.#refKey(column.refs[row.position] ?? -1) ?? undefined) : undefined;
   }
 
@@ -115,7 +115,20 @@ export class RowWriter {
   }
 
   #insertRows(model: Model, rows: readonly Incoming[]): void {
-    const columns = syncedColumns(model);
+    const groups = new Map<string, Incoming[]>();
+    for (const row of rows) {
+      const unset = row.outcome.unset.size === 0 ? '' : [...row.outcome.unset].join();
+      const group = groups.get(unset);
+      if (group === undefined) groups.set(unset, [row]);
+      else group.push(row);
+    }
+    for (const group of groups.values()) this.#insertAlike(model, group);
+  }
+
+  /** Rows that have values in the same columns; the others get their defaults. */
+  #insertAlike(model: Model, rows: readonly Incoming[]): void {
+    const unset = rows[0]?.outcome.unset;
+    const columns = syncedColumns(model).filter(({ number }) => unset?.has(number) !== true);
     const givesKey = model.rowid !== null && !model.rowidIsRef;
     const names = [...(givesKey ? [model.rowid ?? ''] : []), ...columns.map((column) => column.name)];
     const head = `INSERT ${orAbort(model)}INTO ${quoteName(model.table)} (${names.map(quoteName).join(', ')})`;
@@ -152,8 +165,8 @@ export class RowWriter {
     const keys = natural ? model.key.map((name) => columnNamed(model, name)) : [];
     insertMany(
       this.#library.sql,
-      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells${keyColumns})`,
-      8 + keys.length,
+      `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells, aside${keyColumns})`,
+      9 + keys.length,
       rows.length,
       (at, into) => {
         const row = rows[at] as Incoming;
@@ -163,6 +176,7 @@ export class RowWriter {
           ...this.#stamps(row),
           this.#library.nextLsn(),
           formatCells(row.outcome.cells),
+          row.outcome.aside,
         );
         this.#pushValues(row, keys, into);
       },
@@ -175,11 +189,17 @@ export class RowWriter {
     const { model } = row;
     const key = this.keyOf(row.index);
     const columns = takenColumns(row);
+    const { unset } = row.outcome;
     const values: unknown[] = [];
-    this.#pushValues(row, columns, values);
+    this.#pushValues(
+      row,
+      columns.filter(({ number }) => !unset.has(number)),
+      values,
+    );
     try {
       if (columns.length > 0) {
-        const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
+        const value = (column: Column): string => (unset.has(column.number) ? column.fallback : '?');
+        const set = columns.map((column) => `${quoteName(column.name)} = ${value(column)}`).join(', ');
         const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`;
         if (library.sql.run(text, ...values, key) === 0) {
           this.#refuseSkipped(row);
@@ -195,10 +215,11 @@ export class RowWriter {
     this.#pushValues(row, keys, keyValues);
     const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`).join('');
     library.sql.run(
-      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${setKeys} WHERE key = ?`,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${setKeys} WHERE key = ?`,
       ...this.#stamps(row),
       library.nextLsn(),
       formatCells(row.outcome.cells),
+      row.outcome.aside,
       ...keyValues,
       key,
     );
@@ -254,8 +275,9 @@ export class RowWriter {
         into.push(row.outcome.shown.get(column.number) ?? null);
         continue;
       }
-      const data = columnData(row.table, column.name);
-      into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));
+      const data = columnData(row.table, column.wire);
+      if (data === undefined) into.push(null);
+      else into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));
     }
   }
 

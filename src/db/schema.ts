@@ -5,13 +5,13 @@
  * Three steps: which tables (`choose.ts`), each table by itself (`readDraft`), then what needs all of them: roles of
  * columns along the foreign keys, identities, order.
  */
-import { createHash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
 import { badConfig, checkNames, chooseTables, INTERNAL_TABLES, isInternal, select, unsupported } from './choose.ts';
 import type { TableEntry } from './choose.ts';
 import { foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
+import { describeModels, hashOf } from './describe.ts';
 import { keywords, raisesOf } from './guard.ts';
 import { readForeignKeys } from './references.ts';
 import type { Draft, Drafts, RawColumn, RawForeignKey } from './references.ts';
@@ -20,6 +20,7 @@ import type { UniqueIndex } from './indexes.ts';
 import { checkPolicies, policiesIn } from './policy-config.ts';
 import { readKey } from './keys.ts';
 import type { Affinity, Column, ColumnRole, ForeignKey, Identity, Model, Registry } from './model.ts';
+import { ALWAYS_THERE, foreignKeyNumber } from './model.ts';
 
 /** A column, with the text of its default when that is a literal. */
 export type SchemaColumn = Column & { readonly defaultSql: string | null };
@@ -99,8 +100,10 @@ export function readRegistry(
   return {
     models,
     byName: new Map(models.map((model) => [model.table, model])),
+    absent: [],
+    byWire: new Map(models.map((model) => [model.wire, model])),
     left,
-    schemaHash: hashOf(models),
+    schemaHash: hashOf(describeModels(models)),
     mergeModule: config.module ?? null,
   };
 }
@@ -329,22 +332,33 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
   const columns = draft.columns.map((column): SchemaColumn => ({
     name: column.name,
     number: column.cid,
+    wire: column.name,
+    since: ALWAYS_THERE,
     affinity: column.affinity,
     notNull: column.notNull,
     hasDefault: column.defaultText !== null,
+    fallback: literal(column.defaultText) ?? `(${column.defaultText ?? 'NULL'})`,
     defaultSql: literal(column.defaultText),
     role: roleOf(draft, column.name, drafts),
     ...policyOf(draft, column),
   }));
   const roles = new Map(columns.map((column) => [column.name, column.role]));
-  const foreignKeys = draft.foreignKeys.map((key, number): ForeignKey => {
+  const foreignKeys = draft.foreignKeys.map((key): ForeignKey => {
     const role = key.columns.length === 1 ? roles.get(key.columns[0] ?? '') : undefined;
     const direct = key.targets.length === 1 && key.targets[0] === drafts.get(key.table)?.rowid;
-    return { number, ...key, simple: direct && role?.kind === 'ref' && role.table === key.table };
+    return {
+      number: foreignKeyNumber(key.columns, key.table, key.targets),
+      ...key,
+      wires: key.columns,
+      simple: direct && role?.kind === 'ref' && role.table === key.table,
+    };
   });
   return {
     n,
     table: draft.table,
+    wire: draft.table,
+    isAbsent: false,
+    absent: [],
     ownership: draft.ownership,
     ownedBy: ownedByOf(draft, drafts, foreignKeys),
     identity: identityOf(draft, columns),
@@ -420,34 +434,4 @@ function parentsFirst(drafts: Drafts): Draft[] {
 /** Orders by code units, which is the same on every machine. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
-}
-
-/**
- * What two libraries must have in common to sync. Column order, numbers, local columns and indexes may differ. The order
- * of the foreign keys may not: batches name them by number.
- */
-function hashOf(models: readonly Model[]): string {
-  const canonical = models
-    .filter((model) => !isInternal(model.table))
-    .toSorted((a, b) => compare(a.table, b.table))
-    .map((model) => [
-      model.table,
-      model.ownedBy === null ? model.ownership : model.ownedBy.columns,
-      model.identity.kind === 'derived' ? model.identity.columns : null,
-      model.key,
-      model.keyCollations,
-      model.columns
-        .filter((column) => column.role.kind !== 'local')
-        .toSorted((a, b) => compare(a.name, b.name))
-        .map(({ name, affinity, notNull, role, policy }) => [
-          name,
-          affinity,
-          notNull,
-          role.kind,
-          role.kind === 'ref' ? role.table : null,
-          ...(policy === undefined ? [] : [policy]),
-        ]),
-      model.foreignKeys.map((key) => [key.columns, key.table, key.targets, key.onDelete]),
-    ]);
-  return createHash('sha256').update(JSON.stringify(canonical)).digest('hex');
 }

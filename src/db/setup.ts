@@ -16,7 +16,8 @@ import { checkGrant, runDdl } from './grant.ts';
 import { guardTriggers } from './guard.ts';
 import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
-import { createMap, createMetadata, getState, hasMetadata, setState, tableNumbers } from './metadata.ts';
+import { firstKnown, join, numbersOf, readKnown, writeKnown } from './known.ts';
+import { createMap, createMetadata, getState, hasMetadata, setState } from './metadata.ts';
 import { mergeBatch } from './merge.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
@@ -24,6 +25,8 @@ import { explainSqlite, openForWriting, requireDatabase } from './open.ts';
 import { tryFunctions } from './policies.ts';
 import { tableReports } from './report.ts';
 import { readRegistry } from './schema.ts';
+import { pruneConfig } from './renames.ts';
+import { noteSchema, storedConfig } from './serving.ts';
 import { stampExisting } from './stamp.ts';
 import { requireUsable } from './usable.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
@@ -67,15 +70,14 @@ export function initLibraryFile(
 }
 
 /** A second `init`: fine when nothing is to change, else refused, since a running fleet has agreed on the first. */
-function reportExisting(db: Database, file: string, config: LoadedConfig): InitReport {
-  const stored = String(getState(db, 'config'));
-  const registry = readRegistry(db, parseConfig(stored, file).config, tableNumbers(db));
-  if (stored !== config.text || registry.schemaHash !== getState(db, 'schema')) {
+function reportExisting(db: Database, file: string, config: LoadedConfig | null): InitReport {
+  if (config !== null && config.text !== getState(db, 'given')) {
     throw new FlotillaError(
       'ALREADY_INITIALISED',
-      `${file} was initialised with another configuration or schema, which its other devices have too. Put the old ones back; this release cannot change them afterwards.`,
+      `${file} was initialised with another configuration. Put the old one back, or bring the library to the new one with "flotilla migrate".`,
     );
   }
+  const registry = readRegistry(db, pruneConfig(db, storedConfig(db)), numbersOf(readKnown(db)));
   return {
     libraryId: String(getState(db, 'library')),
     tables: tableReports(registry, countRows(db, registry)),
@@ -153,7 +155,7 @@ function rejoin(db: Database, file: string, grant: JoinGrant): InitReport {
       `${file} belongs to another library already: join with another file.`,
     );
   }
-  return reportExisting(db, file, parseConfig(grant.config, file));
+  return reportExisting(db, file, null);
 }
 
 function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: GrantUse): InitReport {
@@ -194,12 +196,15 @@ function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: Gr
 /** Writes metadata, map tables and triggers of a new library, and opens it. The caller's transaction decides whether it stays. */
 export function createLibrary(db: Database, around: Surroundings, libraryId: string, config: LoadedConfig): Library {
   createMetadata(db, libraryId, config.text, around.device);
-  const registry = readRegistry(db, config.config, new Map());
-  setState(db, 'schema', registry.schemaHash);
+  const raw = readRegistry(db, config.config, new Map());
+  const known = firstKnown(raw, config.config);
+  writeKnown(db, known);
+  const registry = join(raw, known);
   for (const model of registry.models) createMap(db, model);
   guardTriggers(db, registry);
   // Last: ours must be the youngest triggers of their tables (`capture.ts`).
   installCapture(db, registry);
+  noteSchema(db, registry);
   return new Library(db, registry, around);
 }
 

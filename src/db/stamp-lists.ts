@@ -44,19 +44,20 @@ export class StampLists {
   }
 }
 
-/** Some of the stamps, with their rows and runs renumbered. */
+/** Some of the stamps, with their rows, runs and columns renumbered. */
 export function pickStamps(
   { cells, registers }: ColumnStamps,
   keep: (row: number, column: number) => boolean,
   row: (row: number) => number,
   run: (run: number) => number,
+  column: (column: number) => number = (same) => same,
 ): ColumnStamps {
   const pick = (list: CellData): { readonly kept: readonly number[]; readonly stamps: CellData } => {
     const kept = list.row.flatMap((_, i) => (keep(list.row[i] ?? 0, list.column[i] ?? 0) ? [i] : []));
     const at = (numbers: readonly number[]): number[] => kept.map((i) => numbers[i] ?? 0);
     const stamps = {
       row: at(list.row).map(row),
-      column: at(list.column),
+      column: at(list.column).map(column),
       hlc: at(list.hlc),
       run: at(list.run).map(run),
     };

@@ -4,6 +4,7 @@
  * new row, even under the same id; a changed key only moves the mapping.
  */
 import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
@@ -13,7 +14,7 @@ import { lastVersions } from './graves.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
 import type { Owner } from './owners.ts';
@@ -46,7 +47,11 @@ interface Slot {
     readonly hlc: number;
     readonly run: number;
     readonly cells: Cells;
+    /** See `aside.ts`. */
+    readonly aside: SqlValue;
   } | null;
+  /** Of a row that is born in the place of another one: what stood aside of that. */
+  inherited: SqlValue;
   /** What its `ownedBy` column held before these marks; see `flotilla_marks.owner`. */
   ownedBy: SqlValue;
   /** Of an owned row: whose it was before these marks; null where its path leads nowhere. */
@@ -187,6 +192,7 @@ class Replay {
           hlc: Number(row[5]),
           run: Number(row[6]),
           cells: parseCells(row[4]),
+          aside: row[7] ?? null,
         };
         const slot = newSlot(model, key, mapped);
         this.#slots.push(slot);
@@ -303,6 +309,7 @@ class Replay {
         const successor = newSlot(model, slot.key, null);
         successor.order = slot.order;
         successor.at = slot.at;
+        successor.inherited = bornAnew(slot.mapped.aside);
         this.#slots.push(successor);
       }
     }
@@ -326,13 +333,13 @@ class Replay {
     const saved = moved.map(
       (slot) =>
         sql.rows(
-          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn, cells`,
+          `DELETE FROM ${rowsTable(slot.model)} WHERE key = ? RETURNING uuid, birth_hlc, birth_run, hlc, run, lsn, cells, aside`,
           slot.mapped?.key,
         )[0],
     );
     moved.forEach((slot, index) => {
       sql.run(
-        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO ${rowsTable(slot.model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn, cells, aside) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         slot.key,
         ...(saved[index] ?? []),
       );
@@ -385,6 +392,7 @@ class Replay {
       if (own.length === 0) continue;
       const { head } = this.#library;
       bear(this.#library, model, own);
+      for (const { key, inherited } of own) if (inherited !== null) inherit(this.#library, model, key, inherited);
       titleBirths(this.#library, model, head);
       const dead = new Set(
         this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
@@ -432,6 +440,22 @@ class Replay {
     return cellsOver(this.#library, base, owner);
   }
 
+  /** Rows without cells say in another way that a column which came later has been written. */
+  #aside({ model, mask }: Slot, { aside, birthHlc }: NonNullable<Slot['mapped']>, isReborn: boolean): SqlValue {
+    if (isReborn) return bornAnew(aside);
+    if (model.ownership === 'shared') return aside;
+    const late = lateColumns(model).filter(
+      ({ since, number }) => since !== NOT_HERE && (mask & maskBit(number)) !== 0n,
+    );
+    if (late.length === 0) return aside;
+    const notes = new Map(parseAside(aside));
+    for (const { number, since } of late) {
+      if (birthHlc <= since) notes.set(number, { kind: 'born' });
+      else notes.delete(number);
+    }
+    return formatAside(notes);
+  }
+
   #restamp(slot: Slot): void {
     const library = this.#library;
     const { mapped, model } = slot;
@@ -463,13 +487,14 @@ class Replay {
     }
     const text = bearsAgain && !isOwned ? cellsAtBirth(library, model, slot.key, { hlc, run }) : formatCells(cells);
     library.sql.run(
-      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?${keys} WHERE key = ?`,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${keys} WHERE key = ?`,
       bearsAgain ? hlc : base.birthHlc,
       bearsAgain ? run : base.birthRun,
       hlc,
       run,
       library.nextLsn(),
       text,
+      this.#aside(slot, mapped, bearsAgain),
       ...parts,
       natural ? mapped.key : slot.key,
     );
@@ -484,6 +509,13 @@ class Replay {
   #cellsOfRebirth({ model, owner }: Slot): Cells {
     return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
   }
+}
+
+/** A row that others know under another name takes over what its predecessor had for columns that are not here. */
+function inherit(library: Library, model: Model, key: MarkKey, aside: SqlValue): void {
+  const where = model.rowid === null ? mapKeyCondition(model) : 'key = ?';
+  const params = model.rowid === null ? decodeKey(String(key)) : [key];
+  library.sql.run(`UPDATE ${rowsTable(model)} SET aside = ? WHERE ${where}`, aside, ...params);
 }
 
 /**
@@ -526,6 +558,7 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     mask: 0n,
     last: null,
     renamed: false,
+    inherited: null,
     suspect: false,
     reborn: false,
     differences: NO_DIFFERENCES,
@@ -571,13 +604,13 @@ function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Ma
   const found = new Map<MarkKey, RawRow>();
   if (model.rowid !== null) {
     const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.hlc, m.run FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
+      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.hlc, m.run, m.aside FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
       jsonKeys(keys as ReadonlySet<Key>),
     );
     for (const row of rows) found.set(row[0] as Key, row);
     return found;
   }
-  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, hlc, run FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
+  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, hlc, run, aside FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
   for (const key of keys) {
     const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
     if (row !== undefined) found.set(key, row);

@@ -2,8 +2,9 @@
  * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
  * several together again.
  */
-import type { Batch, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
+import { UNSET_HLC } from './model.ts';
 import { pickStamps } from './stamp-lists.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
 
@@ -23,7 +24,16 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const runs = numbering();
   const names = numbering();
   const rows = [place(at(table.rows))];
-  const columns = table.columns.map((column) => {
+  const own = table.cells.row.flatMap((row, i) => (row === position ? [i] : []));
+  // A column in which the row has no value of its own is left out.
+  const unset = new Set(
+    own
+      .filter((i) => table.cells.hlc[i] === UNSET_HLC && (table.cells.column[i] ?? 0) >= 0)
+      .map((i) => table.cells.column[i]),
+  );
+  const kept = table.columns.map((_, i) => i).filter((i) => !unset.has(i));
+  const columns = kept.map((i) => {
+    const column = table.columns[i] as ColumnData;
     if (column.kind === 'ref') return { ...column, refs: [place(at(column.refs))] };
     const values = [column.values[position] ?? null];
     return column.ints === undefined
@@ -42,9 +52,10 @@ export function cutVersion(batch: Batch, table: TableData, position: number): Ba
   const run = [runs.place(at(table.run))];
   const stamps = pickStamps(
     table,
-    (row) => row === position,
+    (row, column) => row === position && !unset.has(column),
     () => 0,
     runs.place,
+    (column) => (column < 0 ? column : kept.indexOf(column)),
   );
   const runIds = new Uint8Array(runs.used.length * 16);
   runs.used.forEach((index, i) => runIds.set(runBytes(batch, index), i * 16));

@@ -14,6 +14,7 @@ import { examineFile } from './examine.ts';
 import { hasMetadata } from './metadata.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
+import { configFor, migrateFile } from './migrate.ts';
 import { Reader } from './reader.ts';
 import { createFromGrant, initLibraryFile, tryGrant } from './setup.ts';
 import type { GrantUse, SetupOptions } from './setup.ts';
@@ -50,6 +51,10 @@ class Setup {
 
   init(configPath: string | null, configJson: string | null): unknown {
     return initLibraryFile(this.#options, configPath, configJson);
+  }
+
+  migrate(sql: string, configPath: string | null): string[] {
+    return migrateFile(this.#options, sql, configFor(this.#options.file, configPath));
   }
 
   /** Looks at a file without changing it. */
@@ -108,6 +113,7 @@ function open(assignment: Assignment): Service {
     realSurroundings(device, file),
     (head) => port.postMessage({ event: 'head', head }),
     (error) => port.postMessage({ event: 'fault', error: inWords(error) }),
+    (changes) => port.postMessage({ event: 'schema', changes }),
   );
 }
 

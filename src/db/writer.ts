@@ -7,22 +7,22 @@ import { dirname } from 'node:path';
 import type { Database } from 'better-sqlite3';
 
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
+import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor } from '../protocol/types.ts';
 import type { Applied, LibraryInfo, MemberRow, OwnRequest, Owned, RestoredConflict, SessionStart } from './api.ts';
-import { Applier } from './apply.ts';
-import { installCapture } from './capture.ts';
-import { CONFLICT_DAYS, parseConfig } from './config.ts';
+import { CONFLICT_DAYS } from './config.ts';
 import { ageOutConflicts } from './conflicts.ts';
+import { describeModels } from './describe.ts';
 import { wireOf } from './feed.ts';
-import { guardTriggers } from './guard.ts';
-import { Library } from './library.ts';
-import type { Surroundings } from './library.ts';
-import { getState, setState } from './metadata.ts';
+import { allModels } from './model.ts';
+import type { Library, Surroundings } from './library.ts';
+import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
 import { ownRow } from './own.ts';
 import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
-import { readServedRegistry } from './serving.ts';
+import { Served } from './served.ts';
+import { requireLibrary, storedConfig } from './serving.ts';
 import { addMemberRow } from './setup.ts';
 import { STAMP_SLICE, stampAll } from './stamp.ts';
 import { watchCommits } from './watch.ts';
@@ -49,8 +49,7 @@ export class Writer {
   readonly #file: string;
   readonly #db: Database;
   readonly #unlock: () => void;
-  readonly #library: Library;
-  readonly #applier: Applier;
+  readonly #served: Served;
   readonly #stopWatching: () => void;
   readonly #onHead: (head: number) => void;
   readonly #onFault: (error: unknown) => void;
@@ -68,6 +67,7 @@ export class Writer {
    * Opens a library to serve it.
    * @param onHead - hears the new head lsn after each commit that moved it
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
+   * @param onSchema - hears of each change of the schema that was followed, in words
    */
   constructor(
     file: string,
@@ -75,6 +75,7 @@ export class Writer {
     around: Surroundings,
     onHead: (head: number) => void,
     onFault: (error: unknown) => void,
+    onSchema: (changes: readonly string[]) => void = () => undefined,
   ) {
     this.#file = file;
     this.#onHead = onHead;
@@ -85,11 +86,8 @@ export class Writer {
     try {
       unlock = lockLibrary(file);
       db = openForWriting(file, durability);
-      const registry = readServedRegistry(db, file);
+      requireLibrary(db, file);
       useWal(db, file);
-      // A program may have made its triggers anew since.
-      db.transaction(guardTriggers).immediate(db, registry);
-      installCapture(db, registry);
       db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(
         around.device,
         around.device,
@@ -97,9 +95,8 @@ export class Writer {
       db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();
       this.#db = db;
       this.#unlock = unlock;
-      this.#library = new Library(db, registry, around);
-      this.#applier = new Applier(this.#library);
-      this.#conflictDays = parseConfig(String(getState(db, 'config')), file).config.conflictDays ?? CONFLICT_DAYS;
+      this.#served = new Served(db, around, (changes) => onSchema(changes));
+      this.#conflictDays = storedConfig(db).conflictDays ?? CONFLICT_DAYS;
     } catch (error) {
       db?.close();
       unlock?.();
@@ -109,6 +106,10 @@ export class Writer {
     this.#ageOut();
     this.#stopWatching = watchCommits(file, () => this.#look());
     this.#look();
+  }
+
+  get #library(): Library {
+    return this.#served.library;
   }
 
   info(): LibraryInfo {
@@ -125,19 +126,26 @@ export class Writer {
       const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
       const digest = createHash('sha256');
       for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+      const { registry } = this.#library;
       return {
         knowledge: wireOf(entries),
         knowledgeHash: digest.digest('hex').slice(0, 32),
         cursor: this.#library.cursor(peer),
+        schema: describeModels(allModels(registry)),
+        schemaHash: registry.schemaHash,
       };
     });
+  }
+
+  learnSchema(schema: SchemaDescription): void {
+    this.#do(() => this.#served.learn(schema));
   }
 
   apply(peer: string, data: Uint8Array): Applied {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
-      const applied = this.#applier.apply(peer, data);
+      const applied = this.#served.apply(peer, data);
       this.#ageOut();
       return applied;
     });
@@ -239,6 +247,7 @@ export class Writer {
     try {
       const version = Number(this.#db.pragma('data_version', { simple: true }));
       if (version === this.#seenVersion) return;
+      if (this.#served.hasMoved()) this.#do(() => this.#served.follow());
       const taken =
         this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
       if (taken < STAMP_SLICE) this.#seenVersion = version;
@@ -272,12 +281,12 @@ export class Writer {
   }
 
   #stampSlice(): number {
-    return this.#do(() => this.#applier.stamp(STAMP_SLICE));
+    return this.#do(() => this.#served.applier.stamp(STAMP_SLICE));
   }
 
   #do<T>(work: () => T): T {
     try {
-      return work();
+      return this.#served.run(work);
     } catch (error) {
       throw explainSqlite(error, this.#file);
     } finally {

@@ -41,6 +41,9 @@ export const MAX_BATCH_ROWS = 100_000;
 /** Columns of one table: what SQLite allows unless it was compiled otherwise (SQLITE_MAX_COLUMN). */
 export const MAX_BATCH_COLUMNS = 2000;
 
+/** Greatest number of a foreign key: 31 bits of a hash of what it says. */
+export const MAX_FOREIGN_KEY = 0x7fffffff;
+
 /** Rows × columns over all tables: 32 MB of JavaScript values at least, so a small hostile message cannot ask for gigabytes. */
 export const MAX_BATCH_CELLS = 4_000_000;
 
@@ -185,7 +188,7 @@ function writeTable(writer: ByteWriter, table: TableData, bounds: Bounds): void 
   }
   writer.count(checkCount(table.dependencies.length, MAX_BATCH_COLUMNS, 'dependencies'));
   for (const dependency of table.dependencies) {
-    writer.count(checkCount(dependency.foreignKey, MAX_BATCH_COLUMNS, 'foreign keys'));
+    writer.count(checkCount(dependency.foreignKey, MAX_FOREIGN_KEY, 'foreign keys'));
     writeList(writer, dependency.refs, rows, -1, lastUuid, 'dependencies');
   }
   writeCells(writer, table.cells, table.hlc, table.columns.length, bounds);
@@ -216,7 +219,7 @@ function readTable(reader: ByteReader, bounds: Bounds): TableData {
   const dependencyCount = reader.count(MAX_BATCH_COLUMNS, 'dependencies');
   takeCells(bounds, rows, dependencyCount);
   for (let i = 0; i < dependencyCount; i += 1) {
-    const foreignKey = reader.count(MAX_BATCH_COLUMNS, 'foreign keys');
+    const foreignKey = reader.count(MAX_FOREIGN_KEY, 'foreign keys');
     dependencies.push({ foreignKey, refs: reader.integers(rows, -1, lastUuid, 'dependencies') });
   }
   const cells = readCells(reader, head.hlc, columns.length, bounds);

@@ -12,7 +12,7 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, refuse, want, batch (format 1), ack, inspect, inspected, bye.
+ * 1: hello, schema, refuse, want, batch (format 1), ack, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
@@ -20,7 +20,7 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
 /** First byte of each frame. 9 to 11 are meant for offer, need and head (see the architecture), which have no form yet. */
-const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8 } as const;
+const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8, schema: 12 } as const;
 
 /**
  * @returns one array of bytes, or for a batch two: the type, and `data` itself, not copied
@@ -64,6 +64,8 @@ function readFrame(bytes: Uint8Array): Frame {
   switch (type) {
     case TYPES.hello:
       return { type: 'hello', ...check(messages.hello, unpack(fields), 'hello') };
+    case TYPES.schema:
+      return { type: 'schema', schema: check(messages.schema, unpack(fields), 'schema') };
     case TYPES.refuse:
       return { type: 'refuse', ...check(messages.refuse, unpack(fields), 'refuse') };
     case TYPES.want:
@@ -96,6 +98,8 @@ function toFields(frame: Exclude<Frame, { type: 'batch' }>): Plain {
       return check(messages.inspected, { id: frame.id, answer: toAnswer(frame.answer) }, type);
     case 'hello':
       return check(messages.hello, fields, type);
+    case 'schema':
+      return check(messages.schema, frame.schema, type);
     case 'want':
       return check(messages.want, fields, type);
     case 'ack':

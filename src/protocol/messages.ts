@@ -3,7 +3,7 @@
  * `refuse` take no offence at fields that they do not know, so that a later version can still say who it is or why it leaves.
  */
 import { z } from 'zod';
-import { MAX_BATCH_TABLES, MAX_NAME_BYTES } from './batch.ts';
+import { MAX_BATCH_COLUMNS, MAX_BATCH_TABLES, MAX_NAME_BYTES } from './batch.ts';
 import { knowledgeFault } from './knowledge.ts';
 import { RUN_BYTES } from './stamp.ts';
 import type { KnowledgeWire } from './types.ts';
@@ -58,6 +58,54 @@ export const hello = z.object({
   clock: natural,
   knowledge: hex,
 });
+
+const columnName = tableName;
+const columnNames = z.array(columnName).max(MAX_BATCH_COLUMNS);
+
+const column = z.strictObject({
+  name: columnName,
+  kind: z.enum(['value', 'ref', 'rowid']),
+  target: z.string().max(MAX_NAME_BYTES),
+  type: z.enum(['INTEGER', 'TEXT', 'BLOB', 'REAL', 'NUMERIC']),
+  notNull: z.boolean(),
+  policy: z.string().max(MAX_NAME_BYTES),
+  absent: z.boolean(),
+});
+
+const table = z.strictObject({
+  name: tableName,
+  ownership: z.enum(['shared', 'device']),
+  ownedBy: z.string().max(MAX_NAME_BYTES),
+  identity: columnNames.nullable(),
+  key: columnNames,
+  collations: z.array(z.string().max(MAX_NAME_BYTES)).max(MAX_BATCH_COLUMNS),
+  columns: z
+    .array(column)
+    .max(MAX_BATCH_COLUMNS)
+    .refine((columns) => hasDistinctNames(columns)),
+  foreignKeys: z
+    .array(
+      z.strictObject({
+        columns: columnNames,
+        table: tableName,
+        targets: columnNames,
+        onDelete: z.string().max(64),
+      }),
+    )
+    .max(MAX_BATCH_COLUMNS),
+  absent: z.boolean(),
+});
+
+export const schema = z.strictObject({
+  tables: z
+    .array(table)
+    .max(MAX_BATCH_TABLES)
+    .refine((tables) => hasDistinctNames(tables)),
+});
+
+function hasDistinctNames(items: ReadonlyArray<{ readonly name: string }>): boolean {
+  return new Set(items.map(({ name }) => name)).size === items.length;
+}
 
 export const refuse = z.object({ code: z.string().max(64), message: z.string().max(MAX_REASON) });
 

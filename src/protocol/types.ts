@@ -2,6 +2,7 @@
  * The words that every room shares: stamps, cursors, batches, frames. Types only; no I/O, no clock, no library.
  */
 
+import type { SchemaDescription } from './schema.ts';
 import type { TextBytes } from './text-bytes.ts';
 
 /**
@@ -54,7 +55,7 @@ export type ColumnData =
 
 /** A dependency that no single column expresses (a foreign key on natural or several columns). −1 for none. */
 export interface DependencyData {
-  /** Number of the foreign key among the model's foreign keys. */
+  /** Number of the foreign key: the same for the same one everywhere. */
   readonly foreignKey: number;
   readonly refs: readonly number[];
 }
@@ -167,12 +168,17 @@ export type Frame =
       readonly library: string;
       /** Name of the device, for people. */
       readonly name: string;
-      /** Hash of the synced schema, hex. */
+      /** Hash of what it has of tables and knows of, hex. */
       readonly schema: string;
       /** Wall clock of the sender, ms since 1970. */
       readonly clock: number;
       /** Hash of the sender's knowledge, hex. */
       readonly knowledge: string;
+    }
+  | {
+      /** Follows both hellos when their schema hashes differ. */
+      readonly type: 'schema';
+      readonly schema: SchemaDescription;
     }
   | {
       /** Asks the other side for its feed. */

@@ -215,7 +215,14 @@ describe('a trigger without a guard', () => {
     const fault = (error: unknown): void => {
       throw error;
     };
-    new Writer(file, 'normal', realSurroundings('d'), () => undefined, fault).close();
+    new Writer(
+      file,
+      'normal',
+      realSurroundings('d'),
+      () => undefined,
+      fault,
+      () => undefined,
+    ).close();
     expect(db.prepare("SELECT sql FROM sqlite_schema WHERE name = 'x'").pluck().get()).toContain('flotilla_capture');
     db.exec('INSERT INTO t (v) VALUES (1); UPDATE t SET v = 2');
     expect(db.prepare('SELECT at FROM t').pluck().get()).toBe('now');

@@ -13,6 +13,7 @@ import type {
   SessionStart,
 } from '../../src/db/api.ts';
 import type { NodeStore } from '../../src/actors/database.ts';
+import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
 
 interface Row {
@@ -57,6 +58,10 @@ export class FakeStore implements NodeStore {
   readonly #cursors = new Map<string, Cursor>();
   readonly #feeds = new Map<number, Feed>();
   readonly #listeners = new Set<(head: number) => void>();
+  readonly #schemaListeners = new Set<(changes: readonly string[]) => void>();
+  /** What it has been told of others' tables. */
+  readonly learned: SchemaDescription[] = [];
+  schema: SchemaDescription = { tables: [] };
   #lastFeed = 0;
   #head = 0;
   #hlc = 0;
@@ -124,12 +129,29 @@ export class FakeStore implements NodeStore {
     return { head: this.#head, stamped: 0 };
   }
 
+  async learnSchema(schema: SchemaDescription): Promise<void> {
+    this.learned.push(schema);
+  }
+
+  onSchema(listener: (changes: readonly string[]) => void): () => void {
+    this.#schemaListeners.add(listener);
+    return () => this.#schemaListeners.delete(listener);
+  }
+
+  /** Has another schema from now on. */
+  changeSchema(schema: SchemaDescription): void {
+    this.schema = schema;
+    for (const listener of this.#schemaListeners) listener(['The table "other" is new.']);
+  }
+
   async sessionStart(peer: string): Promise<SessionStart> {
     const entries = [...this.#knowledge].toSorted(([a], [b]) => (a < b ? -1 : 1));
     return {
       knowledge: wireOf(entries),
       knowledgeHash: JSON.stringify(entries),
       cursor: this.#cursors.get(peer) ?? null,
+      schema: this.schema,
+      schemaHash: this.schema.tables.length === 0 ? 'schema' : JSON.stringify(this.schema),
     };
   }
 

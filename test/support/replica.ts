@@ -6,14 +6,16 @@ import Sqlite from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 
 import type { Applied, MemberRow } from '../../src/db/api.ts';
-import { Applier } from '../../src/db/apply.ts';
+import type { Applier } from '../../src/db/apply.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
-import { Library } from '../../src/db/library.ts';
-import { getState, setState, tableNumbers } from '../../src/db/metadata.ts';
+import type { Library } from '../../src/db/library.ts';
+import { describeModels } from '../../src/db/describe.ts';
+import { setState } from '../../src/db/metadata.ts';
+import { allModels } from '../../src/db/model.ts';
 import { ownRow } from '../../src/db/own.ts';
-import { readRegistry } from '../../src/db/schema.ts';
+import { Served } from '../../src/db/served.ts';
 import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
 import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
@@ -57,9 +59,10 @@ let time = Date.UTC(2026, 0, 1);
 export class Replica {
   readonly device: string;
   db: Database;
-  library: Library;
-  applier: Applier;
+  served: Served;
   feeds: Feeds;
+  /** Changes of the schema that it has followed, in words. */
+  readonly changes: string[] = [];
   readonly #options: ReplicaOptions;
   readonly #now: () => number;
   readonly #randomBytes: (size: number) => Uint8Array;
@@ -84,10 +87,16 @@ export class Replica {
         for (const model of library.registry.models) stampExisting(library, model, this.#now());
       });
     }
-    const parts = this.#open();
-    this.library = parts.library;
-    this.applier = parts.applier;
-    this.feeds = parts.feeds;
+    this.served = this.#serve();
+    this.feeds = new Feeds(this.db, this.library.registry);
+  }
+
+  get library(): Library {
+    return this.served.library;
+  }
+
+  get applier(): Applier {
+    return this.served.applier;
   }
 
   #around(): ConstructorParameters<typeof Library>[2] {
@@ -101,19 +110,20 @@ export class Replica {
     };
   }
 
-  #open(): { library: Library; applier: Applier; feeds: Feeds } {
-    const config = parseConfig(String(getState(this.db, 'config')), 'test');
-    const registry = readRegistry(this.db, config.config, tableNumbers(this.db));
-    const library = new Library(this.db, registry, this.#around());
-    return { library, applier: new Applier(library), feeds: new Feeds(this.db, registry, () => 0) };
+  #serve(): Served {
+    return new Served(this.db, this.#around(), (changes) => this.changes.push(...changes));
   }
 
   /** Closes and opens it again, as a restart of the node does: a new run. */
   restart(): void {
-    const parts = this.#open();
-    this.library = parts.library;
-    this.applier = parts.applier;
-    this.feeds = parts.feeds;
+    this.served = this.#serve();
+    this.feeds = new Feeds(this.db, this.library.registry);
+  }
+
+  /** Looks whether the schema has changed, as the node does when somebody has written. */
+  look(): void {
+    if (this.served.hasMoved()) this.served.follow();
+    this.feeds.use(this.library.registry);
   }
 
   /** The whole file, as a backup would take it. */
@@ -140,6 +150,7 @@ export class Replica {
   }
 
   stamp(): number {
+    this.look();
     return this.applier.stamp();
   }
 
@@ -156,6 +167,12 @@ export class Replica {
   /** Opens a pass of `from`'s feed for this copy. */
   passFrom(from: Replica): Pass {
     from.stamp();
+    this.look();
+    // What the two say of their tables when they shake hands.
+    if (from.library.registry.schemaHash !== this.library.registry.schemaHash) {
+      this.served.learn(describeModels(allModels(from.library.registry)));
+      this.look();
+    }
     const cursor = this.library.cursor(from.device);
     const knowledge = this.library.knowledge();
     const runs = Buffer.concat([...knowledge.keys()].map((run) => Buffer.from(run, 'hex')));
@@ -168,11 +185,17 @@ export class Replica {
     const pass = this.passFrom(from);
     const applied: Applied[] = [];
     for (let page = pass.next(rows); page !== null; page = pass.next(rows)) {
-      const result = this.applier.apply(from.device, page);
+      const result = this.apply(from.device, page);
       applied.push(result);
       if (result.complete) break;
     }
     pass.close();
+    return applied;
+  }
+
+  apply(peer: string, page: Uint8Array): Applied {
+    const applied = this.served.apply(peer, page);
+    this.look();
     return applied;
   }
 

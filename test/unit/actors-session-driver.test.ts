@@ -9,6 +9,7 @@ import { RECEIVE_CREDIT_BYTES } from '../../src/actors/receiving.ts';
 import { FAREWELL_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
+import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Channel, Frame } from '../../src/protocol/types.ts';
 import { FakeStore } from '../support/fake-store.ts';
 import type { FakeStoreOptions } from '../support/fake-store.ts';
@@ -21,6 +22,7 @@ interface Side {
   readonly driver: SessionDriver;
   readonly events: DriverEvent[];
   readonly progress: Progress[];
+  readonly differences: string[];
   readonly has: (type: DriverEvent['type']) => boolean;
 }
 
@@ -28,7 +30,7 @@ const ids = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, n) => `${prefix}${String(n).padStart(4, '0')}`);
 
 function facts(device: string, changes: Partial<SessionFacts> = {}): SessionFacts {
-  return { device, name: `${device}'s box`, library: 'ab'.repeat(16), schema: 'schema', ...changes };
+  return { device, name: `${device}'s box`, library: 'ab'.repeat(16), ...changes };
 }
 
 function side(
@@ -40,6 +42,7 @@ function side(
 ): Side {
   const events: DriverEvent[] = [];
   const progress: Progress[] = [];
+  const differences: string[] = [];
   const driver = startSession({
     channel,
     store,
@@ -48,8 +51,9 @@ function side(
     limits,
     emit: (event) => events.push(event),
     onProgress: (now) => progress.push(now),
+    onDifferences: (found) => differences.push(...found),
   });
-  return { store, driver, events, progress, has: (type) => events.some((event) => event.type === type) };
+  return { store, driver, events, progress, differences, has: (type) => events.some((event) => event.type === type) };
 }
 
 function connect(
@@ -311,7 +315,6 @@ describe('session over two drivers', () => {
 describe('session: refusals', () => {
   const cases: ReadonlyArray<readonly [string, FakeStoreOptions & Partial<SessionFacts>, string]> = [
     ['another library', { library: 'cd'.repeat(16) }, 'OTHER_LIBRARY'],
-    ['another schema', { schema: 'newer' }, 'SCHEMA_MISMATCH'],
   ];
   for (const [what, changes, code] of cases) {
     it(`refuses ${what}, on both sides, and changes nothing`, async () => {
@@ -326,6 +329,58 @@ describe('session: refusals', () => {
       expect(b.store.ids()).toEqual([]);
     });
   }
+
+  const tableOf = (type: 'TEXT' | 'BLOB', ...more: string[]): SchemaDescription => ({
+    tables: [
+      {
+        name: 'rows',
+        ownership: 'shared',
+        ownedBy: '',
+        identity: null,
+        key: ['id'],
+        collations: ['BINARY'],
+        columns: ['name', ...more].map((name) => {
+          return { name, kind: 'value', target: '', type, notNull: false, policy: '', absent: false } as const;
+        }),
+        foreignKeys: [],
+        absent: false,
+      },
+    ],
+  });
+
+  it('[G9] refuses a peer for which a column means something else, saying which and what to do, and changes nothing', async () => {
+    const [one, two] = [new FakeStore('a'), new FakeStore('b')];
+    one.schema = tableOf('TEXT');
+    two.schema = tableOf('BLOB');
+    one.write('secret');
+    const [a, b] = connect(one, two);
+    await Promise.all([a.driver.ended, b.driver.ended]);
+    for (const part of [a, b]) {
+      expect(part.events.at(-1)).toMatchObject({
+        type: 'REFUSED',
+        code: 'SCHEMA_MISMATCH',
+        reason: expect.stringMatching(/"name" of "rows" is of type (TEXT|BLOB) on .* another name/),
+      });
+    }
+    expect(two.ids()).toEqual([]);
+    expect(two.learned).toEqual([]);
+  });
+
+  it('[G8] says in words what a peer has more, tells the store of it, and goes on', async () => {
+    const [one, two] = [new FakeStore('a'), new FakeStore('b')];
+    one.schema = tableOf('TEXT', 'note');
+    two.schema = tableOf('TEXT');
+    one.write('row');
+    const [a, b] = connect(one, two);
+    await until(() => isLive(a) && isLive(b));
+    expect(two.ids()).toEqual(['row']);
+    expect(two.learned).toEqual([one.schema]);
+    const words = [
+      `"b's box" does not have the column "note" of "rows": its values are kept aside there until it is upgraded.`,
+    ];
+    for (const part of [a, b]) expect(part.differences).toEqual(words);
+    await Promise.all([a.driver.end('done'), b.driver.end('done')]);
+  });
 
   it('refuses a clock that is wrong by more than the drift, with the difference in words', async () => {
     const a = played(new FakeStore('a'));

@@ -146,6 +146,7 @@ describe('status', () => {
     progress: progress(45_000, 182_530, 52_000, 3),
     reason: '',
     inSync: false,
+    differences: [],
   };
   const library = nodeStatus({}).library;
   const status: NodeStatus = nodeStatus({

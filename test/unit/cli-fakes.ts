@@ -145,6 +145,7 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       listConflicts: refuse('listConflicts'),
       restoreConflict: refuse('restoreConflict'),
       examineLibrary: refuse('examineLibrary'),
+      migrateLibrary: refuse('migrateLibrary'),
       ...parts,
     });
 }

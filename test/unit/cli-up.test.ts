@@ -98,6 +98,7 @@ describe('up', () => {
           progress: progress(1, 2),
           reason: '',
           inSync: false,
+          differences: [],
         },
       ],
     });
@@ -127,6 +128,7 @@ describe('up', () => {
           progress: null,
           reason: '',
           inSync: false,
+          differences: [],
         } as const;
         answer = () => resolve(nodeStatus({ peers: [peer], discoveryProblem: 'No multicast.' }));
       });

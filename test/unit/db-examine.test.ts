@@ -172,6 +172,6 @@ describe('examining a file', () => {
     init();
     expect(message(examineFile(file, null), 'guarded-trigger')).toMatch(/WHEN clause has the guard/);
     write('ALTER TABLE t ADD COLUMN more');
-    expect(told(examineFile(file, null), 'refusal')).toEqual(['schema-changed']);
+    expect(told(examineFile(file, null), 'advice')).toContain('schema-changed');
   });
 });

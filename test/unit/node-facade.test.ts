@@ -89,6 +89,7 @@ describe('public API', () => {
       'initLibrary',
       'joinLibrary',
       'listConflicts',
+      'migrateLibrary',
       'openNode',
       'ownRow',
       'readStatus',

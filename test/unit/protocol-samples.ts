@@ -69,6 +69,36 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
     clock: 1_767_225_600_000,
     knowledge: 'cd'.repeat(32),
   },
+  schema: {
+    type: 'schema',
+    schema: {
+      tables: [
+        {
+          name: 'entries',
+          ownership: 'device',
+          ownedBy: 'parent_id',
+          identity: ['parent_id', 'name'],
+          key: ['id'],
+          collations: ['BINARY'],
+          columns: [
+            { name: 'id', kind: 'rowid', target: '', type: 'INTEGER', notNull: false, policy: '', absent: false },
+            {
+              name: 'parent_id',
+              kind: 'ref',
+              target: 'entries',
+              type: 'INTEGER',
+              notNull: false,
+              policy: '',
+              absent: false,
+            },
+            { name: 'note', kind: 'value', target: '', type: 'TEXT', notNull: true, policy: 'max', absent: true },
+          ],
+          foreignKeys: [{ columns: ['parent_id'], table: 'entries', targets: ['id'], onDelete: 'CASCADE' }],
+          absent: false,
+        },
+      ],
+    },
+  },
   refuse: { type: 'refuse', code: 'NOT_A_MEMBER', message: 'Who are you?' },
   want: { type: 'want', cursor, knowledge: { runs: packRuns([RUN_A]), hlc: [HLC] }, credit: 4_194_304 },
   'want from nothing': { type: 'want', cursor: null, knowledge: null, credit: 1 },

@@ -1,0 +1,116 @@
+/**
+ * A library that is being served, on the writing side: its state in memory, kept to the schema that the file has. Other
+ * programs may change that at any moment; each transaction begins with a look at SQLite's own number of it.
+ */
+import type { Database } from 'better-sqlite3';
+
+import type { SchemaDescription } from '../protocol/schema.ts';
+import { Applier } from './apply.ts';
+import type { Applied } from './api.ts';
+import { installCapture } from './capture.ts';
+import { catchUp } from './catch-up.ts';
+import type { Config } from './config.ts';
+import { evolve } from './evolve.ts';
+import { guardTriggers } from './guard.ts';
+import { UnknownSchema } from './incoming.ts';
+import { readKnown, registryOf, withDescribed, writeKnown } from './known.ts';
+import { Library, SchemaMoved } from './library.ts';
+import type { Surroundings } from './library.ts';
+import { createMap } from './metadata.ts';
+import type { Registry } from './model.ts';
+import { pruneConfig } from './renames.ts';
+import { noteSchema, schemaCookie, storedConfig } from './serving.ts';
+
+export class Served {
+  readonly db: Database;
+  readonly #around: Surroundings;
+  readonly #onSchema: (changes: readonly string[]) => void;
+  library!: Library;
+  applier!: Applier;
+
+  /**
+   * @param onSchema - hears of each change of the schema that was followed, in words (none when others have told of tables or
+   *   columns that are not here)
+   */
+  constructor(db: Database, around: Surroundings, onSchema: (changes: readonly string[]) => void) {
+    this.db = db;
+    this.#around = around;
+    this.#onSchema = onSchema;
+    this.follow();
+  }
+
+  /** Brings metadata, triggers and memory to the schema that the file has now. */
+  follow(config?: Config): readonly string[] {
+    const { db } = this;
+    const isFirst = (this.library as Library | undefined) === undefined;
+    const { library, changes } = db
+      .transaction(() => {
+        const evolved = evolve(db, config ?? storedConfig(db));
+        guardTriggers(db, evolved.registry);
+        installCapture(db, evolved.registry);
+        const opened = new Library(db, evolved.registry, this.#around);
+        opened.transact(() => catchUp(opened, evolved));
+        noteSchema(db, evolved.registry);
+        return { library: opened, changes: evolved.changes };
+      })
+      .immediate();
+    this.#use(library);
+    this.run(() => this.applier.retry());
+    if (!isFirst || changes.length > 0) this.#onSchema(changes);
+    return changes;
+  }
+
+  /** True when the schema is no longer the one that memory and triggers fit. */
+  hasMoved(): boolean {
+    return schemaCookie(this.db) !== this.library.cookie;
+  }
+
+  /** Runs work that may find, in its transaction, that the schema has changed: then that is followed first. */
+  run<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof SchemaMoved)) throw error;
+      this.follow();
+      return work();
+    }
+  }
+
+  apply(peer: string, data: Uint8Array): Applied {
+    return this.run(() => {
+      try {
+        return this.applier.apply(peer, data);
+      } catch (error) {
+        if (!(error instanceof UnknownSchema)) throw error;
+        this.learn(error.schema);
+        return this.applier.apply(peer, data);
+      }
+    });
+  }
+
+  /** Remembers tables and columns of another device that are not here, so that what arrives of them is kept. */
+  learn(schema: SchemaDescription): void {
+    const { db } = this;
+    const learned = this.run(() =>
+      this.library.transact(() => {
+        const before = readKnown(db);
+        const known = withDescribed(before, schema);
+        if (known === before) return null;
+        writeKnown(db, known);
+        const registry = registryOf(db, pruneConfig(db, storedConfig(db)), known) as Registry;
+        for (const model of registry.absent) if (!before.some(({ n }) => n === model.n)) createMap(db, model);
+        noteSchema(db, registry);
+        return registry;
+      }),
+    );
+    if (learned === null) return;
+    this.#use(new Library(db, learned, this.#around));
+    this.#onSchema([]);
+  }
+
+  #use(library: Library): void {
+    library.cookie = schemaCookie(this.db);
+    this.library = library;
+    this.applier = new Applier(library);
+  }
+}
