@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import type { Cells, Order } from '../../src/db/cells.ts';
+import { UNSET_HLC } from '../../src/db/model.ts';
 import { formatCells, joinCells, lastChange, parseCells, writeColumns } from '../../src/db/cells.ts';
 
 const order: Order = (hlcA, runA, hlcB, runB) => hlcA - hlcB || runA - runB;
@@ -13,8 +14,11 @@ const cells: fc.Arbitrary<Cells> = fc
   .map((list) => new Map(list.map(([column, { hlc, run }, seen]) => [column, { hlc, run, seen }])));
 
 const join = (ours: Cells, theirs: Cells): Cells => joinCells(order, ours, theirs).cells;
+/** Of a column without a value it does not matter which run says so. */
 const stamps = (of: Cells): unknown[] =>
-  [...of].toSorted(([a], [b]) => a - b).map(([column, { hlc, run }]) => [column, hlc, run]);
+  [...of]
+    .toSorted(([a], [b]) => a - b)
+    .map(([column, { hlc, run }]) => (hlc === UNSET_HLC ? [column, 'unset'] : [column, hlc, run]));
 
 describe('[C4] joining columns', () => {
   it('does not depend on which side is ours', () => {
@@ -86,6 +90,6 @@ describe('[C4] joining columns', () => {
 
 function isTheirs(ours: Cells, theirs: Cells, column: number): boolean {
   const [our, their] = [ours.get(column), theirs.get(column)];
-  if (their === undefined) return false;
-  return our === undefined || order(their.hlc, their.run, our.hlc, our.run) > 0;
+  if (their === undefined || their.hlc === UNSET_HLC) return false;
+  return our === undefined || our.hlc === UNSET_HLC || order(their.hlc, their.run, our.hlc, our.run) > 0;
 }
