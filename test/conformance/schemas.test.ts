@@ -10,7 +10,7 @@ import { readFacts } from '../support/facts.ts';
 import { leftOut, newCopy, playAlone, WildFleet, withoutSync } from '../support/wild-fleet.ts';
 import { WILD_SCHEMAS } from './schemas/all.ts';
 
-const RUNS = Number(process.env['FLOTILLA_WILD_RUNS'] ?? 2);
+const RUNS = Number(process.env['FLOTILLA_WILD_RUNS'] ?? 1);
 const FIRST_SEED = Number(process.env['FLOTILLA_WILD_SEED'] ?? 1);
 const SEEDS = Array.from({ length: RUNS }, (_, i) => FIRST_SEED + i);
 const ROUNDS = 2;
