@@ -170,7 +170,7 @@ class Story {
   }
 }
 
-const SEEDS = Number(process.env['FLOTILLA_SEEDS'] ?? 10);
+const SEEDS = Number(process.env['FLOTILLA_SEEDS'] ?? 6);
 
 it.each(Array.from({ length: SEEDS }, (_, i) => i + 1))(
   '[G3] copies that are upgraded at different moments end equal (seed %i)',

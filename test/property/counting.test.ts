@@ -7,7 +7,7 @@ import { expect, it } from 'vitest';
 import { playCounting } from '../support/counting.ts';
 
 /** Seeds: about 5 s. */
-const RUNS = Number(process.env['FLOTILLA_FLEET_RUNS'] ?? 30);
+const RUNS = Number(process.env['FLOTILLA_FLEET_RUNS'] ?? 20);
 const FIRST_SEED = Number(process.env['FLOTILLA_FLEET_SEED'] ?? 1);
 const STEPS = 120;
 

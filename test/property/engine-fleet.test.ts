@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { playFleet } from '../support/fleet.ts';
 
 /** Seeds in all: about 10 s. */
-const RUNS = Number(process.env['FLOTILLA_FLEET_RUNS'] ?? 30);
+const RUNS = Number(process.env['FLOTILLA_FLEET_RUNS'] ?? 20);
 const FIRST_SEED = Number(process.env['FLOTILLA_FLEET_SEED'] ?? 1);
 /** ms for a part of the seeds. */
 const TIMEOUT = 60_000 + RUNS * 1000;

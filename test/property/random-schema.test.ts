@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { KINDS, playStory } from '../support/random/play.ts';
 
 /** Stories of each kind: about 10 s in all. */
-const STORIES = 5;
+const STORIES = 3;
 /** ms for the stories of one kind, on a machine that does other things as well. */
 const TIMEOUT = 120_000;
 
