@@ -3,9 +3,8 @@
  * lives if its birth is later than its tombstone; what cannot stand yet waits. The result does not depend on the order of
  * batches, nor on how often they come.
  */
-import { FlotillaError } from '../errors.ts';
 import { encodeBatch } from '../protocol/batch.ts';
-import type { Batch, SqlValue, TableData, TombstoneData } from '../protocol/types.ts';
+import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
 import type { Adopter } from './adopt.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
@@ -15,6 +14,8 @@ import { cellsOf, checkRegisters, checkTable, firstOfEach, referencesIn, splitVe
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
+import type { Judged } from './judged.ts';
+import { holdFor, withShown } from './judged.ts';
 import { LooseKeys } from './loose.ts';
 import type { Model } from './model.ts';
 import { rowsTable, syncedColumns } from './model.ts';
@@ -28,7 +29,7 @@ import { absorbIntoWaiting } from './absorb.ts';
 import type { AsideValue } from './aside.ts';
 import { formatAside, parseAside, withUnset, withoutUnset } from './aside.ts';
 import { asideOf, foldAside, joinAside } from './late.ts';
-import type { Cells, LocalStamp, Order, Policies } from './cells.ts';
+import type { Cells, LocalStamp, Order } from './cells.ts';
 import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
 import { TRANSFERS_TABLE } from './choose.ts';
@@ -575,25 +576,6 @@ const UNKNOWN_TRANSFER: Hold = {
   reason: 'not-owner',
   detail: 'It was written under a transfer of ownership that has not arrived.',
 };
-/** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
-function withShown(policies: Policies, outcome: Judged): Judged {
-  if (outcome.hold !== null) return outcome;
-  const shown = new Map<number, SqlValue>();
-  try {
-    for (const [number, policy] of policies) shown.set(number, policy.fold(outcome.cells.get(number)?.entries ?? []));
-    return { ...outcome, shown };
-  } catch (error) {
-    if (error instanceof FlotillaError) return { ...outcome, hold: holdFor(error.message) };
-    throw error;
-  }
-}
-
-function holdFor(fault: string | null): Hold | null {
-  return fault === null ? null : { reason: 'constraint', detail: fault };
-}
-
-/** What a version makes of the row that is here, and why it has to wait all the same. */
-type Judged = Outcome & { readonly hold: Hold | null };
 
 const NOTHING: ReadonlySet<number> = new Set();
 const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };

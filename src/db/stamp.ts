@@ -3,7 +3,7 @@
  * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
  * new row, even under the same id; a changed key only moves the mapping.
  */
-import { LAST_MASK_BIT, OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
@@ -15,6 +15,7 @@ import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
 import type { Owner } from './owners.ts';
@@ -566,38 +567,6 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
 }
 
 const NO_DIFFERENCES: ReadonlyMap<number, SqlValue> = new Map();
-
-/** Every bit that a mask may have. */
-const ALL_COLUMNS = (1n << BigInt(LAST_MASK_BIT + 1)) - 1n;
-
-function maskBit(number: number): bigint {
-  return 1n << BigInt(Math.min(number, LAST_MASK_BIT));
-}
-
-/**
- * A reference of several columns counts as one: joined column by column with another one that was written at the same time it
- * could name a row that nobody ever meant, and none at all.
- */
-function withWholeReferences(model: Model, mask: bigint): bigint {
-  for (let before = -1n; before !== mask;) {
-    before = mask;
-    for (const { columns } of model.foreignKeys) {
-      if (columns.length === 1) continue;
-      const bits = model.columns.filter(({ name }) => columns.includes(name)).map(({ number }) => maskBit(number));
-      if (bits.some((bit) => (mask & bit) !== 0n)) for (const bit of bits) mask |= bit;
-    }
-  }
-  return mask;
-}
-
-function identityMayChange(model: Model, mask: bigint): boolean {
-  const { identity } = model;
-  if (identity.kind !== 'derived') return false;
-  return identity.columns.some((name) => {
-    const number = model.columns.find((column) => column.name === name)?.number ?? 0;
-    return (mask & maskBit(number)) !== 0n;
-  });
-}
 
 /** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells, stamp). */
 function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {

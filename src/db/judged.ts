@@ -1,0 +1,28 @@
+/**
+ * The outcome of an arriving version with what its policy columns show: it waits when their entries cannot be brought together.
+ */
+import { FlotillaError } from '../errors.ts';
+import type { SqlValue } from '../protocol/types.ts';
+import type { Policies } from './cells.ts';
+import type { Hold, Outcome } from './incoming.ts';
+
+/** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
+export function withShown(policies: Policies, outcome: Judged): Judged {
+  if (outcome.hold !== null) return outcome;
+  const shown = new Map<number, SqlValue>();
+  try {
+    for (const [number, policy] of policies) shown.set(number, policy.fold(outcome.cells.get(number)?.entries ?? []));
+    return { ...outcome, shown };
+  } catch (error) {
+    if (error instanceof FlotillaError) return { ...outcome, hold: holdFor(error.message) };
+    throw error;
+  }
+}
+
+/** Why a version waits whose columns cannot be brought together; null when they can. */
+export function holdFor(fault: string | null): Hold | null {
+  return fault === null ? null : { reason: 'constraint', detail: fault };
+}
+
+/** What a version makes of the row that is here, and why it has to wait all the same. */
+export type Judged = Outcome & { readonly hold: Hold | null };
