@@ -31,6 +31,7 @@ import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { asWriter } from './stamp.ts';
+import { isAbove } from './trees.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
 
@@ -156,6 +157,8 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow): 
           if (left.model === child && left.foreignKey === foreignKey) rekey(library, left, to);
         continue;
       }
+      if (child.trees.includes(foreignKey) && isAbove(library, child, foreignKey, from, to))
+        asWriter(library, () => takePlace(library, foreignKey, from, to));
       asWriter(library, () => move(library, child, foreignKey, from, to, '', []));
       for (const left of referrersOf(library, from.model, [from.key]))
         if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
@@ -212,6 +215,14 @@ function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: 
     ),
   );
   return twinOf(library, of.model, values, of);
+}
+
+/** Puts a row to where one stands that is above it in their tree, so that what is between does not come to be above itself. */
+function takePlace(library: Library, { columns }: ForeignKey, { model, key }: StandingRow, below: StandingRow): void {
+  const list = columns.map(quoteName).join(', ');
+  const table = quoteName(model.table);
+  const place = `(SELECT ${list} FROM ${table} WHERE ${rowByKey(model)})`;
+  library.sql.run(`UPDATE OR IGNORE ${table} SET (${list}) = ${place} WHERE ${rowByKey(model)}`, key, below.key);
 }
 
 /** Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. */
