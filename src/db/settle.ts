@@ -33,6 +33,7 @@ import {
 } from './pending.ts';
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
+import { settleRivalNames } from './rival-names.ts';
 import { standingRow } from './rivals.ts';
 import { cellsHere, mayWriteHere, ownsHere } from './owned-outcomes.ts';
 import { isSettled, isStaying } from './settled.ts';
@@ -44,6 +45,7 @@ export type MergeWaiting = (versions: Batch, doomed: readonly Doomed[]) => void;
 
 /** Settles what can be settled now; called at the end of a complete pass, in its transaction. */
 export function settle(library: Library, merge: MergeWaiting, holdDeletes: boolean): void {
+  if (!holdDeletes) settleRivalNames(library);
   // Each round carries out what the last one made possible; it ends, since each ends some row's waiting.
   for (let moved = true; moved && hasPending(library);) {
     moved = !holdDeletes && settleDeletes(library, merge) > 0;
