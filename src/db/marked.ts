@@ -3,7 +3,7 @@
  * name leaves to its successor.
  */
 import type { SqlValue } from '../protocol/types.ts';
-import { OP_DELETE, OP_INSERT, OP_UPDATE, decodeKey } from './capture.ts';
+import { OP_DELETE, OP_FOLLOW, OP_INSERT, OP_UPDATE, decodeKey } from './capture.ts';
 import type { MarkKey } from './identity.ts';
 import { keyCondition, mapKeyCondition } from './identity.ts';
 import type { Library } from './library.ts';
@@ -31,11 +31,15 @@ export function named(library: Library, mark: RawRow): RawRow {
   const [n, table, op, before, after, at, mask] = mark;
   const model = library.modelByNumber(Number(table));
   const had = before !== null && isNamed(model, before as MarkKey);
-  // What a deleted row held is no key.
-  const has = op !== OP_DELETE && after !== null && isNamed(model, after as MarkKey);
+  const has = carriesKey(op) && after !== null && isNamed(model, after as MarkKey);
   if (op === OP_UPDATE && had !== has)
     return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
   return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);
+}
+
+/** Whether `new` of a mark is a key, and not what a deleted row held, or two ids. */
+export function carriesKey(op: SqlValue | undefined): boolean {
+  return op !== OP_DELETE && op !== OP_FOLLOW;
 }
 
 /** False for a natural key with a NULL in it. */

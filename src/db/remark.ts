@@ -3,6 +3,7 @@
  * last. They are marked, and the next slice of stamping does the rest.
  */
 import { LAST_MASK_BIT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { haveFollowed } from './follows.ts';
 import type { MarkKey } from './identity.ts';
 import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
@@ -40,7 +41,8 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
         ? ` AND NOT (${foreignCondition(child, 't', library.registry)})`
         : '';
     for (const foreignKey of child.foreignKeys) {
-      if (why === 'moved' && !foreignKey.targets.includes(model.rowid ?? '')) continue;
+      const isSpared = !foreignKey.targets.includes(model.rowid ?? '') || haveFollowed(library, child, foreignKey, key);
+      if (why === 'moved' && isSpared) continue;
       if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key, own);
     }
   }

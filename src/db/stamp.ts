@@ -3,18 +3,19 @@
  * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
  * new row, even under the same id; a changed key only moves the mapping.
  */
-import { OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { deriveUuids, foldedKey, isNamedByItself } from './identity.ts';
+import { Follows, forgetFollowed } from './follows.ts';
 import { lastVersions } from './graves.ts';
 import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
-import { OP_NONE, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
+import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
@@ -88,7 +89,10 @@ export function stampMarks(library: Library, limit: number): number {
     limit,
   );
   const last = marks.at(-1);
-  if (last === undefined) return 0;
+  if (last === undefined) {
+    forgetFollowed(library);
+    return 0;
+  }
   new Replay(library).run(marks);
   library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
   return marks.length;
@@ -155,11 +159,13 @@ class Replay {
   readonly #live = new Map<number, Map<MarkKey, Slot>>();
   /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
   readonly #reused: { model: Model; key: MarkKey; why: Touched }[] = [];
+  readonly #follows: Follows;
   /** A row that is changed may be one that stayed behind, and a new one may be what others point to. */
   readonly #hasDangling: boolean;
 
   constructor(library: Library) {
     this.#library = library;
+    this.#follows = new Follows(library);
     this.#hasDangling = hasDangling(library);
   }
 
@@ -180,8 +186,7 @@ class Replay {
     for (const [, table, op, before, after] of marks) {
       const model = this.#library.modelByNumber(Number(table));
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
-      // What a deleted row held is no key.
-      for (const key of [before as MarkKey | null, op === OP_DELETE ? null : (after as MarkKey | null)])
+      for (const key of [before as MarkKey | null, carriesKey(op) ? (after as MarkKey | null) : null])
         if (key !== null && isNamed(model, key)) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
@@ -256,6 +261,14 @@ class Replay {
         slot.changed = true;
         slot.renamed = true;
         slot.reborn = true;
+        break;
+      }
+      case OP_FOLLOW: {
+        const slot = live.get(foldedKey(model, before as MarkKey));
+        if (slot === undefined || this.#follows.isSame(model, order, String(after), Number(mask))) break;
+        slot.changed = true;
+        slot.mask |= withWholeReferences(model, BigInt(mask as number | bigint));
+        if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
         break;
       }
       case OP_NONE:
@@ -336,8 +349,8 @@ class Replay {
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
-      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot))
-        continue;
+      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !isWritten(slot)) continue;
+      if (this.#isForeign(slot)) continue;
       sql.run(`UPDATE ${rowsTable(slot.model)} SET k1 = NULL WHERE key = ?`, slot.mapped.key);
     }
     const saved = moved.map(
@@ -359,11 +372,11 @@ class Replay {
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     for (const { model, mapped, heir } of dead)
       if (mapped !== null && heir !== null) nameHeir(this.#library, model, mapped.uuid, heir.key);
-    const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
+    const changed = slots.filter((slot) => slot.alive && isWritten(slot) && slot.mapped !== null);
     for (const slot of changed) this.#restamp(slot);
     if (!hasPending(this.#library)) return;
     for (const { model, mapped, mask, differences } of changed) {
-      if (mapped === null || model.ownership === 'device') continue;
+      if (mapped === null || mask === 0n || model.ownership === 'device') continue;
       const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
       amendWaiting(this.#library, model, mapped.uuid, columns, differences);
     }
@@ -473,6 +486,17 @@ class Replay {
     const library = this.#library;
     const { mapped, model } = slot;
     if (mapped === null) return;
+    const natural = model.rowid === null;
+    const parts = natural ? decodeKey(String(slot.key)) : [];
+    const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
+    const moveOnly = (): void => {
+      if (natural)
+        library.sql.run(`UPDATE ${rowsTable(model)} SET lsn = lsn${keys} WHERE key = ?`, ...parts, mapped.key);
+    };
+    if (!slot.changed) {
+      moveOnly();
+      return;
+    }
     if (this.#isForeign(slot)) {
       revert(library, model, mapped);
       return;
@@ -483,16 +507,12 @@ class Replay {
     const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
     const { run } = library;
-    const natural = model.rowid === null;
-    const parts = natural ? decodeKey(String(slot.key)) : [];
-    const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
     let bearsAgain = isReborn;
     let cells = ownedCells;
     if (!isOwned && !isReborn) {
       const written = this.#written(slot, mapped, { hlc, run });
       if (written === null) {
-        if (natural)
-          library.sql.run(`UPDATE ${rowsTable(model)} SET lsn = lsn${keys} WHERE key = ?`, ...parts, mapped.key);
+        moveOnly();
         return;
       }
       if (written === 'reborn') bearsAgain = true;
@@ -522,6 +542,11 @@ class Replay {
   #cellsOfRebirth({ model, owner }: Slot): Cells {
     return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
   }
+}
+
+/** A natural key stands in the map table too, and may have followed what it refers to while nothing else was written. */
+function isWritten({ model, changed, hasMoved }: Slot): boolean {
+  return changed || (model.rowid === null && hasMoved);
 }
 
 function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
