@@ -329,8 +329,7 @@ class Merge {
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
-      // Another birth: the same row was made apart, and its deleter may have known of its own only.
-      const discards = tombstone.birthRun !== birthRun || isUnseen(this.#library, tombstone.model, row, tombstone);
+      const discards = isUnseen(this.#library, tombstone.model, row, tombstone);
       doomed.push({
         ...(discards ? { discards: tombstone.model.ownership === 'shared' ? 'deleted' : 'ownership' } : {}),
         model: tombstone.model,
