@@ -453,7 +453,7 @@ class Merge {
       // Whoever deleted the row that is here, or wrote it, has seen it.
       const tombstone = this.#tombstone(index);
       const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
-      if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
+      if (birthRun === row.run || hasSeen) return whole;
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }
