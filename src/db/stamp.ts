@@ -9,7 +9,7 @@ import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
-import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
+import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition, movedIn } from './identity.ts';
 import { lastVersions } from './graves.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
@@ -300,6 +300,7 @@ class Replay {
         this.#library,
         model,
         candidates.map((slot) => slot.key),
+        movedIn(this.#slots),
       );
       for (const slot of candidates) {
         const uuid = derived.get(slot.key) ?? null;
@@ -395,11 +396,13 @@ class Replay {
       bear(this.#library, model, own);
       for (const { key, inherited } of own) if (inherited !== null) inherit(this.#library, model, key, inherited);
       titleBirths(this.#library, model, head);
-      const dead = new Set(
-        this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
+      const left = new Set(
+        this.#slots
+          .filter((slot) => slot.model === model && (!slot.alive || slot.key !== slot.mapped?.key))
+          .map((slot) => slot.mapped?.key),
       );
       for (const slot of own) {
-        const isReused = model.rowid !== null && dead.has(slot.key as Key);
+        const isReused = model.rowid !== null && left.has(slot.key as Key);
         if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model))
           this.#reused.push({ model, key: slot.key, hasMoved: false });
       }
