@@ -25,6 +25,7 @@ import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import type { MergeWaiting } from './settle.ts';
 import { asWriter } from './stamp.ts';
+import { isAbove } from './trees.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
 
@@ -105,12 +106,22 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow): 
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
       if (foreignKey.table !== from.model.table) continue;
+      if (child.trees.includes(foreignKey) && isAbove(library, child, foreignKey, from, to))
+        asWriter(library, () => takePlace(library, foreignKey, from, to));
       asWriter(library, () => move(library, child, foreignKey, from, to, '', []));
       for (const left of referrersOf(library, from.model, [from.key]))
         if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
           makeRoom(library, left, from, to);
     }
   }
+}
+
+/** Puts a row to where one stands that is above it in their tree, so that what is between does not come to be above itself. */
+function takePlace(library: Library, { columns }: ForeignKey, { model, key }: StandingRow, below: StandingRow): void {
+  const list = columns.map(quoteName).join(', ');
+  const table = quoteName(model.table);
+  const place = `(SELECT ${list} FROM ${table} WHERE ${rowByKey(model)})`;
+  library.sql.run(`UPDATE OR IGNORE ${table} SET (${list}) = ${place} WHERE ${rowByKey(model)}`, key, below.key);
 }
 
 /** Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. */

@@ -111,7 +111,15 @@ export interface WaitingRow {
   readonly table: string;
   /** hex with dashes */
   readonly uuid: string;
-  readonly reason: 'missing-target' | 'dead-target' | 'referrers' | 'unique' | 'constraint' | 'not-owner' | 'no-table';
+  readonly reason:
+    | 'missing-target'
+    | 'dead-target'
+    | 'referrers'
+    | 'unique'
+    | 'constraint'
+    | 'not-owner'
+    | 'no-table'
+    | 'cycle';
   /** One sentence for people. */
   readonly detail: string;
 }

@@ -7,15 +7,14 @@ import { decodeBatch } from '../protocol/batch.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
 import { mergeRows } from './alias.ts';
-import { formatCells, writeColumns } from './cells.ts';
 import { recordVersionValue, recordValue } from './conflicts.ts';
 import { hideRows } from './hide.ts';
-import { cellsOf, columnNamed } from './incoming.ts';
+import { cellsOf } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
 import { translateRuns, writeVersion } from './join.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
-import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
+import { ownStamp, writeOutcome } from './outcome.ts';
 import { cellsHere, cellsOverWaiting } from './owned-outcomes.ts';
 import { collidingVersions, pendingKind } from './pending.ts';
 import type { Pending } from './pending.ts';
@@ -158,32 +157,10 @@ function freeName(
 }
 
 function rename(library: Library, row: StandingRow, column: Column, name: string): boolean {
-  const { model, key, cells } = row;
   return library.attempt(() => {
-    const hlc = library.stampAt(library.around.now());
-    const stamp = { hlc, run: library.run };
+    const stamp = ownStamp(library);
     recordValue(library, row, column, 'renamed', { ...stamp, value: name });
-    try {
-      library.sql.run(
-        `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${quoteName(column.name)} = ? WHERE ${rowByKey(model)}`,
-        name,
-        key,
-      );
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_CONSTRAINT')))
-        throw error;
-      return false;
-    }
-    const isByColumn = model.ownership === 'shared';
-    library.sql.run(
-      `UPDATE ${rowsTable(model)} SET hlc = ?, run = ?, lsn = ?, cells = ? WHERE key = ?`,
-      hlc,
-      library.run,
-      library.nextLsn(),
-      formatCells(isByColumn ? writeColumns(cells, [columnNamed(model, column.name).number], stamp) : cells),
-      key,
-    );
-    return true;
+    return writeOutcome(library, row, row.cells, [{ column: column.name, sql: '?', values: [name] }], stamp);
   });
 }
 

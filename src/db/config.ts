@@ -41,6 +41,15 @@ const tableSchema = z.strictObject({
    * its name. @default `merge` where the rows hold nothing else, else `rename` for text, else `keep-first`
    */
   unique: z.record(z.string(), z.enum(['merge', 'rename', 'keep-first'])).optional(),
+  /**
+   * Columns that lead from a row to its parent in the same table: of moves that make a ring, the latest gives way. False for none.
+   * @default references to the table itself that delete children with their parent, or are called parent, manager, reports or reply
+   */
+  tree: z
+    .union([z.literal(false), columnName.transform((name) => [name]), z.array(columnName)], {
+      error: 'expected false, a column name or a list of column names',
+    })
+    .optional(),
   /** Columns that stay on this device. @default none */
   localColumns: z.array(columnName).optional(),
   /** Name of the table before it was renamed. Other devices may still call it so. @default none */

@@ -30,6 +30,8 @@ export const RULES = {
   'reference-cleared': 'what it referred to was deleted (ON DELETE SET NULL or SET DEFAULT)',
   revived: 'something that may not lose it refers to the row, so the delete was undone',
   renamed: 'another row has the value in a unique index, so this one got another',
+  cycle:
+    'another device moved what is above it, and together the two moves made a ring, of which this was the later one',
   merged: 'another row has the values in a unique index, and they are one row from now on',
 } as const;
 
@@ -157,7 +159,8 @@ export function recordDelete(
   );
 }
 
-function record(
+/** Records one value, or with no column a row; nothing if both values are the same. References are UUIDs. */
+export function record(
   library: Library,
   model: Model,
   uuid: Uint8Array,

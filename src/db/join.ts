@@ -289,9 +289,7 @@ class Joining {
     if (index < 0) return -1;
     const batch = this.#batch;
     const uuid = from.uuids.subarray(index * 16, index * 16 + 16);
-    const known = batch.birthHlc.findIndex(
-      (_, i) => Buffer.compare(batch.uuids.subarray(i * 16, i * 16 + 16), uuid) === 0,
-    );
+    const known = this.#placeOf(uuid);
     if (known >= 0) return known;
     const run = from.birthRun[index] ?? 0;
     const name = from.names[from.uuidTable[index] ?? 0] ?? '';
@@ -309,8 +307,15 @@ class Joining {
     return batch.birthHlc.length;
   }
 
-  /** The place in the dictionary of a row that stands here. */
+  #placeOf(uuid: Uint8Array): number {
+    const { birthHlc, uuids } = this.#batch;
+    return birthHlc.findIndex((_, i) => Buffer.compare(uuids.subarray(i * 16, i * 16 + 16), uuid) === 0);
+  }
+
+  /** The place in the dictionary of a row that stands here, or of the version's own. */
   placeTarget(library: Library, { model, uuid, birth }: Target): number {
+    const known = this.#placeOf(uuid);
+    if (known >= 0) return known;
     const run = this.run(library, birth.run);
     const batch = this.#batch;
     const names = batch.names.includes(model.table) ? batch.names : [...batch.names, model.table];

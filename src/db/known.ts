@@ -11,7 +11,7 @@ import { INTERNAL_TABLES } from './choose.ts';
 import { foldName } from './config.ts';
 import type { Config } from './config.ts';
 import { describeModels, hashOf, wiresOf } from './describe.ts';
-import type { Column, Model, Registry } from './model.ts';
+import type { Column, ForeignKey, Model, Registry } from './model.ts';
 import { ALWAYS_THERE, NOT_HERE, foreignKeyNumber } from './model.ts';
 import { readRegistry } from './schema.ts';
 
@@ -117,7 +117,8 @@ export function join(raw: Registry, known: Known): Registry {
       const wires = wiresOf(own, key.columns);
       return { ...key, wires, number: foreignKeyNumber(wires, target?.wire ?? key.table, targets) };
     });
-    return { ...own, foreignKeys };
+    const trees = foreignKeys.filter((_, i) => own.trees.includes(own.foreignKeys[i] as ForeignKey));
+    return { ...own, foreignKeys, trees };
   });
   const absent = known.filter((table) => table.name === null).map(absentTable);
   const all = [...models, ...absent];
@@ -170,6 +171,7 @@ function absentTable(table: KnownTable): Model {
     rowid: '',
     rowidIsRef: false,
     foreignKeys: [],
+    trees: [],
     uniques: [],
     hasConflictClause: false,
     maySkip: false,

@@ -23,6 +23,7 @@ import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { hasDangling, touchDangling } from './remark.ts';
 import { RowWriter, takenColumns } from './rows.ts';
+import { TreeMoves } from './cycles.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
@@ -197,17 +198,22 @@ class Merge {
   #write(standing: readonly Incoming[], loose: LooseKeys): boolean {
     const library = this.#library;
     const isDangling = hasDangling(library);
+    const moves = new TreeMoves(library, this.#rows);
     for (const model of library.registry.models) {
       const rows = standing.filter((row) => row.model === model);
       if (rows.length === 0) continue;
       const born = rows.filter((row) => !row.isUpdate);
       this.#rows.insert(model, born);
-      for (const row of born) this.result.arrivals.push(this.#rows.uuidOf(row.index));
+      for (const row of born) {
+        this.result.arrivals.push(this.#rows.uuidOf(row.index));
+        if (this.#options.retake || this.#tombstone(row.index) !== undefined) moves.born(row);
+      }
       if (isDangling && this.failures.size === 0)
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
       for (const row of rows) {
         if (!row.isUpdate) continue;
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
+        moves.before(row);
         if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
         this.#rows.update(row);
       }
@@ -217,7 +223,9 @@ class Merge {
     const broken = loose.broken(written);
     for (const [index, detail] of broken)
       if (index !== null) this.failures.set(index, { reason: 'constraint', detail });
-    return broken.size === 0;
+    if (broken.size > 0) return false;
+    for (const [index, hold] of moves.closing()) this.failures.set(index, hold);
+    return this.failures.size === 0;
   }
 
   /** Takes the rows that will be written over or removed out of their unique indexes. */

@@ -105,6 +105,8 @@ export interface Model {
   /** True when the rowid column is itself a foreign key, so that its value is given by the target, not assigned here. */
   readonly rowidIsRef: boolean;
   readonly foreignKeys: readonly ForeignKey[];
+  /** Those of them by which its rows form a tree (`trees.ts`). */
+  readonly trees: readonly ForeignKey[];
   /** Unique indexes other than the primary key: the columns of each (null for an expression), and whether it is partial. */
   readonly uniques: ReadonlyArray<{
     readonly name: string;

@@ -27,7 +27,7 @@ import { isSettled, isStaying } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { narrow, readBig } from './sql.ts';
 import { asWriter } from './stamp.ts';
-import { joinVersions } from './version.ts';
+import { joinVersions, targetIndex, targetOf, uuidAt } from './version.ts';
 
 /** Settles what can be settled now. Returns whether anything was changed. */
 export function settleOrphans(library: Library, merge: MergeWaiting): boolean {
@@ -195,24 +195,6 @@ function holdOlderVersion(library: Library, waiting: Omit<Pending, 'targets'>): 
     version: null,
     targets: [],
   });
-}
-
-/** Place in its dictionary of the row that a version's foreign key refers to; −1 for none, or for itself. */
-function targetIndex(version: Batch, foreignKey: ForeignKey): number {
-  const table = version.tables[0];
-  const column = table?.columns.find((candidate) => candidate.name === foreignKey.wires[0]);
-  const dependency = table?.dependencies.find((candidate) => candidate.foreignKey === foreignKey.number);
-  const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
-  return target === table?.rows[0] ? -1 : target;
-}
-
-function uuidAt(version: Batch, index: number): Buffer {
-  return Buffer.from(version.uuids.subarray(index * 16, index * 16 + 16));
-}
-
-function targetOf(version: Batch, foreignKey: ForeignKey): Buffer | null {
-  const target = targetIndex(version, foreignKey);
-  return target < 0 ? null : uuidAt(version, target);
 }
 
 /** How the target of a waiting version's foreign key stands. */

@@ -247,6 +247,16 @@ export function collidingVersions(library: Library): Omit<Pending, 'targets'>[] 
   return readPending(library, "p.version IS NOT NULL AND p.reason = 'unique' ORDER BY p.uuid");
 }
 
+/** Versions that wait because they would close a ring in a tree, in order of their UUIDs. */
+export function closingVersions(library: Library): Omit<Pending, 'targets'>[] {
+  return readPending(library, "p.version IS NOT NULL AND p.reason = 'cycle' ORDER BY p.uuid");
+}
+
+/** The version of a row that waits; null for none. */
+export function waitingVersion(library: Library, uuid: Uint8Array): Omit<Pending, 'targets'> | null {
+  return readPending(library, 'p.version IS NOT NULL AND p.uuid = ?', Buffer.from(uuid))[0] ?? null;
+}
+
 /** Versions that wait for a row of which there is a tombstone, oldest first. */
 export function versionsOfDeadTargets(library: Library): Omit<Pending, 'targets'>[] {
   return readPending(
@@ -256,11 +266,12 @@ export function versionsOfDeadTargets(library: Library): Omit<Pending, 'targets'
   );
 }
 
-function readPending(library: Library, condition: string): Omit<Pending, 'targets'>[] {
+function readPending(library: Library, condition: string, ...params: unknown[]): Omit<Pending, 'targets'>[] {
   return library.sql
     .rows(
       `SELECT p.uuid, p.tbl, p.birth_hlc, p.birth_run, p.hlc, p.run, p.reason, p.detail, p.version FROM flotilla_pending p
        WHERE ${condition}`,
+      ...params,
     )
     .map(([uuid, tbl, birthHlc, birthRun, hlc, run, reason, detail, version]) => ({
       model: library.modelByNumber(Number(tbl)),

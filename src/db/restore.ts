@@ -21,6 +21,7 @@ import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
 import { readBig } from './sql.ts';
 import { stampAll } from './stamp.ts';
+import { ringsOf } from './trees.ts';
 
 /**
  * Restores what record `id` holds, in one transaction that leaves nothing unstamped.
@@ -83,6 +84,10 @@ function writeAgain(library: Library, id: number, model: Model, uuid: Uint8Array
       : lost;
   const [table, quoted] = [quoteName(model.table), quoteName(name)];
   library.sql.run(`UPDATE ${orAbort(model)}${table} SET ${quoted} = ? WHERE ${rowByKey(model)}`, value, key);
+  for (const tree of model.trees) {
+    if (tree.columns.includes(name) && ringsOf(library, model, tree, [key]).size > 0)
+      throw cannot(id, 'the row would be above itself: what it was in is in it now. Move that out first');
+  }
   if (column.policy === undefined) return;
   stampAll(library);
   const shown = readBig(library.sql.get(`SELECT ${quoted} FROM ${table} WHERE ${rowByKey(model)}`), [key])[0]?.[0];

@@ -21,6 +21,7 @@ import { checkPolicies, policiesIn } from './policy-config.ts';
 import { readKey } from './keys.ts';
 import type { Affinity, Column, ColumnRole, ForeignKey, Identity, Model, Registry } from './model.ts';
 import { ALWAYS_THERE, foreignKeyNumber } from './model.ts';
+import { treesOf } from './trees.ts';
 
 /** A column, with the text of its default when that is a literal. */
 export type SchemaColumn = Column & { readonly defaultSql: string | null };
@@ -353,6 +354,7 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
       simple: direct && role?.kind === 'ref' && role.table === key.table,
     };
   });
+  const identity = identityOf(draft, columns);
   return {
     n,
     table: draft.table,
@@ -361,13 +363,14 @@ function toModel(draft: Draft, drafts: Drafts, n: number): SchemaModel {
     absent: [],
     ownership: draft.ownership,
     ownedBy: ownedByOf(draft, drafts, foreignKeys),
-    identity: identityOf(draft, columns),
+    identity,
     columns,
     key: draft.key,
     keyCollations: draft.keyCollations,
     rowid: draft.rowid,
     rowidIsRef: draft.rowid !== null && roles.get(draft.rowid)?.kind === 'ref',
     foreignKeys,
+    trees: treesOf(draft, foreignKeys, identity),
     uniques: withPolicies(draft),
     generated: draft.generated,
     hasConflictClause: draft.hasConflictClause,

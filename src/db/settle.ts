@@ -11,16 +11,16 @@ import type { Batch } from '../protocol/types.ts';
 import { aliasOf, redirect } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import { withoutStandingBlockers } from './blockers.ts';
-import { formatCells, writeColumns } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { settleCollisions } from './collisions.ts';
+import { settleCycles } from './cycles.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
-import { columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { settleOrphans } from './orphans.ts';
+import { writeOutcome } from './outcome.ts';
 import {
   forgetPending,
   hasPending,
@@ -49,6 +49,7 @@ export function settle(library: Library, merge: MergeWaiting, holdDeletes: boole
     moved = retryVersions(library, merge, holdDeletes) || moved;
     moved = settleOrphans(library, merge) || moved;
     moved = settleCollisions(library, merge) || moved;
+    moved = settleCycles(library, merge) || moved;
   }
 }
 
@@ -131,33 +132,15 @@ function settleReferrer(library: Library, referrer: Referrer): Verdict {
   return library.attempt(() => clearReference(library, { ...referrer, cells: before })) ? 'released' : 'stays';
 }
 
-function clearReference(library: Library, { model, foreignKey, key, cells: before }: Referrer): boolean {
+function clearReference(library: Library, { model, foreignKey, key, cells }: Referrer): boolean {
   const isDefault = foreignKey.onDelete === 'SET DEFAULT';
-  const set = foreignKey.columns.map(
-    (name) => `${quoteName(name)} = ${(isDefault ? defaultOf(model, name) : null) ?? 'NULL'}`,
-  );
-  try {
-    library.sql.run(
-      `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set.join(', ')} WHERE ${rowByKey(model)}`,
-      key,
-    );
-  } catch (error) {
-    if (!isConstraint(error)) throw error;
-    return false;
-  }
-  if (isDefault && !hasTarget(library, model, foreignKey, key)) return false;
-  const hlc = library.stampAt(library.around.now());
-  const numbers = foreignKey.columns.map((name) => columnNamed(model, name).number);
-  const cells = model.ownership === 'device' ? before : writeColumns(before, numbers, { hlc, run: library.run });
-  library.sql.run(
-    `UPDATE ${rowsTable(model)} SET hlc = ?, run = ?, lsn = ?, cells = ? WHERE key = ?`,
-    hlc,
-    library.run,
-    library.nextLsn(),
-    formatCells(cells),
-    key,
-  );
-  return true;
+  const assignments = foreignKey.columns.map((column) => ({
+    column,
+    sql: (isDefault ? defaultOf(model, column) : null) ?? 'NULL',
+    values: [],
+  }));
+  if (!writeOutcome(library, { model, key }, cells, assignments)) return false;
+  return !isDefault || hasTarget(library, model, foreignKey, key);
 }
 
 /** The defaults of a foreign key must mean a row that is here, or nothing. */
@@ -195,8 +178,4 @@ function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boole
         );
   merge(joinVersions(library, [...readVersionsOf(library, versions), ...waiters].map(decodeBatch)), doomed);
   return unboundVersions(library).length < before.length;
-}
-
-function isConstraint(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('SQLITE_CONSTRAINT');
 }

@@ -4,6 +4,7 @@
  */
 import type { Batch, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
+import type { ForeignKey } from './model.ts';
 import { UNSET_HLC } from './model.ts';
 import { pickStamps } from './stamp-lists.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
@@ -81,4 +82,24 @@ export function joinVersions(library: Library, versions: readonly Batch[]): Batc
   }));
   for (const version of versions) builder.addWaiting(version);
   return builder.build(NO_END);
+}
+
+/** Place in its dictionary of the row that a version's foreign key refers to; −1 for none, or for itself. */
+export function targetIndex(version: Batch, foreignKey: ForeignKey): number {
+  const table = version.tables[0];
+  const column = table?.columns.find((candidate) => candidate.name === foreignKey.wires[0]);
+  const dependency = table?.dependencies.find((candidate) => candidate.foreignKey === foreignKey.number);
+  const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
+  return target === table?.rows[0] ? -1 : target;
+}
+
+/** A UUID of a version's dictionary. */
+export function uuidAt(version: Batch, index: number): Buffer {
+  return Buffer.from(version.uuids.subarray(index * 16, index * 16 + 16));
+}
+
+/** The UUID of that row; null for none, or for the row itself. */
+export function targetOf(version: Batch, foreignKey: ForeignKey): Buffer | null {
+  const target = targetIndex(version, foreignKey);
+  return target < 0 ? null : uuidAt(version, target);
 }
