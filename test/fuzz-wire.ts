@@ -81,14 +81,14 @@ function stretch(
       else if (Date.now() - since > HANG_MS) lost('hang', `not done after ${HANG_MS} ms`);
     }, LOOK_MS);
     worker.on('message', (message: Report) => {
-      if ('fault' in message) onFault(message.fault);
-      else tally = message.done;
+      if ('fault' in message) return onFault(message.fault);
+      tally = message.done;
+      if (message.isLast) finish(assignment.to);
     });
     worker.on('error', (error) => {
       const isMemory = 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
       lost(isMemory ? 'memory' : 'crash', isMemory ? `more than ${HEAP_MB} MB` : (error.stack ?? error.message));
     });
-    worker.on('exit', () => finish(assignment.to));
   });
 }
 

@@ -209,6 +209,11 @@ export class Library {
     return this.#run;
   }
 
+  /** Id (hex) of the run of this opening; null while nothing was stamped in it. */
+  ownRun(): string | null {
+    return this.#run === 0 ? null : this.runHex(this.#run);
+  }
+
   nextLsn(): number {
     this.#mintRun();
     this.#head += 1;

@@ -4,6 +4,7 @@
  */
 import type { Database } from 'better-sqlite3';
 
+import { FlotillaError } from '../errors.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import { Applier } from './apply.ts';
 import type { Applied } from './api.ts';
@@ -90,7 +91,8 @@ export class Served {
           return this.applier.apply(peer, data);
         } catch (refused) {
           this.#unlearn(before);
-          throw refused;
+          if (!(refused instanceof UnknownSchema)) throw refused;
+          throw new FlotillaError('PROTOCOL', 'The peer sent columns that no device sends, such as an id of its own.');
         }
       }
     });

@@ -349,10 +349,7 @@ async function send(packets: Packets, message: Request | Answer | z.infer<typeof
 const schemas = { request: requestSchema, accept: acceptSchema, answer: answerSchema } as const;
 
 /** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
-export function readMessage<K extends keyof typeof schemas>(
-  kind: K,
-  packet: Uint8Array,
-): z.infer<(typeof schemas)[K]> {
+export function readMessage<K extends keyof typeof schemas>(kind: K, packet: Uint8Array): z.infer<(typeof schemas)[K]> {
   try {
     return schemas[kind].parse(JSON.parse(new TextDecoder().decode(packet))) as z.infer<(typeof schemas)[K]>;
   } catch (cause) {
@@ -360,7 +357,10 @@ export function readMessage<K extends keyof typeof schemas>(
   }
 }
 
-async function receive<K extends keyof typeof schemas>(packets: Packets, kind: K): Promise<z.infer<(typeof schemas)[K]>> {
+async function receive<K extends keyof typeof schemas>(
+  packets: Packets,
+  kind: K,
+): Promise<z.infer<(typeof schemas)[K]>> {
   for await (const packet of packets.packets) return readMessage(kind, packet);
   throw new FlotillaError('UNREACHABLE', 'The other side ended the connection without a word.');
 }

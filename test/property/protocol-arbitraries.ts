@@ -253,7 +253,13 @@ export const schemaDescription: fc.Arbitrary<SchemaDescription> = record({
           name: wireName,
           kind: fc.constantFrom('value' as const, 'ref' as const, 'rowid' as const),
           target: fc.oneof(fc.constant(''), wireName),
-          type: fc.constantFrom('INTEGER' as const, 'TEXT' as const, 'BLOB' as const, 'REAL' as const, 'NUMERIC' as const),
+          type: fc.constantFrom(
+            'INTEGER' as const,
+            'TEXT' as const,
+            'BLOB' as const,
+            'REAL' as const,
+            'NUMERIC' as const,
+          ),
           notNull: fc.boolean(),
           policy: fc.constantFrom('', 'counter', 'max'),
           absent: fc.boolean(),
@@ -321,4 +327,3 @@ export const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({ type: fc.constant('refuse' as const), code: text, message: text }),
   record({ type: fc.constant('bye' as const), reason: text }),
 );
-

@@ -52,8 +52,8 @@ DELETE FROM note_tags WHERE note_id = 3;
 const VALUES: readonly SqlValue[] = [null, 0, -1, 1.5, 2n ** 62n, '', 'red', 'x', Uint8Array.of(1, 2), Infinity, 'a'];
 /** Tries to change a batch so that it is still one. */
 const TRIES = 12;
-/** Hostile batches that are applied to one library one after the other. */
-const ROW_OF_BATCHES = 8;
+/** Hostile batches that are applied to one library one after the other, at most. */
+const MAX_BATCHES = 4;
 
 interface Siege {
   readonly pages: readonly Uint8Array[];
@@ -81,55 +81,79 @@ function besiege(): Siege {
   return { pages, runs, backup: victim.backup(), victim };
 }
 
-/** The parts of a target that applies. */
+/** The parts of a target that applies some batches one after the other to a library of their own. */
 export function hostileApply(): Pick<Target, 'open' | 'read'> {
   let siege: Siege | null = null;
-  let victim: Replica | null = null;
-  let applied = 0;
   return {
     open() {
       siege ??= besiege();
       const { pages, runs } = siege;
-      victim = null;
-      return (chance) => hostile(chance.pick(pages), chance, chance.pick(pages), runs);
+      return (chance) => {
+        const batches = Array.from({ length: chance.between(1, MAX_BATCHES) }, () =>
+          hostile(chance.pick(pages), chance, chance.pick(pages), runs),
+        );
+        return inOne(batches);
+      };
     },
     read(bytes) {
       if (siege === null) throw new Error('nobody is there to be attacked');
-      if (victim === null || applied === ROW_OF_BATCHES) {
-        victim = siege.victim.restored(siege.backup);
-        applied = 0;
-      }
-      applied += 1;
-      const target = victim;
-      const before = contents(target);
+      const victim = siege.victim.restored(siege.backup);
       try {
-        target.apply('B', bytes);
-      } catch (error) {
-        const now = contents(target);
-        if (error instanceof FlotillaError && now !== before)
-          return `a refused batch changed something: ${error.message}`;
-        const fault = faultOf(target);
-        if (fault !== '') return fault;
-        throw error;
+        return attack(victim, apart(bytes));
       } finally {
-        // After an accident nothing is sure: the next one finds a fresh library.
-        if (target.db.inTransaction) victim = null;
+        victim.db.close();
       }
-      const fault = faultOf(target);
-      if (fault !== '') victim = null;
-      return fault;
     },
   };
 }
 
-/** All that the file holds, but counters. */
+/** Applies batches; what is wrong with the library afterwards, '' for nothing. Throws the refusal of the last one. */
+function attack(victim: Replica, batches: Iterable<Uint8Array>): string {
+  let refusal: FlotillaError | null = null;
+  for (const batch of batches) {
+    const before = contents(victim);
+    refusal = null;
+    try {
+      victim.apply('B', batch);
+    } catch (error) {
+      if (!(error instanceof FlotillaError)) throw error;
+      refusal = error;
+      if (contents(victim) !== before) return `a refused batch changed something: ${error.message}`;
+    }
+    const fault = faultOf(victim);
+    if (fault !== '') return fault;
+  }
+  if (refusal !== null) throw refusal;
+  return '';
+}
+
+/** Several batches as one message of the fuzz, each with its length before it. */
+function inOne(batches: readonly Uint8Array[]): Uint8Array {
+  const parts = batches.flatMap((batch) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(batch.length);
+    return [length, batch];
+  });
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+function* apart(bytes: Uint8Array): Generator<Uint8Array> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < bytes.length;) {
+    const length = view.getUint32(at);
+    yield bytes.slice(at + 4, at + 4 + length);
+    at += 4 + length;
+  }
+}
+
+/** All that the file holds, but SQLite's own number of its schema. */
 function contents(replica: Replica): string {
   const tables = replica
     .rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
     .map(([name]) => String(name));
   const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
   return JSON.stringify(
-    tables.map((name) => [name, replica.rows(`SELECT * FROM ${quoted(name)}`)]),
+    tables.map((name) => [name, replica.rows(`SELECT * FROM ${quoted(name)}`).filter(([first]) => first !== 'cookie')]),
     (_key, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value),
   );
 }
@@ -187,7 +211,8 @@ const CHANGES: readonly Change[] = [
   (batch, chance) => {
     const uuids = batch.uuids.slice();
     const count = uuids.length / 16;
-    if (count > 0) uuids.copyWithin(16 * chance.below(count), 16 * chance.below(count), 16 * chance.below(count) + 16);
+    const from = 16 * chance.below(Math.max(1, count));
+    if (count > 0) uuids.copyWithin(16 * chance.below(count), from, from + 16);
     return { ...batch, uuids };
   },
   // Somebody else's run, also the victim's own.

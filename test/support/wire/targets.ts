@@ -278,7 +278,8 @@ export const TARGETS: readonly Target[] = [
     name: 'apply',
     ...hostileApply(),
     codes: ['PROTOCOL', 'CLOCK_AHEAD'],
-    causes: [],
+    // The last line of defence: what SQLite itself will not commit.
+    causes: ['SqliteError'],
     bombs: [],
   },
   {

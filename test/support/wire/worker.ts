@@ -34,7 +34,9 @@ export interface Fault {
   readonly detail: string;
 }
 
-export type Report = { readonly fault: Fault } | { readonly done: Tally };
+export type Report =
+  | { readonly fault: Fault }
+  | { readonly done: Tally; /** Nothing more is to be done. */ readonly isLast: boolean };
 
 export interface Tally {
   readonly runs: number;
@@ -97,7 +99,8 @@ function work({ seed, from, to, targets: names, at }: Assignment, report: (messa
   let slowestMs = 0;
   let slowest = '';
   let runs = 0;
-  const tell = (): void => report({ done: { runs, decoders: Object.fromEntries(tallies), slowestMs, slowest } });
+  const tell = (isLast: boolean): void =>
+    report({ done: { runs, decoders: Object.fromEntries(tallies), slowestMs, slowest }, isLast });
 
   function bytesOf(target: Target, run: number): Uint8Array {
     if (run < 0) return (bombs[-run - 1] as (typeof bombs)[number]).make();
@@ -124,9 +127,9 @@ function work({ seed, from, to, targets: names, at }: Assignment, report: (messa
     }
     runs += 1;
     if (fault !== null) report({ fault: { ...fault, decoder: decoderOf(names, run), run } });
-    if (runs % REPORT === 0) tell();
+    if (runs % REPORT === 0) tell(false);
   }
-  tell();
+  tell(true);
 }
 
 if (parentPort !== null) {
