@@ -72,8 +72,9 @@ function stretch(
       clearInterval(watch);
       worker.removeAllListeners();
       worker.on('error', () => {});
+      worker.on('exit', () => resolve(next));
       if (tally !== null) onTally(tally);
-      void worker.terminate().then(() => resolve(next));
+      void worker.terminate();
     };
     const watch = setInterval(() => {
       const now = Atomics.load(assignment.at, 0);

@@ -6,6 +6,8 @@ import { randomBytes } from 'node:crypto';
 
 import { FlotillaError } from '../errors.ts';
 import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
+import { MAX_KNOWN_RUNS } from '../protocol/knowledge.ts';
+import { unpackRuns } from '../protocol/stamp.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
 import type { Library } from './library.ts';
@@ -19,6 +21,7 @@ export function checkClaims(library: Library, batch: Batch): void {
       throw new FlotillaError('PROTOCOL', 'The peer sent a row that was changed before it was made.');
   }
   checkOwnRun(library, batch);
+  checkRuns(library, batch);
   checkUuids(batch);
 }
 
@@ -68,6 +71,20 @@ function checkOwnRun(library: Library, batch: Batch): void {
     }
   }
   if (isFalse) throw new FlotillaError('PROTOCOL', 'The peer says that this device has written what it has not.');
+}
+
+/** Beyond what a message may name, nobody could tell another one what he knows. */
+function checkRuns(library: Library, { runs, runDevices, end }: Batch): void {
+  const { knowledge } = end;
+  const count = library.runCount;
+  if (count + runDevices.length + knowledge.hlc.length <= MAX_KNOWN_RUNS) return;
+  const named = new Set([...unpackRuns(runs), ...unpackRuns(knowledge.runs)]);
+  const fresh = [...named].filter((run) => !library.hasRun(run)).length;
+  if (fresh > 0 && count + fresh > MAX_KNOWN_RUNS)
+    throw new FlotillaError(
+      'PROTOCOL',
+      `The peer knows of more than ${MAX_KNOWN_RUNS} starts of nodes, together with those known here.`,
+    );
 }
 
 /** Odd, and nobody else's: whoever chooses UUIDs cannot choose where they fall. */

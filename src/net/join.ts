@@ -18,7 +18,7 @@ import { invitationKey, invitationPeer } from './invitation.ts';
 import type { InvitationData } from './invitation.ts';
 import type { Packets } from './packets.ts';
 
-/** The joiner speaks first and has everything at hand; a silent one gives its stream back after this, ms. */
+/** How long a joiner may take for each of its steps, ms: it has everything at hand. A silent one gives its stream back. */
 const REQUEST_TIMEOUT_MS = 10_000;
 /** How long the inviter is looked for on the LAN when no address answers, ms: one question is answered within 20. */
 const DISCOVERY_MS = 5_000;
@@ -107,10 +107,9 @@ export interface JoinResult {
  * @returns the device that is a member now, even if the answer did not reach it; null when none was let in
  */
 export async function serveJoin(packets: Packets, deps: JoinDeps): Promise<Joined | null> {
-  const timer = setTimeout(
-    () => packets.abort(new Error('The joining device did not speak in time')),
-    REQUEST_TIMEOUT_MS,
-  );
+  const limit = (): NodeJS.Timeout =>
+    setTimeout(() => packets.abort(new Error('The joining device did not go on in time')), REQUEST_TIMEOUT_MS);
+  let timer = limit();
   let joined: Joined | null = null;
   try {
     const request = await receive(packets, 'request');
@@ -121,6 +120,7 @@ export async function serveJoin(packets: Packets, deps: JoinDeps): Promise<Joine
     clearTimeout(timer);
     await admit(device, request.name, packets.peer, deps);
     joined = { device, name: request.name };
+    timer = limit();
     await send(packets, { type: 'granted', grant: toWire(await deps.grant()) });
     await packets.close();
   } catch (error) {
