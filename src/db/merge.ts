@@ -10,7 +10,7 @@ import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkRegisters, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
@@ -368,8 +368,6 @@ class Merge {
     const incoming: Incoming[] = [];
     for (const table of this.#batch.tables) {
       const model = this.#library.arriving(table.table);
-      checkTable(this.#library, model, this.#batch, table);
-      checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
