@@ -164,7 +164,7 @@ function addDifferences(policies: Policies, cells: Cells, { differences, stamp }
 /** A column with a policy, as its entries make it; as it came where they cannot be brought together, so that the version waits. */
 function shownColumn(library: Library, model: Model, column: ColumnData, entries: readonly Entry[]): ColumnData {
   try {
-    const value = library.policies(model).get(columnNamed(model, column.name).number)?.fold(entries) ?? null;
+    const value = library.policies(model).get(columnByWire(model, column.name).number)?.fold(entries) ?? null;
     const ints = Uint8Array.of(typeof value === 'bigint' ? 1 : 0);
     return { kind: 'value', name: column.name, values: [narrow(value)], ints };
   } catch (error) {

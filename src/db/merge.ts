@@ -10,7 +10,7 @@ import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkRegisters, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
@@ -340,8 +340,7 @@ class Merge {
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
-      // Another birth: the same row was made apart, and its deleter may have known of its own only.
-      const discards = tombstone.birthRun !== birthRun || isUnseen(this.#library, tombstone.model, row, tombstone);
+      const discards = isUnseen(this.#library, tombstone.model, row, tombstone);
       doomed.push({
         ...(discards ? { discards: tombstone.model.ownership === 'shared' ? 'deleted' : 'ownership' } : {}),
         model: tombstone.model,
@@ -369,8 +368,6 @@ class Merge {
     const incoming: Incoming[] = [];
     for (const table of this.#batch.tables) {
       const model = this.#library.arriving(table.table);
-      checkTable(this.#library, model, this.#batch, table);
-      checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
@@ -457,7 +454,7 @@ class Merge {
       // Whoever deleted the row that is here, or wrote it, has seen it.
       const tombstone = this.#tombstone(index);
       const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
-      if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
+      if (birthRun === row.run || hasSeen) return whole;
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }

@@ -9,7 +9,7 @@ import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
-import { deriveUuids, foldedKey, isNamedByItself } from './identity.ts';
+import { deriveUuids, foldedKey, isNamedByItself, movedIn } from './identity.ts';
 import { Follows, forgetFollowed } from './follows.ts';
 import { lastVersions } from './graves.ts';
 import { nameHeir } from './heirs.ts';
@@ -319,6 +319,7 @@ class Replay {
         this.#library,
         model,
         candidates.map((slot) => slot.key),
+        movedIn(this.#slots),
       );
       for (const slot of candidates) {
         const uuid = derived.get(slot.key) ?? null;
@@ -419,12 +420,14 @@ class Replay {
       bear(this.#library, model, own);
       for (const { key, inherited } of own) if (inherited !== null) inherit(this.#library, model, key, inherited);
       titleBirths(this.#library, model, head);
-      const dead = new Set(
-        this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
+      const left = new Set(
+        this.#slots
+          .filter((slot) => slot.model === model && (!slot.alive || slot.key !== slot.mapped?.key))
+          .map((slot) => slot.mapped?.key),
       );
       for (const slot of own) {
         const isReused =
-          model.rowid === null ? slot.inherits && !slot.hasMoved : slot.inherits || dead.has(slot.key as Key);
+          model.rowid === null ? slot.inherits && !slot.hasMoved : slot.inherits || left.has(slot.key as Key);
         if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model))
           this.#reused.push({ model, key: slot.key, why: slot.inherits ? 'renamed' : 'born' });
       }
