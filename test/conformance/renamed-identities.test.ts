@@ -194,6 +194,18 @@ describe('rows that are named by the one above them', () => {
     await expectEqual(a, b, c);
   });
 
+  it('[V7] have their names also where the root comes in the same breath', () => {
+    const [a] = folders();
+    const names = (): unknown[][] =>
+      a.rows("SELECT name, hex(uuid) FROM p JOIN flotilla_rows_1 ON key = id WHERE name <> 'root' ORDER BY name");
+    a.write("INSERT INTO p VALUES (1, 1, 'root'), (3, 2, 'sub'), (2, 1, 'x')");
+    a.stamp();
+    const before = names();
+    a.write("DELETE FROM p WHERE name = 'x'; INSERT INTO p VALUES (7, 1, 'x'), (8, 7, 'sub')");
+    a.stamp();
+    expect(names()).toEqual(before);
+  });
+
   it('[N1] a ring that a program makes of them is stamped, and ends', () => {
     const [a] = folders();
     a.write("INSERT INTO p VALUES (1, 1, 'root'), (2, 1, 'x'), (3, 2, 'y'), (4, 3, 'z')");
