@@ -31,6 +31,8 @@ export const ERROR_CODES = {
   OTHER_LIBRARY: 'the peer belongs to another library',
   PROTOCOL: 'a peer sent what the protocol does not allow',
   CLOCK_AHEAD: 'a peer stamps in the future',
+  BUSY: 'another session has to end first',
+  BELOW_FLOOR: 'deletes were pruned that a peer has not seen',
   NO_SUCH_CONFLICT: 'there is no record of a conflict with that number',
   CANNOT_RESTORE: 'what a conflict discarded cannot be put back as things stand',
   MERGE_FUNCTION: 'a merge function of the configuration is not what it must be',

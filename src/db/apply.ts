@@ -15,6 +15,8 @@ import { requireKnown } from './incoming.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
+import { noteSource, sourceOf } from './newcomer.ts';
+import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
@@ -33,6 +35,7 @@ export class Applier {
   apply(peer: string, data: Uint8Array): Applied {
     const batch = decodeBatch(data);
     this.#checkClock(batch);
+    this.#checkPass(peer, batch);
     requireKnown(this.#library, batch);
     try {
       return this.#transact(peer, batch, false);
@@ -85,7 +88,8 @@ export class Applier {
     const applied = library.transact(() => {
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.db.pragma('defer_foreign_keys = ON');
-      const changed = library.withoutCapture(() => this.#merge(batch, holdDeletes));
+      const changed = library.withoutCapture(() => this.#merge(peer, batch, holdDeletes));
+      noteSource(library, peer, batch.end.complete);
       const rows = countRows(batch);
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
@@ -102,18 +106,33 @@ export class Applier {
         knowledge: complete ? batch.end.knowledge : null,
       };
     });
+    if (batch.end.floor !== undefined) endReconciling(library);
     if (applied.complete && this.#adopter !== null) this.#finishAdopting();
     return applied;
   }
 
-  #merge(batch: Batch, holdDeletes: boolean): number {
+  #merge(peer: string, batch: Batch, holdDeletes: boolean): number {
     const library = this.#library;
+    if (isReconcilingWith(library, peer)) noteNamed(library, batch);
     const changed = this.#mergeAndWake(batch, holdDeletes, false);
-    if (batch.end.complete) {
-      library.learn(batch.end.knowledge);
-      settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
-    }
+    const { complete, knowledge, floor } = batch.end;
+    if (!complete) return changed;
+    library.learn(knowledge);
+    const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor);
+    settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
+    forgetGraves(library, gone);
     return changed;
+  }
+
+  /** What a newcomer takes comes from one peer until it has all; a pass that reconciles ends with a floor, and no other does. */
+  #checkPass(peer: string, { end }: Batch): void {
+    const library = this.#library;
+    const isReconciling = isReconcilingWith(library, peer);
+    if (end.complete && (end.floor !== undefined) !== isReconciling)
+      throw new FlotillaError('PROTOCOL', 'The peer ends another kind of pass than it was asked for.');
+    const source = sourceOf(library);
+    if (source !== null && source !== '' && source !== peer)
+      throw new FlotillaError('BUSY', `This device takes its first pass from ${source}; others follow.`);
   }
 
   /** Merges a batch, then what waited for its rows, then what waited for those. Returns how much of the batch was news. */

@@ -125,6 +125,8 @@ export interface PageEnd {
   readonly knowledge: KnowledgeWire;
   /** Entries that still lie between `cursor.position` and the head. */
   readonly remaining: number;
+  /** Only at the end of a pass that reconciles: the sender's floor. What it has no longer was deleted there, or never was. */
+  readonly floor?: KnowledgeWire;
 }
 
 /** A page of the feed: row versions and tombstones, grouped by table, in columns, with one dictionary. */
