@@ -7,10 +7,11 @@ import { decodeBatch } from '../protocol/batch.ts';
 import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
-import type { Applied } from './api.ts';
+import type { Taken } from './api.ts';
 import { Adopter } from './adopt.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
+import { hear } from './heard.ts';
 import { requireKnown } from './incoming.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
@@ -32,7 +33,7 @@ export class Applier {
   }
 
   /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future. */
-  apply(peer: string, data: Uint8Array): Applied {
+  apply(peer: string, data: Uint8Array): Taken {
     const batch = decodeBatch(data);
     this.#checkClock(batch);
     this.#checkPass(peer, batch);
@@ -83,7 +84,7 @@ export class Applier {
     });
   }
 
-  #transact(peer: string, batch: Batch, holdDeletes: boolean): Applied {
+  #transact(peer: string, batch: Batch, holdDeletes: boolean): Taken {
     const library = this.#library;
     const applied = library.transact(() => {
       if (stampAll(library) > 0) this.#adopter?.reset();
@@ -118,6 +119,8 @@ export class Applier {
     const { complete, knowledge, floor } = batch.end;
     if (!complete) return changed;
     library.learn(knowledge);
+    // What it says that it knows is durable there.
+    hear(library, peer, knowledge, library.around.now());
     const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor);
     settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
     forgetGraves(library, gone);

@@ -7,12 +7,13 @@ import type { Database } from 'better-sqlite3';
 
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import { NO_RUN } from '../protocol/stamp.ts';
-import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { FlotillaError } from '../errors.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
-import { entriesOf, floorOf, isBelow } from './floor.ts';
+import { floorOf, isBelow } from './floor.ts';
+import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
@@ -46,12 +47,6 @@ export interface NotYet {
   /** It must be noted first that rows here refer to nothing (`noteDangling`): they stay behind until they do. */
   readonly dangling: boolean;
 }
-
-/**
- * `newcomer`: the peer has nothing, and takes its first pass from us alone. `reconcile`: it lacks deletes that were pruned here, so it
- * hears of every row that is here, and at the end of our floor.
- */
-export type PassKind = 'ordinary' | 'newcomer' | 'reconcile';
 
 /** One pass over the feed, for one peer. */
 interface Pass {
@@ -486,14 +481,6 @@ function belowFloor(): FlotillaError {
 
 function raise(map: Map<string, number>, run: string, hlc: number): void {
   if (hlc > (map.get(run) ?? -1)) map.set(run, hlc);
-}
-
-/** Knowledge entries as they travel: runs in ascending order. */
-export function wireOf(unordered: ReadonlyArray<readonly [string, number]>): KnowledgeWire {
-  const entries = [...unordered].sort(([a], [b]) => (a < b ? -1 : 1));
-  const runs = new Uint8Array(entries.length * 16);
-  entries.forEach(([run], i) => runs.set(hexToBytes(run), i * 16));
-  return { runs, hlc: entries.map(([, hlc]) => hlc) };
 }
 
 /** The bytes in an ArrayBuffer of their own, which can move to another thread. */

@@ -3,14 +3,14 @@
  * stamp: below it a feed would bring rows back that were deleted. Who knows less than a floor says takes no ordinary feed from there, and
  * gives none; it reconciles first (`reconcile.ts`).
  */
+import { hlcToMs } from '../protocol/hlc.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
-import type { KnowledgeWire } from '../protocol/types.ts';
+import type { PruningStatus } from './api.ts';
+import { RETENTION_DAYS } from './config.ts';
 import type { Heard } from './heard.ts';
 import { heardMembers } from './heard.ts';
 import type { Library } from './library.ts';
-
-/** Days of silence after which a member no longer keeps others from pruning, unless the configuration says otherwise. */
-export const RETENTION_DAYS = 30;
+import type { Statements } from './sql.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -36,11 +36,11 @@ export function prune(library: Library, retentionDays: number = RETENTION_DAYS):
 
 function pruneSlice(library: Library, retentionDays: number): { pruned: number; blockedBy: readonly string[] } {
   if (library.sql.value('SELECT 1 FROM flotilla_tombstones LIMIT 1') === undefined) return { pruned: 0, blockedBy: [] };
-  const members = heardMembers(library);
+  const members = heardMembers(library.sql, library.around.device);
   // Somebody knows of something that has not come here: it may be a newcomer whom he has told more than we know.
   const ahead = members.filter(({ knowledge }) => [...knowledge].some(([run, hlc]) => !library.knows(run, hlc)));
   if (ahead.length > 0) return { pruned: 0, blockedBy: ahead.map(({ device }) => device) };
-  const counting = members.filter((member) => !isSetAside(library, member, retentionDays));
+  const counting = members.filter((member) => !isSetAside(library.around.now(), member, retentionDays));
   const known = knownToAll(library, counting);
   const gone = library.sql.rows(
     `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
@@ -62,8 +62,8 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
 }
 
 /** Whether a member has been silent for so long that pruning goes on without it. One that has never said a word blocks for good. */
-export function isSetAside(library: Library, { at, knowledge }: Heard, retentionDays: number): boolean {
-  return knowledge.size > 0 && library.around.now() - at > retentionDays * DAY_MS;
+export function isSetAside(now: number, { at, knowledge }: Heard, retentionDays: number): boolean {
+  return knowledge.size > 0 && now - at > retentionDays * DAY_MS;
 }
 
 /** What this device and all of these members know: run → hlc. */
@@ -77,14 +77,30 @@ function knownToAll(library: Library, members: readonly Heard[]): Map<number, nu
   return known;
 }
 
-function lacksTombstones(library: Library, { knowledge }: Heard): boolean {
-  return (
-    library.sql.value(
-      `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
-       SELECT 1 FROM flotilla_tombstones t WHERE NOT EXISTS (SELECT 1 FROM known d WHERE d.run = t.run AND t.hlc <= d.hlc) LIMIT 1`,
-      JSON.stringify([...knowledge]),
-    ) !== undefined
+function lacksTombstones(library: Library, member: Heard): boolean {
+  return lackedBy(library.sql, member).tombstones > 0;
+}
+
+/** The tombstones that a member is not known to have: how many, and the stamp of the oldest. */
+function lackedBy(sql: Pick<Statements, 'rows'>, { knowledge }: Heard): { tombstones: number; oldest: number } {
+  const [row] = sql.rows(
+    `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
+     SELECT count(*), ifnull(min(t.hlc), 0) FROM flotilla_tombstones t
+     WHERE NOT EXISTS (SELECT 1 FROM known d WHERE d.run = t.run AND t.hlc <= d.hlc)`,
+    JSON.stringify([...knowledge]),
   );
+  return { tombstones: Number(row?.[0]), oldest: Number(row?.[1]) };
+}
+
+/** What pruning waits for, for people. */
+export function pruningStatus(sql: Statements, own: string, now: number, retentionDays: number): PruningStatus {
+  const behind = heardMembers(sql, own).flatMap((member) => {
+    const { tombstones, oldest } = lackedBy(sql, member);
+    if (tombstones === 0) return [];
+    const { device, at: seen } = member;
+    return [{ device, tombstones, since: hlcToMs(oldest), seen, setAside: isSetAside(now, member, retentionDays) }];
+  });
+  return { tombstones: sql.number('SELECT count(*) FROM flotilla_tombstones'), behind };
 }
 
 export function raiseFloor(library: Library, run: number, hlc: number): void {
@@ -105,9 +121,4 @@ export function floorOf(sql: Pick<Library['sql'], 'rows'>): Map<string, number> 
 /** Whether who knows so much lacks what was pruned up to a floor. */
 export function isBelow(knowledge: ReadonlyMap<string, number>, floor: ReadonlyMap<string, number>): boolean {
   return [...floor].some(([run, hlc]) => (knowledge.get(run) ?? -1) < hlc);
-}
-
-/** The entries of a knowledge on the wire. */
-export function entriesOf({ runs, hlc }: KnowledgeWire): [run: string, hlc: number][] {
-  return hlc.map((known, i) => [bytesToHex(runs.subarray(i * 16, i * 16 + 16)), known]);
 }

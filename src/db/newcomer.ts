@@ -2,7 +2,7 @@
  * A device that has just joined takes its first pass from one member alone: from several at once it could get a row from one, and the
  * claim that nothing is missing from another who has pruned the row's delete.
  */
-import type { PassKind } from './feed.ts';
+import type { PassKind } from '../protocol/types.ts';
 import { isBelow } from './floor.ts';
 import type { Library } from './library.ts';
 import { getState, setState } from './metadata.ts';
@@ -15,16 +15,25 @@ export function markNewcomer(library: Library): void {
   setState(library.db, KEY, '');
 }
 
+/** Before the peer id: what has come already is not from that one alone. */
+const MIXED = '+';
+
 /** From whom the first pass comes: '' when nobody has sent anything yet, null when it is complete. */
 export function sourceOf(library: Library): string | null {
-  const source = getState(library.db, KEY);
-  return source === undefined ? null : String(source);
+  return readSource(library)?.peer ?? null;
+}
+
+function readSource(library: Library): { readonly peer: string; readonly isMixed: boolean } | null {
+  const value = getState(library.db, KEY);
+  if (value === undefined) return null;
+  const text = String(value);
+  return { peer: text.replace(MIXED, ''), isMixed: text.startsWith(MIXED) };
 }
 
 /** What kind of pass this device has to ask a peer for. @param floor - the peer's */
 export function passKind(library: Library, peer: string, floor: ReadonlyMap<string, number>): PassKind {
-  const source = sourceOf(library);
-  if (source === '' || source === peer) return 'newcomer';
+  const source = readSource(library);
+  if (source !== null && !source.isMixed && (source.peer === '' || source.peer === peer)) return 'newcomer';
   return isBelow(library.knowledge(), floor) ? 'reconcile' : 'ordinary';
 }
 
@@ -38,5 +47,6 @@ export function noteSource(library: Library, peer: string, isComplete: boolean):
 
 /** Another peer takes over where the first one was lost. What has come may lack deletes that it has pruned, so it reconciles. */
 export function takeOver(library: Library, peer: string): void {
-  if (sourceOf(library) !== null) setState(library.db, KEY, peer);
+  const source = sourceOf(library);
+  if (source !== null && source !== '' && source !== peer) setState(library.db, KEY, MIXED + peer);
 }

@@ -5,18 +5,19 @@
  */
 import type { Database } from 'better-sqlite3';
 
-import type { Batch, KnowledgeWire } from '../protocol/types.ts';
+import type { Batch, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { hlcToMs } from '../protocol/hlc.ts';
 import { encodedKey } from './capture.ts';
 import { formatSeen, parseCells, seenIn } from './cells.ts';
-import type { PassKind } from './feed.ts';
-import { entriesOf, raiseFloor } from './floor.ts';
+import { raiseFloor } from './floor.ts';
+import { entriesOf } from './knowledge-wire.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { putPending } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
-import type { Key } from './sql.ts';
+import { isStaying } from './settled.ts';
+import type { Key, RawRow } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 import { asWriter } from './stamp.ts';
 
@@ -40,15 +41,24 @@ export function isReconcilingWith(library: Library, peer: string): boolean {
   return sources.get(library.db) === peer;
 }
 
-/** Notes the rows that a page says are there: all that it names, but those that it says are dead. */
+/** Notes the rows that a page says are there: all that it names otherwise than as dead. What it says is dead dies of its tombstone. */
 export function noteNamed(library: Library, batch: Batch): void {
   const dead = new Set(batch.tombstones.flatMap(({ rows, alias }) => [...rows, ...alias]));
-  const uuidAt = (index: number): Buffer => Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
-  for (let index = 0; index < batch.birthHlc.length; index += 1)
-    if (!dead.has(index)) library.sql.run('INSERT OR IGNORE INTO temp.flotilla_named (uuid) VALUES (?)', uuidAt(index));
-  for (const index of dead)
-    if (index >= 0) library.sql.run('DELETE FROM temp.flotilla_named WHERE uuid = ?', uuidAt(index));
+  for (let index = 0; index < batch.birthHlc.length; index += 1) {
+    if (dead.has(index)) continue;
+    const uuid = Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
+    library.sql.run('INSERT OR IGNORE INTO temp.flotilla_named (uuid) VALUES (?)', uuid);
+  }
 }
+
+/** A row that the sender knows of and has no longer. */
+export interface Missing {
+  readonly uuid: Buffer;
+  /** The tombstone of an earlier life, if one is here: others may still need it. */
+  readonly before: RawRow | null;
+}
+
+const GRAVE = 'uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, version, alias';
 
 /** What the sender knows, as local numbers of runs. */
 type Known = ReadonlyMap<number, number>;
@@ -56,9 +66,9 @@ type Known = ReadonlyMap<number, number>;
 /**
  * After the last page was merged and its knowledge taken over, before what waits is settled.
  * @param knowledge - all that the sender knows
- * @returns UUIDs of rows that are to go
+ * @returns the rows that are to go
  */
-export function finishReconciling(library: Library, knowledge: KnowledgeWire, floor: KnowledgeWire): Buffer[] {
+export function finishReconciling(library: Library, knowledge: KnowledgeWire, floor: KnowledgeWire): Missing[] {
   const known = new Map(entriesOf(knowledge).map(([run, hlc]) => [library.runOrdinal(run, null), hlc]));
   const gone = library.registry.models.flatMap((model) => buryMissing(library, model, known));
   for (const model of library.registry.models) bearAnew(library, model, known, floor);
@@ -71,21 +81,22 @@ export function finishReconciling(library: Library, knowledge: KnowledgeWire, fl
  * Gives rows that the sender knows of and has no longer a tombstone, under which they go or are born again, as with any delete that comes
  * late. It is stamped with the sender's last stamp: whoever has that knows that they are gone.
  */
-function buryMissing(library: Library, model: Model, known: Known): Buffer[] {
+function buryMissing(library: Library, model: Model, known: Known): Missing[] {
   const last = [...known].reduce<readonly [run: number, hlc: number]>((a, b) => (b[1] > a[1] ? b : a), [0, -1]);
   const rows = library.sql.rows(
     `SELECT m.uuid, m.birth_hlc, m.birth_run, m.cells FROM ${rowsTable(model)} m
      WHERE NOT EXISTS (SELECT 1 FROM temp.flotilla_named n WHERE n.uuid = m.uuid)
        AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = m.uuid)
-       AND NOT EXISTS (SELECT 1 FROM flotilla_tombstones t WHERE t.uuid = m.uuid)`,
+       AND ${isStaying('m')}`,
   );
-  const gone: Buffer[] = [];
+  const gone: Missing[] = [];
   for (const [uuid, birthHlc, birthRun, cells] of rows) {
     if (!covers(known, Number(birthRun), Number(birthHlc))) continue;
     const seen = seenIn(parseCells(cells)).filter(({ run, hlc }) => covers(known, run, hlc));
     const stamp = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: last[1], run: last[0] };
+    const before = library.sql.rows(`SELECT ${GRAVE} FROM flotilla_tombstones WHERE uuid = ?`, uuid)[0] ?? null;
     library.sql.run(
-      'INSERT INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
       uuid,
       model.n,
       stamp.birthHlc,
@@ -104,7 +115,7 @@ function buryMissing(library: Library, model: Model, known: Known): Buffer[] {
       version: null,
       targets: [],
     });
-    gone.push(Buffer.from(uuid as Uint8Array));
+    gone.push({ uuid: Buffer.from(uuid as Uint8Array), before });
   }
   return gone;
 }
@@ -150,15 +161,17 @@ export function endReconciling(library: Library): void {
   sources.delete(library.db);
 }
 
-/** The tombstones of rows that have gone say nothing to anybody: whoever may hear of them has pruned them, or will reconcile. */
-export function forgetGraves(library: Library, gone: readonly Buffer[]): void {
-  for (const uuid of gone) {
-    library.sql.run(
+/** The new tombstones of rows that have gone say nothing to anybody: whoever may hear of them has pruned them, or will reconcile. */
+export function forgetGraves(library: Library, gone: readonly Missing[]): void {
+  for (const { uuid, before } of gone) {
+    const forgotten = library.sql.run(
       `DELETE FROM flotilla_tombstones AS t WHERE uuid = ? AND alias IS NULL
          AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = t.uuid)
          AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)`,
       uuid,
     );
+    if (forgotten > 0 && before !== null)
+      library.sql.run(`INSERT INTO flotilla_tombstones (${GRAVE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, ...before);
   }
 }
 

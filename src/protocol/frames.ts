@@ -12,7 +12,7 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, want, batch (format 1), ack, inspect, inspected, bye.
+ * 1: hello, schema, refuse, want, batch (format 1), ack, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
@@ -20,7 +20,18 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
 /** First byte of each frame. 9 to 11 are meant for offer, need and head (see the architecture), which have no form yet. */
-const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8, schema: 12 } as const;
+const TYPES = {
+  hello: 1,
+  refuse: 2,
+  want: 3,
+  batch: 4,
+  ack: 5,
+  inspect: 6,
+  inspected: 7,
+  bye: 8,
+  schema: 12,
+  heard: 13,
+} as const;
 
 /**
  * @returns one array of bytes, or for a batch two: the type, and `data` itself, not copied
@@ -72,6 +83,8 @@ function readFrame(bytes: Uint8Array): Frame {
       return { type: 'want', ...check(messages.want, unpack(fields), 'want') };
     case TYPES.ack:
       return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
+    case TYPES.heard:
+      return { type: 'heard', ...check(messages.heard, unpack(fields), 'heard') };
     case TYPES.inspect:
       return { type: 'inspect', ...check(messages.inspect, unpack(fields), 'inspect') };
     case TYPES.inspected:
@@ -104,6 +117,8 @@ function toFields(frame: Exclude<Frame, { type: 'batch' }>): Plain {
       return check(messages.want, fields, type);
     case 'ack':
       return check(messages.ack, fields, type);
+    case 'heard':
+      return check(messages.heard, fields, type);
     case 'inspect':
       return check(messages.inspect, fields, type);
   }

@@ -5,11 +5,12 @@
 import Sqlite from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 
-import type { Applied, MemberRow } from '../../src/db/api.ts';
+import type { Taken, MemberRow } from '../../src/db/api.ts';
 import type { Applier } from '../../src/db/apply.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
-import { Feeds, wireOf } from '../../src/db/feed.ts';
+import { Feeds } from '../../src/db/feed.ts';
+import { wireOf } from '../../src/db/knowledge-wire.ts';
 import type { Pruned } from '../../src/db/floor.ts';
 import { floorOf, isBelow, prune } from '../../src/db/floor.ts';
 import { hear } from '../../src/db/heard.ts';
@@ -206,9 +207,9 @@ export class Replica {
   }
 
   /** Takes all that `from` has, in one complete pass. */
-  pull(from: Replica, rows = 1000): Applied[] {
+  pull(from: Replica, rows = 1000): Taken[] {
     const pass = this.passFrom(from);
-    const applied: Applied[] = [];
+    const applied: Taken[] = [];
     for (let page = pass.next(rows); page !== null; page = pass.next(rows)) {
       const result = this.apply(from.device, page);
       applied.push(result);
@@ -219,7 +220,7 @@ export class Replica {
     return applied;
   }
 
-  apply(peer: string, page: Uint8Array): Applied {
+  apply(peer: string, page: Uint8Array): Taken {
     const applied = this.served.apply(peer, page);
     this.look();
     return applied;

@@ -222,6 +222,7 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
       ],
       rows: 182_532,
       tombstones: 3,
+      pruning: { tombstones: 3, behind: [] },
       waiting: [],
       waitingCount: 0,
       conflicts: 0,
