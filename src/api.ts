@@ -2,6 +2,7 @@
  * The public types: what `openNode` and its companions take and give. `index.ts` exports them; nothing here runs.
  */
 import type { ConflictList, ConflictQuery, InitReport, LibraryStatus, Owned, RestoredConflict } from './db/api.ts';
+import type { ErrorCode } from './errors.ts';
 
 /** How a session stands. The machine of the session decides it; this is its state's name. */
 export type PeerState = 'connecting' | 'handshake' | 'backfill' | 'ack' | 'live' | 'backoff' | 'refused' | 'stopped';
@@ -26,7 +27,8 @@ export interface PeerStatus {
   /** How it was found: `mdns`, `address`, `inbound`; '' when it was not seen yet. */
   readonly via: string;
   readonly progress: Progress | null;
-  /** Why it backs off or was refused; '' otherwise. */
+  /** Why it backs off or was refused, for programs and for people; both '' otherwise. */
+  readonly code: ErrorCode | '';
   readonly reason: string;
   /** True once this peer has ACKed our whole feed and we have its. */
   readonly inSync: boolean;
@@ -64,6 +66,8 @@ export type NodeEvent =
       readonly device: string;
       readonly name: string;
       readonly state: PeerState;
+      /** See {@link PeerStatus}. */
+      readonly code: ErrorCode | '';
       readonly reason: string;
     }
   | { readonly event: 'progress'; readonly device: string; readonly name: string; readonly progress: Progress }

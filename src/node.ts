@@ -21,7 +21,7 @@ import type {
 } from './api.ts';
 import type { ConflictQuery, OwnRequest } from './db/api.ts';
 import { FlotillaError, messageOf } from './errors.ts';
-import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
+import { invitationAddresses, listenAddresses, networkOf, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
 import { createDiscovery } from './net/discovery.ts';
 import type { Home } from './net/home.ts';
@@ -177,6 +177,7 @@ async function start(
     batchRows: options.batchRows,
     clock,
     random: Math.random,
+    network: () => (localOnly ? '' : networkOf(networkInterfaces())),
     known,
     remember,
     emit,

@@ -16,6 +16,8 @@ export type NodeMachineEvent =
   | { readonly type: 'CHANNEL'; readonly channel: Channel }
   /** A connection to a peer stands, or discovery heard it. */
   | { readonly type: 'PEER_SEEN'; readonly peer: string }
+  /** This device has slept, or its network has changed. */
+  | { readonly type: 'AWAKE' }
   /** The library cannot be used any more. */
   | { readonly type: 'FAILED'; readonly error: FlotillaError }
   | { readonly type: 'STOP' };
@@ -36,6 +38,9 @@ interface NodeContext extends NodeInput {
   /** Why the node failed. */
   readonly error: FlotillaError | null;
 }
+
+/** Sessions at most: a person has some ten devices, and each member that is away is dialled again and again. */
+export const MAX_SESSIONS = 256;
 
 /** Of a pair, the side with the smaller peer id opens the stream, so that there is one. */
 export function opensStream(own: string, peer: string): boolean {
@@ -74,7 +79,7 @@ export const nodeMachine = setup({
       const members = new Map(params.members.map((member) => [member.device, member]));
       const sessions = new Map(context.sessions);
       for (const peer of members.keys()) {
-        if (peer === context.device || sessions.has(peer)) continue;
+        if (peer === context.device || sessions.has(peer) || sessions.size >= MAX_SESSIONS) continue;
         sessions.set(peer, spawn('session', { id: peer, input: { peer, random: context.random } }));
       }
       return { members, sessions };
@@ -92,6 +97,9 @@ export const nodeMachine = setup({
     wakeSession: enqueueActions(({ context, enqueue }, params: { peer: string }) => {
       const session = context.sessions.get(params.peer);
       if (session !== undefined) enqueue.sendTo(session, { type: 'PEER_SEEN' });
+    }),
+    wakeSessions: enqueueActions(({ context, enqueue }) => {
+      for (const session of context.sessions.values()) enqueue.sendTo(session, { type: 'AWAKE' });
     }),
     stopSessions: enqueueActions(({ context, enqueue }) => {
       for (const session of context.sessions.values()) enqueue.sendTo(session, { type: 'STOP' });
@@ -135,6 +143,7 @@ export const nodeMachine = setup({
           ],
         },
         CHANNEL: { actions: { type: 'routeChannel', params: ({ event }) => ({ channel: event.channel }) } },
+        AWAKE: { actions: 'wakeSessions' },
         PEER_SEEN: { actions: { type: 'wakeSession', params: ({ event }) => ({ peer: event.peer }) } },
         FAILED: { target: 'stopping', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
         STOP: 'stopping',

@@ -6,6 +6,7 @@
 import type { Progress } from '../api.ts';
 import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
+import { MAX_HEARD } from '../protocol/messages.ts';
 import { compareSchemas } from '../protocol/schema.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type {
@@ -22,6 +23,7 @@ import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
 import { createInspecting } from './inspecting.ts';
+import { whyOf } from './peer-session.ts';
 import type { DriverEvent } from './peer-session.ts';
 import { createPassProgress } from './progress.ts';
 import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
@@ -130,8 +132,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   function fault(error: unknown): void {
-    const reason = messageOf(error);
-    if (finish({ type: 'bye', reason: `a fault on the other side: ${reason}` })) emit({ type: 'FAULT', reason });
+    const why = whyOf(error);
+    if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
   }
 
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
@@ -247,7 +249,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     for (;;) {
       const members = await store.heardNews(peer);
       signal.throwIfAborted();
-      if (members.length > 0) await send({ type: 'heard', members });
+      for (const few of inFrames(members)) await send({ type: 'heard', members: few });
       await pause(clock, SPREAD_EVERY_MS, signal);
     }
   }
@@ -282,7 +284,7 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (finish(null)) emit({ type: 'REFUSED', code: frame.code, reason: frame.message });
         return;
       case 'bye':
-        if (finish(null)) emit({ type: 'FAULT', reason: `the peer said goodbye: ${frame.reason}` });
+        if (finish(null)) emit({ type: 'FAULT', code: 'STOPPED', reason: `the peer said goodbye: ${frame.reason}` });
         return;
     }
   }
@@ -350,6 +352,23 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     ended,
   };
+}
+
+/** Entries of knowledge that one frame carries, if it is not of one member alone. */
+const HEARD_ENTRIES = 10_000;
+
+function inFrames(members: readonly HeardWire[]): HeardWire[][] {
+  const frames: HeardWire[][] = [];
+  let left = 0;
+  for (const member of members) {
+    left -= member.knowledge.hlc.length;
+    if (left >= 0 && (frames.at(-1)?.length ?? MAX_HEARD) < MAX_HEARD) frames.at(-1)?.push(member);
+    else {
+      frames.push([member]);
+      left = HEARD_ENTRIES - member.knowledge.hlc.length;
+    }
+  }
+  return frames;
 }
 
 /** The frames of a channel, so that a wait for the next one can be left and taken up again. */

@@ -32,6 +32,7 @@ export const RULES = {
   renamed: 'another row has the value in a unique index, so this one got another',
   cycle:
     'another device moved what is above it, and together the two moves made a ring, of which this was the later one',
+  'named-apart': 'another device gave the row another name, later, and did not know of this one',
   merged: 'another row has the values in a unique index, and they are one row from now on',
 } as const;
 

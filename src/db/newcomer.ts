@@ -25,9 +25,8 @@ export function sourceOf(library: Library): string | null {
 
 function readSource(library: Library): { readonly peer: string; readonly isMixed: boolean } | null {
   const value = getState(library.db, KEY);
-  if (value === undefined) return null;
-  const text = String(value);
-  return { peer: text.replace(MIXED, ''), isMixed: text.startsWith(MIXED) };
+  if (typeof value !== 'string') return null;
+  return { peer: value.replace(MIXED, ''), isMixed: value.startsWith(MIXED) };
 }
 
 /** What kind of pass this device has to ask a peer for. @param floor - the peer's */

@@ -21,6 +21,7 @@ import type {
   SessionStart,
 } from './api.ts';
 import { CONFLICT_DAYS } from './config.ts';
+import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
 import { Conversation, hear, hearOfOthers } from './heard.ts';
 import { describeModels } from './describe.ts';
@@ -167,6 +168,7 @@ export class Writer {
   }
 
   beginPass(peer: string, floor: KnowledgeWire): PassBegun | null {
+    checkKnown(this.#library, floor);
     return this.#do(() =>
       this.#library.transact(() => {
         const library = this.#library;
@@ -182,11 +184,13 @@ export class Writer {
   }
 
   hear(peer: string, knowledge: KnowledgeWire): void {
+    checkKnown(this.#library, knowledge);
     this.#do(() => this.#library.transact(() => hear(this.#library, peer, knowledge, this.#library.around.now())));
     this.#tidy();
   }
 
   hearOfOthers(base: KnowledgeWire, members: readonly HeardWire[]): void {
+    checkKnown(this.#library, base, ...members.map(({ knowledge }) => knowledge));
     this.#do(() => this.#library.transact(() => hearOfOthers(this.#library, base, members)));
     this.#tidy();
   }
@@ -238,6 +242,7 @@ export class Writer {
   }
 
   acked(peer: string, cursor: Cursor, complete: boolean, knowledge: KnowledgeWire): void {
+    checkKnown(this.#library, knowledge);
     this.#do(() =>
       this.#library.transact(() => {
         hear(this.#library, peer, knowledge, this.#library.around.now());

@@ -315,9 +315,9 @@ describe('[P1] [P2] random fleets', () => {
           const [name] = replica
             .rows('SELECT name FROM folders WHERE id NOT IN (SELECT folder_id FROM links) ORDER BY name LIMIT 1')
             .flat();
-          if (name === undefined) continue;
+          if (typeof name !== 'string') continue;
           replica.write('DELETE FROM folders WHERE name = ?', name);
-          deleted.add(String(name));
+          deleted.add(name);
         } else if (kind < 9) replica.write(`DELETE FROM tags WHERE name = 't${chance.below(3)}'`);
         else if (kind < 10) {
           if (away.has(replica)) away.delete(replica);

@@ -149,7 +149,8 @@ export function losses(story: Story): string[] {
   }
   const winners = new Set(story.merged.values());
   for (const [uuid, version] of story.end) {
-    if (!all.has(uuid) && !version.targets.some((target) => winners.has(target.uuid)))
+    // What waited when the edits began may stand in the end.
+    if (!all.has(uuid) && !story.waiting.has(uuid) && !version.targets.some((target) => winners.has(target.uuid)))
       found.push(`from nowhere: ${told(version)}`);
   }
   return found;
