@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   OTHER_LIBRARY: 'the peer belongs to another library',
   PROTOCOL: 'a peer sent what the protocol does not allow',
   CLOCK_AHEAD: 'a peer stamps in the future',
+  NOT_REPLICATED: 'a change is not known to be on so many devices in time',
   BUSY: 'another session has to end first',
   BELOW_FLOOR: 'deletes were pruned that a peer has not seen',
   NO_SUCH_CONFLICT: 'there is no record of a conflict with that number',

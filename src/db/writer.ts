@@ -46,7 +46,7 @@ import { watchCommits } from './watch.ts';
 const HOLD_TRIES = 100;
 
 /** How often it is looked whether deletes may be forgotten, ms. */
-const PRUNE_EVERY_MS = 60_000;
+const PRUNE_EVERY_MS = 10_000;
 
 /** How long a newcomer waits for more of its first pass before it takes that from another peer, ms. */
 const FIRST_PASS_PATIENCE_MS = 10_000;
@@ -79,8 +79,9 @@ export class Writer {
   readonly #conflictDays: number;
   /** When old records of conflicts are looked for again. */
   #ageOutAt = 0;
-  /** When it is tried again to prune. */
+  /** When it may be tried again to prune, and the timer for that. */
   #pruneAt = 0;
+  #pruning: NodeJS.Timeout | null = null;
   /** When the last page came, ms since 1970. */
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
@@ -317,6 +318,7 @@ export class Writer {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    if (this.#pruning !== null) clearTimeout(this.#pruning);
     this.release();
     this.#stopWatching();
     try {
@@ -356,10 +358,21 @@ export class Writer {
 
   /** Now and then: when others are known to have more, deletes may be forgotten. */
   #tidy(): void {
-    const now = this.#library.around.now();
-    if (now < this.#pruneAt) return;
-    this.#pruneAt = now + PRUNE_EVERY_MS;
-    this.#do(() => prune(this.#library, storedConfig(this.#db).retentionDays));
+    if (this.#isClosed || this.#pruning !== null) return;
+    const wait = Math.max(0, this.#pruneAt - this.#library.around.now());
+    // What was heard before that is looked at then, all at once.
+    this.#pruning = setTimeout(
+      () => {
+        this.#pruning = null;
+        this.#pruneAt = this.#library.around.now() + PRUNE_EVERY_MS;
+        try {
+          if (!this.#isHeld) this.#do(() => prune(this.#library, storedConfig(this.#db).retentionDays));
+        } catch (error) {
+          this.#onFault(explainSqlite(error, this.#file));
+        }
+      },
+      Math.min(wait, PRUNE_EVERY_MS),
+    );
   }
 
   #lookAgain(): void {

@@ -1,4 +1,4 @@
-/** Pruning, absence and coming back. Rule ids are those of docs/spec.md, group P. */
+/** Pruning, absence and coming back. Rule ids are those of docs/spec.md, group F. */
 import { describe, expect, it } from 'vitest';
 
 import { floorOf } from '../../src/db/floor.ts';
@@ -55,7 +55,7 @@ async function expectSame(replicas: readonly Replica[]): Promise<void> {
   await expectEqual(...replicas);
 }
 
-describe('[P1] a tombstone', () => {
+describe('[F1] a tombstone', () => {
   it('goes when every member has ACKed it, and not before', () => {
     const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
     a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
@@ -117,7 +117,7 @@ describe('[P1] a tombstone', () => {
   });
 });
 
-describe('[P2] a member that was silent for longer than the retention', () => {
+describe('[F2] a member that was silent for longer than the retention', () => {
   it('is set aside; when it comes back, what the others deleted goes, and what it wrote stays and is sent', async () => {
     const days = new Days();
     const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
@@ -266,7 +266,7 @@ describe('[P2] a member that was silent for longer than the retention', () => {
   });
 });
 
-describe('[P3] a newcomer', () => {
+describe('[F3] a newcomer', () => {
   it('takes its first pass from one member, whatever that one has pruned', async () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];
@@ -288,7 +288,7 @@ describe('[P3] a newcomer', () => {
   });
 });
 
-describe('[P1] [P2] random fleets', () => {
+describe('[F1] [F2] random fleets', () => {
   const SEEDS = Number(process.env['FLOTILLA_PRUNE_SEEDS'] ?? 15);
 
   it.each(Array.from({ length: SEEDS }, (_, i) => i + 1))(
