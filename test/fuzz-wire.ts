@@ -62,7 +62,8 @@ function stretch(
     });
     let tally: Tally | null = null;
     let last = Atomics.load(assignment.at, 0);
-    let since = Date.now();
+    /** Loading is not reading, and takes long on a busy machine. */
+    let since = Infinity;
     const lost = (kind: 'hang' | 'memory' | 'crash', detail: string): void => {
       const run = Atomics.load(assignment.at, 0);
       onFault({ kind, detail, run, decoder: decoderOf(assignment.targets, run) });
@@ -82,6 +83,7 @@ function stretch(
       else if (Date.now() - since > HANG_MS) lost('hang', `not done after ${HANG_MS} ms`);
     }, LOOK_MS);
     worker.on('message', (message: Report) => {
+      if ('begins' in message) return void (since = Date.now());
       if ('fault' in message) return onFault(message.fault);
       tally = message.done;
       if (message.isLast) finish(assignment.to);

@@ -35,7 +35,7 @@ const ADDRESS_DIAL_TIMEOUT_MS = 4_000;
 /** A second stream may come before the end of a broken one was noticed; more is abuse. */
 const MAX_STREAMS = 4;
 /** Connections with one peer: over several networks, and dead ones that nobody has noticed yet. Beyond, the oldest goes. */
-const MAX_PEER_CONNECTIONS = 4;
+export const MAX_PEER_CONNECTIONS = 4;
 /** Longest packet of the join protocol, bytes: it carries the DDL and the members of a library. */
 export const MAX_JOIN_BYTES = 8 * 1024 * 1024;
 

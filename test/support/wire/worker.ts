@@ -35,6 +35,8 @@ export interface Fault {
 }
 
 export type Report =
+  /** All is loaded, and reading begins. */
+  | { readonly begins: true }
   | { readonly fault: Fault }
   | { readonly done: Tally; /** Nothing more is to be done. */ readonly isLast: boolean };
 
@@ -134,5 +136,6 @@ function work({ seed, from, to, targets: names, at }: Assignment, report: (messa
 
 if (parentPort !== null) {
   const port = parentPort;
+  port.postMessage({ begins: true });
   work(workerData as Assignment, (message) => port.postMessage(message));
 }
