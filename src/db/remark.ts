@@ -9,7 +9,7 @@ import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import { getState } from './metadata.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import { foreignCondition } from './owners.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
@@ -79,13 +79,11 @@ function touch(
   condition = '',
 ): void {
   const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
-  // The parent's column first: a foreign key compares by its collation.
-  const on = foreignKey.columns.map((name, i) => `p.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(name)}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(
     `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
      SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
-     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}${condition}`,
+     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${refersTo(foreignKey)} WHERE ${where}${condition}`,
     library.around.now(),
     maskOf(child, foreignKey),
     ...(model.rowid === null ? decodeKey(String(key)) : [key]),

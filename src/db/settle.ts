@@ -19,7 +19,7 @@ import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
 import { heirOf } from './heirs.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
 import { settleOrphans } from './orphans.ts';
 import { writeOutcome } from './outcome.ts';
 import {
@@ -156,7 +156,7 @@ function clearReference(library: Library, { model, foreignKey, key, cells }: Ref
 function hasTarget(library: Library, model: Model, { columns, table, targets }: ForeignKey, key: Key): boolean {
   const target = library.model(table);
   const own = (name: string): string => `${quoteName(model.table)}.${quoteName(name)}`;
-  const on = columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = ${own(name)}`).join(' AND ');
+  const on = refersTo({ columns, targets }, 'p', quoteName(model.table));
   const isNull = columns.map((name) => `${own(name)} IS NULL`).join(' OR ');
   return (
     library.sql.value(
