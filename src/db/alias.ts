@@ -25,12 +25,13 @@ import { cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-o
 import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
 import { collidingVersions, forgetPending } from './pending.ts';
-import { OP_REBORN } from './remark.ts';
+import { OP_REBORN, markReferences } from './remark.ts';
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
-import { asWriter } from './stamp.ts';
+import type { Key } from './sql.ts';
+import { asWriter, stampAll } from './stamp.ts';
 import { isAbove } from './trees.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
@@ -159,7 +160,7 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow): 
       }
       if (child.trees.includes(foreignKey) && isAbove(library, child, foreignKey, from, to))
         asWriter(library, () => takePlace(library, foreignKey, from, to));
-      asWriter(library, () => move(library, child, foreignKey, from, to, '', []));
+      move(library, child, foreignKey, from, to, '', []);
       for (const left of referrersOf(library, from.model, [from.key]))
         if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
           makeRoom(library, left, from, to);
@@ -225,16 +226,20 @@ function takePlace(library: Library, { columns }: ForeignKey, { model, key }: St
   library.sql.run(`UPDATE OR IGNORE ${table} SET (${list}) = ${place} WHERE ${rowByKey(model)}`, key, below.key);
 }
 
-/** Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. */
+/**
+ * Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. Nobody wrote them, so the user's
+ * triggers that write do not run, except where the reference is in their key or says whose they are.
+ */
 function move(
   library: Library,
   child: Model,
-  { columns, targets }: ForeignKey,
+  foreignKey: ForeignKey,
   from: StandingRow,
   to: StandingRow,
   condition: string,
   params: readonly unknown[],
 ): void {
+  const { columns, targets } = foreignKey;
   const list = columns.map(quoteName).join(', ');
   const row = `(SELECT ${targets.map(quoteName).join(', ')} FROM ${quoteName(from.model.table)} WHERE ${rowByKey(from.model)})`;
   // Rows of other devices are left to them.
@@ -242,12 +247,32 @@ function move(
     child.ownership === 'shared'
       ? ''
       : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
-  library.sql.run(
-    `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE (${list}) = ${row}${own}${condition}`,
-    to.key,
-    from.key,
-    ...params,
+  const where = `(${list}) = ${row}${own}${condition}`;
+  const update = (): void =>
+    void library.sql.run(
+      `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE ${where}`,
+      to.key,
+      from.key,
+      ...params,
+    );
+  if (child.rowid === null || columns.includes(child.rowid) || foreignKey === child.ownedBy) {
+    asWriter(library, update);
+    return;
+  }
+  const readKeys = (): Key[] =>
+    library.sql
+      .rows(`SELECT ${quoteName(child.rowid ?? '')} FROM ${quoteName(child.table)} WHERE ${where}`, from.key, ...params)
+      .map(([key]) => key as Key);
+  const before = readKeys();
+  update();
+  const left = new Set(readKeys());
+  markReferences(
+    library,
+    child,
+    foreignKey,
+    before.filter((key) => !left.has(key)),
   );
+  stampAll(library);
 }
 
 /** A row that cannot follow, since the winner has one of that name already: its own policy says what becomes of it. */
@@ -271,8 +296,8 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
           suffix,
           left.key,
         );
-        move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
       });
+      move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
     } else if (policy === 'keep-first') {
       // It waits, refers to the winner when it is tried again, and shows when there is room.
       hideRows(library, [left]);
@@ -280,8 +305,7 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
       const [winner, loser] = Buffer.compare(rival.uuid, left.uuid) < 0 ? [rival, left] : [left, rival];
       absorb(library, loser, winner);
       becomeOne(library, child, loser.uuid, winner.uuid);
-      if (winner === left)
-        asWriter(library, () => move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]));
+      if (winner === left) move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
     }
     return;
   }

@@ -198,6 +198,17 @@ function foldBytes(text: TextBytes, collation: string): Uint8Array {
   return Buffer.from(fold(String(text), collation), 'latin1');
 }
 
+/** A value of an identity column, as text that is the same for all values that make the same identity. */
+export function identityText(model: Model, name: string, value: SqlValue): string {
+  const column = columnOf(model, name);
+  if (column.role.kind === 'ref' || value === null) return String(value);
+  const part = keyPart(model, column, value, new Map());
+  if (part === null || part.type === 'null') return 'null';
+  return part.value instanceof Uint8Array
+    ? `${part.type} ${Buffer.from(part.value).toString('hex')}`
+    : `${part.type} ${String(part.value).length}:${String(part.value)}`;
+}
+
 /** True when rows of the table are named by other rows of it (a folder and a name in it): those must have their names first. */
 export function isNamedByItself(model: Model): boolean {
   const { identity } = model;

@@ -11,6 +11,8 @@ import { getState } from './metadata.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { foreignCondition } from './owners.ts';
+import type { Key } from './sql.ts';
+import { jsonKeys } from './sql.ts';
 
 /**
  * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
@@ -72,11 +74,6 @@ function touch(
   condition = '',
 ): void {
   const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
-  const columns = foreignKey.columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
-  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce(
-    (bits, bit) => bits + 2 ** bit,
-    0,
-  );
   // The parent's column first: a foreign key compares by its collation.
   const on = foreignKey.columns.map((name, i) => `p.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(name)}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
@@ -85,8 +82,27 @@ function touch(
      SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
      FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}${condition}`,
     library.around.now(),
-    mask,
+    maskOf(child, foreignKey),
     ...(model.rowid === null ? decodeKey(String(key)) : [key]),
+  );
+}
+
+/** Marks rows of a table with an integer key as written in the columns of a foreign key. */
+export function markReferences(library: Library, child: Model, foreignKey: ForeignKey, keys: readonly Key[]): void {
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${child.n}, ${OP_UPDATE}, value, value, ?, ? FROM json_each(?)`,
+    library.around.now(),
+    maskOf(child, foreignKey),
+    jsonKeys(keys),
+  );
+}
+
+function maskOf(child: Model, { columns }: ForeignKey): number {
+  const numbers = columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
+  return [...new Set(numbers.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce(
+    (bits, bit) => bits + 2 ** bit,
+    0,
   );
 }
 
