@@ -37,6 +37,8 @@ export interface Sender {
   acked(ack: Extract<Frame, { type: 'ack' }>): void;
   /** A batch of the peer was applied; a complete one says what the peer knows, which is then not sent back. */
   applied(knowledge: KnowledgeWire | null): void;
+  /** True while a batch is on its way that the peer has not ACKed. */
+  owed(): boolean;
   /** True when the peer has ACKed all that we know of. */
   upToDate(): boolean;
   /** Runs until the signal aborts or something fails (rejects then). The feed is closed either way. */
@@ -123,6 +125,7 @@ export function createSender(options: SenderOptions): Sender {
       else if (knowledge !== null && feed !== null) void spare(feed, knowledge);
       if (dirty) wake.open();
     },
+    owed: () => inFlight.length > 0,
     upToDate: () => passEnded && inFlight.length === 0 && head <= sentHead && !dirty,
     async run() {
       const unlisten = store.onHead((grown) => {

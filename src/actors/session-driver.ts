@@ -43,6 +43,12 @@ export const TURN_EVERY_MS = 1_000;
 /** How often what others know is passed on, ms: pruning and "is it on two devices" can wait so long. */
 export const SPREAD_EVERY_MS = 5_000;
 
+/**
+ * How long a peer that owes us something (what it wants, the rest of a pass, an ACK) may say nothing, ms. Its heart beats, so it is there;
+ * but it may be stuck, or mean to hold us up. Longer than any import is stamped or another program keeps its library locked.
+ */
+export const OWING_TIMEOUT_MS = 10 * 60_000;
+
 /** What a session uses of the store. */
 export interface SessionStore extends Pick<
   Store,
@@ -119,6 +125,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** The last frame, if it is we who end the session; set by the first thing that ends it. */
   let farewell: { readonly frame: Frame | null } | null = null;
   let cutOff: unknown = null;
+  let lastHeard = clock.now();
+  let watch: unknown = null;
 
   const send = (frame: Frame): Promise<void> => channel.send(frame);
 
@@ -126,6 +134,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     if (farewell !== null) return false;
     farewell = { frame };
     const late = new FlotillaError('STOPPED', 'The session did not end in time.');
+    clock.clearTimeout(watch);
     cutOff = clock.setTimeout(() => channel.abort(late), FAREWELL_TIMEOUT_MS);
     stop.abort(new FlotillaError('STOPPED', 'The session has ended.'));
     return true;
@@ -134,6 +143,17 @@ export function startSession(options: DriverOptions): SessionDriver {
   function fault(error: unknown): void {
     const why = whyOf(error);
     if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
+  }
+
+  /** Ends the session with a peer that owes something and has said nothing for too long. */
+  function watchOwing(): void {
+    const owes = sender === null || !lastComplete || sender.owed();
+    const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
+    if (owes && left <= 0)
+      return fault(
+        new FlotillaError('UNREACHABLE', `The peer has not gone on for ${OWING_TIMEOUT_MS / 60_000} minutes.`),
+      );
+    watch = clock.setTimeout(watchOwing, owes ? left : OWING_TIMEOUT_MS);
   }
 
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
@@ -300,6 +320,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       for (;;) {
         const next = await Promise.race([reading.next(), aborted.rejected]);
         if (next.done === true) throw new FlotillaError('UNREACHABLE', 'The connection ended without a goodbye.');
+        lastHeard = clock.now();
         if (greeted || next.value.type === 'refuse' || next.value.type === 'bye') {
           take(next.value);
         } else {
@@ -307,6 +328,7 @@ export function startSession(options: DriverOptions): SessionDriver {
           if (farewell !== null) return;
           if (hello === null) continue;
           emit({ type: 'HELLO' });
+          watchOwing();
           greeted = true;
           await ask(hello, start);
         }

@@ -6,7 +6,7 @@ import type { SessionFacts } from '../../src/actors/handshake.ts';
 import { INSPECT_TIMEOUT_MS } from '../../src/actors/inspecting.ts';
 import type { DriverEvent } from '../../src/actors/peer-session.ts';
 import { RECEIVE_CREDIT_BYTES } from '../../src/actors/receiving.ts';
-import { FAREWELL_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
+import { FAREWELL_TIMEOUT_MS, OWING_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
@@ -548,6 +548,29 @@ describe('session: what the protocol does not allow', () => {
     a.theirs.abort(new Error('killed'));
     await a.driver.ended;
     expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('without a goodbye') });
+  });
+
+  it('[N8] ends with a peer that owes an answer and says nothing for long, and never with one that owes nothing', async () => {
+    const a = played(new FakeStore('a'));
+    await a.theirs.send(a.hello());
+    await until(() => a.has('HELLO'));
+    a.clock.increment(OWING_TIMEOUT_MS - 1);
+    expect(a.has('FAULT')).toBe(false);
+    a.clock.increment(1);
+    expect(a.events.at(-1)).toMatchObject({
+      type: 'FAULT',
+      code: 'UNREACHABLE',
+      reason: expect.stringMatching(/not gone on/),
+    });
+    await a.theirs.close();
+    await a.driver.ended;
+
+    const clock = new SimulatedClock();
+    const [one, two] = connect(new FakeStore('a'), new FakeStore('b'), {}, clock);
+    await until(() => isLive(one) && isLive(two) && one.driver.inSync() && two.driver.inSync());
+    for (let hour = 0; hour < 24; hour += 1) clock.increment(3_600_000);
+    expect([one.has('FAULT'), two.has('FAULT')]).toEqual([false, false]);
+    await Promise.all([one.driver.end('done'), two.driver.end('done')]);
   });
 
   it('gives up a question that is not answered', async () => {
