@@ -227,6 +227,15 @@ export class PageBuilder {
     return target;
   }
 
+  /** Names a row that the receiver has already, so that it hears that the row is still here. */
+  mention(model: Model, version: RawRow): void {
+    const { byKey } = this.#section(model);
+    const key = version[KEY] as Key;
+    if (byKey.has(key)) return;
+    const run = this.#run(version[BIRTH_RUN] as number);
+    byKey.set(key, this.#entry(model, version[UUID] as Uint8Array, version[BIRTH_HLC] as number, run));
+  }
+
   addTombstone(
     model: Model,
     uuid: Uint8Array,

@@ -13,6 +13,7 @@ import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import { foreignCondition } from './owners.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
+import { ringsOf } from './trees.ts';
 
 /**
  * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
@@ -45,6 +46,10 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
     for (const foreignKey of child.foreignKeys) {
       const isSpared = !foreignKey.targets.includes(model.rowid ?? '') || haveFollowed(library, child, foreignKey, key);
       if (why === 'moved' && isSpared) continue;
+      // In a ring of rows that are named by each other there is no end to new names.
+      const mayBeRing =
+        why === 'renamed' && child === model && foreignKey.table === model.table && model.rowid !== null;
+      if (mayBeRing && ringsOf(library, model, foreignKey, [key as Key]).size > 0) continue;
       if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key, own);
     }
   }

@@ -102,9 +102,13 @@ function redirectToHeirs(library: Library, merge: MergeWaiting): boolean {
     if (heir === 'open' && admitHeir(library, loser, merge)) return true;
     if (typeof heir === 'string' || here === null) continue;
     const referrers = referrersOf(library, loser.model, [loser.key]);
-    if (!referrers.some(({ model, key }) => mayWriteHere(library, model, key))) continue;
-    redirect(library, here, heir);
-    moved ||= referrersOf(library, loser.model, [loser.key]).length < referrers.length;
+    const own = referrers.filter(({ model, key }) => mayWriteHere(library, model, key));
+    if (own.length === 0) continue;
+    redirect(library, here, heir, own.length === referrers.length);
+    const left = referrersOf(library, loser.model, [loser.key]);
+    // At once: what had to make room for others would come back to it otherwise.
+    if (left.length === 0) carryOutDeletes(library, [loser]);
+    moved ||= left.length < referrers.length;
   }
   return moved;
 }
