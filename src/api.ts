@@ -1,7 +1,15 @@
 /**
  * The public types: what `openNode` and its companions take and give. `index.ts` exports them; nothing here runs.
  */
-import type { ConflictList, ConflictQuery, InitReport, LibraryStatus, Owned, RestoredConflict } from './db/api.ts';
+import type {
+  Change,
+  ConflictList,
+  ConflictQuery,
+  InitReport,
+  LibraryStatus,
+  Owned,
+  RestoredConflict,
+} from './db/api.ts';
 import type { ErrorCode } from './errors.ts';
 
 /** How a session stands. The machine of the session decides it; this is its state's name. */
@@ -119,6 +127,13 @@ export interface FlotillaNode {
    * @throws FlotillaError NO_SUCH_ROW, NOT_OWNED, NOT_A_MEMBER
    */
   own(table: string, key: string, options?: OwnOptions): Promise<Owned>;
+  /** Everything that any program has committed to the library until now, as one thing to wait for. */
+  change(): Promise<Change>;
+  /**
+   * Resolves with the peer ids of the members that hold a change durably, once they are as many as asked for, this device not counted.
+   * Rejects when the signal aborts.
+   */
+  replicated(change: Change, options?: ReplicatedOptions): Promise<readonly string[]>;
   /** What was discarded or changed of what people wrote, newest first. */
   conflicts(query?: ConflictQuery): Promise<ConflictList>;
   /**
@@ -130,6 +145,26 @@ export interface FlotillaNode {
   onEvent(listener: (event: NodeEvent) => void): () => void;
   /** Drains and closes everything. Twice is harmless. */
   stop(): Promise<void>;
+}
+
+export interface ReplicatedOptions {
+  /** Other devices that must hold it. @default 1 */
+  readonly devices?: number;
+  /** Ends the wait. @default it lasts until the node stops */
+  readonly signal?: AbortSignal;
+}
+
+export interface WaitOptions {
+  readonly home?: string;
+  /** Other devices that must hold what is committed now. @default 1 */
+  readonly devices?: number;
+  /** ms after which it fails with NOT_REPLICATED. @default 60_000 */
+  readonly timeoutMs?: number;
+}
+
+export interface Replicated {
+  /** Peer ids of the members that are known to hold it durably. */
+  readonly devices: readonly string[];
 }
 
 export interface VerifyReport {

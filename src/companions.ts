@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
-import { systemClock } from './actors/clock.ts';
+import { pause, systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
 import type { WorkerSpec } from './actors/worker-client.ts';
 import type {
@@ -19,9 +19,12 @@ import type {
   MigrateReport,
   NodeStatus,
   OwnOptions,
+  Replicated,
   VerifyReport,
+  WaitOptions,
 } from './api.ts';
 import type {
+  Change,
   ConflictList,
   ConflictQuery,
   Examination,
@@ -44,6 +47,11 @@ import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile, requi
 const STATUS_TIMEOUT_MS = 30_000;
 /** The same for a check of every page and a comparison with every peer, ms. */
 const VERIFY_TIMEOUT_MS = 10 * 60_000;
+/** How long it is waited for other devices, unless the user says otherwise, ms. */
+const WAIT_TIMEOUT_MS = 60_000;
+/** How often a node is asked who has ACKed a change, ms. */
+const HOLDERS_EVERY_MS = 250;
+const NEVER = new AbortController().signal;
 /** How long joining may take, unless the user says otherwise, ms. */
 const JOIN_TIMEOUT_MS = 30_000;
 
@@ -260,6 +268,33 @@ export async function ownRow(
   const { device } = await requireHome(homePath);
   const spec: WorkerSpec = { role: 'write', purpose: 'serve', file: path, device, name: '', durability: 'full' };
   return (await withWorker(spec, systemClock, (call) => call('own', [request]))) as Owned;
+}
+
+/**
+ * Waits until what is committed to a library now is known to be durable on other devices. Its node must run.
+ * @throws FlotillaError NOT_REPLICATED, UNREACHABLE when no node runs, NO_SUCH_FILE
+ */
+export async function waitReplicated(file: string, options: WaitOptions = {}): Promise<Replicated> {
+  const { devices = 1, timeoutMs = WAIT_TIMEOUT_MS } = options;
+  const path = await requireFile(file);
+  const control = controlPath(homeOf(path, options.home));
+  const ask = async (method: string, params: unknown): Promise<unknown> => {
+    const told = await callControl(control, method, params, STATUS_TIMEOUT_MS);
+    if (told !== null) return told.result;
+    throw new FlotillaError('UNREACHABLE', `No node runs for ${path}: start "flotilla up" first.`);
+  };
+  const change = (await ask('change', {})) as Change;
+  const until = systemClock.now() + timeoutMs;
+  for (;;) {
+    const holders = (await ask('holders', change)) as readonly string[];
+    if (holders.length >= devices) return { devices: holders };
+    if (systemClock.now() >= until)
+      throw new FlotillaError(
+        'NOT_REPLICATED',
+        `It is known to be on ${holders.length} of ${devices} other devices: let them connect, and wait again.`,
+      );
+    await pause(systemClock, HOLDERS_EVERY_MS, NEVER);
+  }
 }
 
 /** The home folder of this device. @throws FlotillaError NOT_INITIALISED */

@@ -12,6 +12,7 @@ export {
   readStatus,
   restoreConflict,
   verifyLibrary,
+  waitReplicated,
 } from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
@@ -32,9 +33,13 @@ export type {
   PeerState,
   PeerStatus,
   Progress,
+  Replicated,
+  ReplicatedOptions,
   VerifyReport,
+  WaitOptions,
 } from './api.ts';
 export type {
+  Change,
   ConflictList,
   ConflictQuery,
   ConflictRecord,
@@ -46,6 +51,7 @@ export type {
   LibraryStatus,
   MemberRow,
   Owned,
+  PruningStatus,
   RestoredConflict,
   RowName,
   ShownValue,

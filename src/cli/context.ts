@@ -20,8 +20,10 @@ import type {
   NodeOptions,
   NodeStatus,
   Owned,
+  Replicated,
   RestoredConflict,
   VerifyReport,
+  WaitOptions,
 } from '../index.ts';
 import { flush } from './output.ts';
 
@@ -40,6 +42,7 @@ export interface Api {
     key: string,
     options: { readonly home?: string; readonly device?: string },
   ): Promise<Owned>;
+  waitReplicated(file: string, options: WaitOptions): Promise<Replicated>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
   listConflicts(file: string, options: ConflictQuery & { readonly home?: string }): Promise<ConflictList>;
   restoreConflict(file: string, id: number, options: { readonly home?: string }): Promise<RestoredConflict>;

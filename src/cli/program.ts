@@ -17,6 +17,7 @@ import { conflictsCommand, restoreCommand } from './conflicts.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
 import { verifyCommand } from './verify.ts';
+import { waitCommand } from './wait.ts';
 
 /** In the order in which one needs them. */
 export const COMMANDS: readonly CommandSpec[] = [
@@ -27,6 +28,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   migrateCommand,
   statusCommand,
   ownCommand,
+  waitCommand,
   verifyCommand,
   conflictsCommand,
   restoreCommand,

@@ -19,6 +19,7 @@ import type { Surroundings } from './library.ts';
 import { firstKnown, join, numbersOf, readKnown, writeKnown } from './known.ts';
 import { createMap, createMetadata, getState, hasMetadata, setState } from './metadata.ts';
 import { mergeBatch } from './merge.ts';
+import { markNewcomer } from './newcomer.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, openForWriting, requireDatabase } from './open.ts';
@@ -182,6 +183,7 @@ function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: Gr
       mergeBatch(library, decodeBatch(grant.membership), { holdDeletes: false, retake: false, adopter: null }),
     );
     library.count('batchesIn', 1);
+    markNewcomer(library);
   });
   if (existing === 'same' && rows > 0) setState(db, 'adopting', 1);
   const stampedRows = existing === 'union' ? stampEverything(library) : 0;

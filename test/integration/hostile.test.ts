@@ -200,12 +200,13 @@ describe('[N2] bytes that make no sense', () => {
 });
 
 describe('[N2] frames at the wrong moment', () => {
-  const want: Frame = { type: 'want', cursor: null, knowledge: null, credit: 1 };
+  const want: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: 1 };
   const ack: Frame = {
     type: 'ack',
     cursor: { position: 1, head: 1, run: 'ab'.repeat(16) },
     complete: true,
     credit: 10,
+    knowledge: { runs: new Uint8Array(0), hlc: [] },
   };
   it.each<readonly [string, readonly Frame[], RegExp]>([
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], /began with "batch"/],

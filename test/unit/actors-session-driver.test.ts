@@ -10,7 +10,7 @@ import { FAREWELL_TIMEOUT_MS, OWING_TIMEOUT_MS, startSession } from '../../src/a
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
-import type { Channel, Frame } from '../../src/protocol/types.ts';
+import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
 import { FakeStore } from '../support/fake-store.ts';
 import type { FakeStoreOptions } from '../support/fake-store.ts';
 import { memoryChannelPair } from '../support/memory-channel.ts';
@@ -68,6 +68,8 @@ function connect(
 
 const isLive = (one: Side): boolean => one.has('INBOUND_COMPLETE') && one.has('OUTBOUND_ACKED');
 
+const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
+
 /** A peer that is played frame by frame. */
 function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: BatchLimits) {
   const clock = new SimulatedClock();
@@ -85,11 +87,13 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     schema: 'schema',
     clock: clockMs,
     knowledge: 'other',
+    floor: NOTHING,
   });
   const want = (credit: number): Frame => ({
     type: 'want',
+    pass: 'ordinary',
     cursor: null,
-    knowledge: { runs: new Uint8Array(), hlc: [] },
+    knowledge: NOTHING,
     credit,
   });
   return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
@@ -444,7 +448,13 @@ describe('session: credit', () => {
         frame = await a.next();
       }
       for (const { bytes, cursor } of flying) {
-        await a.theirs.send({ type: 'ack', cursor: cursor as never, complete: false, credit: bytes });
+        await a.theirs.send({
+          type: 'ack',
+          cursor: cursor as never,
+          complete: false,
+          credit: bytes,
+          knowledge: NOTHING,
+        });
       }
       flying = [];
     }
@@ -493,7 +503,13 @@ describe('session: credit', () => {
     const a = played(new FakeStore('a'));
     await a.theirs.send(a.hello());
     await a.theirs.send(a.want(1_000_000));
-    await a.theirs.send({ type: 'ack', cursor: { position: 1, head: 1, run: 'r' }, complete: true, credit: 1 << 30 });
+    await a.theirs.send({
+      type: 'ack',
+      cursor: { position: 1, head: 1, run: 'r' },
+      complete: true,
+      credit: 1 << 30,
+      knowledge: NOTHING,
+    });
     await until(() => a.has('FAULT'));
     await a.theirs.close();
     await a.driver.ended;
@@ -501,14 +517,14 @@ describe('session: credit', () => {
 });
 
 describe('session: what the protocol does not allow', () => {
-  const wants: Frame = { type: 'want', cursor: null, knowledge: null, credit: 1 };
+  const wants: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: 1 };
   const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],
     ['a second want', [wants, wants], true],
     [
       'an ACK before a want',
-      [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0 }],
+      [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0, knowledge: NOTHING }],
       true,
     ],
   ];

@@ -95,6 +95,7 @@ describe('public API', () => {
       'readStatus',
       'restoreConflict',
       'verifyLibrary',
+      'waitReplicated',
     ]);
   });
 });

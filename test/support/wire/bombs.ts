@@ -12,7 +12,18 @@ const DOUBLE_BYTES = 8;
 /** Bytes of a column without a value in any of no rows, its name of four characters included. */
 const EMPTY_COLUMN_BYTES = 10;
 
-const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8, schema: 12 } as const;
+const TYPES = {
+  hello: 1,
+  refuse: 2,
+  want: 3,
+  batch: 4,
+  ack: 5,
+  inspect: 6,
+  inspected: 7,
+  bye: 8,
+  schema: 12,
+  heard: 13,
+} as const;
 
 function constant(writer: ByteWriter, value: number): void {
   writer.byte(CONSTANT);
