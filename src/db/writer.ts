@@ -32,7 +32,9 @@ import { beginPass } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Surroundings } from './library.ts';
 import { setState } from './metadata.ts';
-import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
+import type { WriteAccess } from './access.ts';
+import { fileAccess } from './access.ts';
+import { explainSqlite } from './open.ts';
 import { ownRow } from './own.ts';
 import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
@@ -40,7 +42,6 @@ import { Served } from './served.ts';
 import { requireLibrary, storedConfig } from './serving.ts';
 import { addMemberRow } from './setup.ts';
 import { STAMP_SLICE, stampAll } from './stamp.ts';
-import { watchCommits } from './watch.ts';
 
 /** Tries to find a moment without a foreign write for a reader that never found one. */
 const HOLD_TRIES = 100;
@@ -71,7 +72,8 @@ export function realSurroundings(device: string, file?: string): Surroundings {
 export class Writer {
   readonly #file: string;
   readonly #db: Database;
-  readonly #unlock: () => void;
+  readonly #access: WriteAccess;
+  readonly #closeFile: () => void;
   readonly #served: Served;
   readonly #stopWatching: () => void;
   readonly #onHead: (head: number) => void;
@@ -81,7 +83,7 @@ export class Writer {
   #ageOutAt = 0;
   /** When it may be tried again to prune, and the timer for that. */
   #pruneAt = 0;
-  #pruning: NodeJS.Timeout | null = null;
+  #pruning: unknown = null;
   /** When the last page came, ms since 1970. */
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
@@ -97,6 +99,7 @@ export class Writer {
    * @param onHead - hears the new head lsn after each commit that moved it
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
    * @param onSchema - hears of each change of the schema that was followed, in words
+   * @param access - how the file is reached, and the timers
    */
   constructor(
     file: string,
@@ -105,35 +108,32 @@ export class Writer {
     onHead: (head: number) => void,
     onFault: (error: unknown) => void,
     onSchema: (changes: readonly string[]) => void = () => undefined,
+    access: WriteAccess = fileAccess,
   ) {
     this.#file = file;
     this.#onHead = onHead;
     this.#onFault = onFault;
-    requireDatabase(file);
-    let db: Database | null = null;
-    let unlock: (() => void) | null = null;
+    this.#access = access;
+    const { db, close } = access.openForWriting(file, durability);
     try {
-      unlock = lockLibrary(file);
-      db = openForWriting(file, durability);
       requireLibrary(db, file);
-      useWal(db, file);
+      access.useWal(db, file);
       db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(
         around.device,
         around.device,
       );
       db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();
       this.#db = db;
-      this.#unlock = unlock;
+      this.#closeFile = close;
       this.#served = new Served(db, around, (changes) => onSchema(changes));
       this.#conflictDays = storedConfig(db).conflictDays ?? CONFLICT_DAYS;
     } catch (error) {
-      db?.close();
-      unlock?.();
+      close();
       throw explainSqlite(error, file);
     }
     this.#announced = this.#library.head;
     this.#ageOut();
-    this.#stopWatching = watchCommits(file, () => this.#look());
+    this.#stopWatching = access.watchCommits(file, () => this.#look());
     this.#look();
   }
 
@@ -318,7 +318,7 @@ export class Writer {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#pruning !== null) clearTimeout(this.#pruning);
+    if (this.#pruning !== null) this.#access.clearTimeout(this.#pruning);
     this.release();
     this.#stopWatching();
     try {
@@ -326,8 +326,7 @@ export class Writer {
       this.#stampSlices();
       this.#db.pragma('wal_checkpoint(PASSIVE)');
     } finally {
-      this.#db.close();
-      this.#unlock();
+      this.#closeFile();
     }
   }
 
@@ -361,7 +360,7 @@ export class Writer {
     if (this.#isClosed || this.#pruning !== null) return;
     const wait = Math.max(0, this.#pruneAt - this.#library.around.now());
     // What was heard before that is looked at then, all at once.
-    this.#pruning = setTimeout(
+    this.#pruning = this.#access.setTimeout(
       () => {
         this.#pruning = null;
         this.#pruneAt = this.#library.around.now() + PRUNE_EVERY_MS;
@@ -377,7 +376,7 @@ export class Writer {
 
   #lookAgain(): void {
     this.#isLooking = true;
-    setImmediate(() => {
+    this.#access.soon(() => {
       this.#isLooking = false;
       this.#look();
     });
