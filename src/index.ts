@@ -6,16 +6,21 @@ export {
   examineLibrary,
   initLibrary,
   joinLibrary,
+  leaveLibrary,
   listConflicts,
+  listDevices,
   migrateLibrary,
   ownRow,
   readStatus,
   restoreConflict,
+  revokeDevice,
   verifyLibrary,
 } from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
 export type {
+  DeviceInfo,
+  DeviceList,
   ExamineOptions,
   FlotillaNode,
   InitOptions,
@@ -23,6 +28,8 @@ export type {
   InviteOptions,
   JoinOptions,
   JoinReport,
+  LeaveOptions,
+  LeaveReport,
   MigrateOptions,
   MigrateReport,
   NodeEvent,
@@ -47,6 +54,7 @@ export type {
   MemberRow,
   Owned,
   RestoredConflict,
+  Revoked,
   RowName,
   ShownValue,
   TableReport,

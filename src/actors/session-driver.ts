@@ -6,6 +6,7 @@
 import type { Progress } from '../api.ts';
 import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
 import { compareSchemas } from '../protocol/schema.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Channel, Frame, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
@@ -47,6 +48,8 @@ export interface DriverOptions {
   /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
   readonly onDifferences?: (differences: readonly string[]) => void;
   readonly onApplied?: (applied: Applied) => void;
+  /** After each ACK of the peer. */
+  readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -60,6 +63,10 @@ export interface SessionDriver {
   progress(): Progress | null;
   /** True when the last inbound pass was complete and the peer has ACKed all that we have. */
   inSync(): boolean;
+  /** True when the peer has ACKed all that we have. */
+  delivered(): boolean;
+  /** Tells the peer why there will be no session with it any more, and ends. */
+  dismiss(code: ErrorCode, message: string): Promise<void>;
   /** Says goodbye and ends. Twice is harmless. */
   end(reason: string): Promise<void>;
   readonly ended: Promise<void>;
@@ -194,7 +201,8 @@ export function startSession(options: DriverOptions): SessionDriver {
         return receiver.take(frame.data);
       case 'ack':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
-        return sender.acked(frame);
+        sender.acked(frame);
+        return options.onAcked?.();
       case 'inspect':
         return inspecting.asked(frame);
       case 'inspected':
@@ -266,6 +274,11 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    delivered: () => sender !== null && sender.upToDate(),
+    dismiss(code, message) {
+      finish({ type: 'refuse', code, message });
+      return ended;
+    },
     end(reason) {
       finish({ type: 'bye', reason });
       return ended;

@@ -12,6 +12,8 @@ import { Adopter } from './adopt.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import { requireKnown } from './incoming.ts';
+import { refreshMembers, screenRecords } from './members.ts';
+import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
@@ -19,6 +21,11 @@ import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
+
+/** What applying a batch did, and which records of membership in it were not taken, one sentence each. */
+export interface Taken extends Applied {
+  readonly refused: readonly string[];
+}
 
 export class Applier {
   readonly #library: Library;
@@ -30,7 +37,7 @@ export class Applier {
   }
 
   /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future. */
-  apply(peer: string, data: Uint8Array): Applied {
+  apply(peer: string, data: Uint8Array): Taken {
     const batch = decodeBatch(data);
     this.#checkClock(batch);
     requireKnown(this.#library, batch);
@@ -80,12 +87,13 @@ export class Applier {
     });
   }
 
-  #transact(peer: string, batch: Batch, holdDeletes: boolean): Applied {
+  #transact(peer: string, batch: Batch, holdDeletes: boolean): Taken {
     const library = this.#library;
     const applied = library.transact(() => {
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.db.pragma('defer_foreign_keys = ON');
-      const changed = library.withoutCapture(() => this.#merge(batch, holdDeletes));
+      const screened = screenRecords(library, batch);
+      const changed = library.withoutCapture(() => this.#merge(screened, holdDeletes));
       const rows = countRows(batch);
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
@@ -100,15 +108,19 @@ export class Applier {
         remaining,
         waitingCount,
         knowledge: complete ? batch.end.knowledge : null,
+        refused: screened.refused,
       };
     });
     if (applied.complete && this.#adopter !== null) this.#finishAdopting();
     return applied;
   }
 
-  #merge(batch: Batch, holdDeletes: boolean): number {
+  #merge({ batch, records }: Screened, holdDeletes: boolean): number {
     const library = this.#library;
-    const changed = this.#mergeAndWake(batch, holdDeletes, false);
+    // First of all, and apart: nothing of theirs waits for anything.
+    let changed = records === null ? 0 : this.#mergeAndWake(records, holdDeletes, false);
+    if (changed > 0) refreshMembers(library);
+    changed += this.#mergeAndWake(batch, holdDeletes, false);
     if (batch.end.complete) {
       library.learn(batch.end.knowledge);
       settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);

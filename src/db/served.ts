@@ -6,7 +6,7 @@ import type { Database } from 'better-sqlite3';
 
 import type { SchemaDescription } from '../protocol/schema.ts';
 import { Applier } from './apply.ts';
-import type { Applied } from './api.ts';
+import type { Taken } from './apply.ts';
 import { installCapture } from './capture.ts';
 import { catchUp } from './catch-up.ts';
 import type { Config } from './config.ts';
@@ -76,7 +76,7 @@ export class Served {
     }
   }
 
-  apply(peer: string, data: Uint8Array): Applied {
+  apply(peer: string, data: Uint8Array): Taken {
     return this.run(() => {
       try {
         return this.applier.apply(peer, data);

@@ -5,7 +5,7 @@
 import Sqlite from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 
-import type { Applied, MemberRow } from '../../src/db/api.ts';
+import type { Applied } from '../../src/db/api.ts';
 import type { Applier } from '../../src/db/apply.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
@@ -16,9 +16,10 @@ import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
 import { ownRow } from '../../src/db/own.ts';
 import { Served } from '../../src/db/served.ts';
-import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
+import { createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
 import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
+import { pretendedSeal } from './surroundings.ts';
 
 export interface ReplicaOptions {
   readonly device: string;
@@ -103,6 +104,7 @@ export class Replica {
     const newUuid = makeUuidV7Generator(this.#randomBytes);
     return {
       device: this.device,
+      seal: pretendedSeal(this.device),
       now: this.#now,
       randomBytes: this.#randomBytes,
       newUuid: () => newUuid(this.#now()),
@@ -154,13 +156,19 @@ export class Replica {
     return this.applier.stamp();
   }
 
-  addMember(member: MemberRow): void {
-    this.library.transact(() => addMemberRow(this.library, member));
+  /** Knows a device as a member, as if records said so. */
+  knowMember(device: string, name = device): void {
+    this.library.sql.run(
+      'INSERT OR REPLACE INTO flotilla_members (device, name, term, invited_by, added_at) VALUES (?, ?, 1, ?, 0)',
+      device,
+      name,
+      '',
+    );
   }
 
   /** Gives an owned row to a device that is a member. @param to - @default this one */
   own(table: string, key: string | number, to: Replica = this): void {
-    for (const { device } of [this, to]) this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    for (const { device } of [this, to]) this.knowMember(device);
     ownRow(this.library, { table, key: String(key), device: to.device });
   }
 

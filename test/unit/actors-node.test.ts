@@ -20,7 +20,13 @@ type State = 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
 /** The machine's events, and the ends of its two effects. */
 type Step = NodeMachineEvent['type'] | 'started' | 'not started' | 'shut down';
 
-const member = (device: string): MemberRow => ({ device, name: `${device}'s box`, invitedBy: '', addedAt: 0 });
+const member = (device: string): MemberRow => ({
+  device,
+  name: `${device}'s box`,
+  invitedBy: '',
+  addedAt: 0,
+  revoked: null,
+});
 
 function machine() {
   const ends = { start: (_: MemberRow[]) => {}, fail: (_: Error) => {}, shut: () => {} };
@@ -261,7 +267,7 @@ describe('nodes over an in-memory network', () => {
     a.store.write('private');
     await until(() => network.dials.length > 0);
     expect(b.store.ids()).toEqual([]);
-    await a.store.addMember(member('b'));
+    await a.store.admit('b', "b's box");
     await until(() => stateOf(a, 'b') === 'live');
     await until(() => b.store.ids().includes('private'));
     expect(a.events).toContainEqual({ event: 'joined', device: 'b', name: "b's box" });

@@ -88,12 +88,15 @@ describe('public API', () => {
       'examineLibrary',
       'initLibrary',
       'joinLibrary',
+      'leaveLibrary',
       'listConflicts',
+      'listDevices',
       'migrateLibrary',
       'openNode',
       'ownRow',
       'readStatus',
       'restoreConflict',
+      'revokeDevice',
       'verifyLibrary',
     ]);
   });
