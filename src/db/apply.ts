@@ -12,7 +12,7 @@ import { Adopter } from './adopt.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import { requireKnown } from './incoming.ts';
-import { refreshMembers, screenRecords } from './members.ts';
+import { refreshMembers, requireNotRevoked, screenRecords } from './members.ts';
 import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
@@ -36,7 +36,7 @@ export class Applier {
     this.#adopter = getState(library.db, 'adopting') === 1 ? new Adopter() : null;
   }
 
-  /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future. */
+  /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future, or the peer was revoked. */
   apply(peer: string, data: Uint8Array): Taken {
     const batch = decodeBatch(data);
     this.#checkClock(batch);
@@ -90,6 +90,7 @@ export class Applier {
   #transact(peer: string, batch: Batch, holdDeletes: boolean): Taken {
     const library = this.#library;
     const applied = library.transact(() => {
+      requireNotRevoked(library.sql, peer);
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.db.pragma('defer_foreign_keys = ON');
       const screened = screenRecords(library, batch);

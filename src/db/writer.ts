@@ -27,7 +27,7 @@ import { describeModels } from './describe.ts';
 import { wireOf } from './feed.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
-import { admit, readMembers, requireNotRevoked, revoke } from './members.ts';
+import { admit, readMembers, revoke } from './members.ts';
 import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
 import { ownRow } from './own.ts';
@@ -176,7 +176,6 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
-      requireNotRevoked(this.#library.sql, peer);
       const { refused, ...applied } = this.#served.apply(peer, data);
       for (const message of refused) this.#onFault(new FlotillaError('PROTOCOL', message));
       this.#ageOut();

@@ -14,11 +14,13 @@ import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
 import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
+import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
 import { Served } from '../../src/db/served.ts';
 import { createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
 import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
+import { libraryIdOf } from '../../src/protocol/membership.ts';
 import { pretendedSeal } from './surroundings.ts';
 
 export interface ReplicaOptions {
@@ -39,6 +41,11 @@ export interface ReplicaOptions {
 }
 
 export const LIBRARY_ID = '00112233445566778899aabbccddeeff';
+
+const FOUNDING_SALT = '5a'.repeat(16);
+
+/** The id of the library that device A founds, see {@link Replica.found}. */
+export const FOUNDED_ID = libraryIdOf('A', FOUNDING_SALT);
 
 /** Bytes from a seeded generator (mulberry32): tests must replay. */
 export function seededBytes(seed: number): (size: number) => Uint8Array {
@@ -156,6 +163,25 @@ export class Replica {
     return this.applier.stamp();
   }
 
+  /** Makes this copy's device the first member. It must be A, and the library {@link FOUNDED_ID}. */
+  found(): void {
+    this.library.transact(() => writeFounder(this.library, 'founder', FOUNDING_SALT));
+  }
+
+  /** Lets a device in. */
+  admit({ device }: Replica): void {
+    admit(this.library, device, `${device}'s box`);
+  }
+
+  revoke({ device }: Replica): void {
+    revoke(this.library, device);
+  }
+
+  /** Peer ids of the members, as this copy has them, in one word. */
+  members(): string {
+    return this.rows('SELECT device FROM flotilla_members WHERE revoked_at IS NULL ORDER BY device').join('');
+  }
+
   /** Knows a device as a member, as if records said so. */
   knowMember(device: string, name = device): void {
     this.library.sql.run(
@@ -174,6 +200,7 @@ export class Replica {
 
   /** Opens a pass of `from`'s feed for this copy. */
   passFrom(from: Replica): Pass {
+    requireNotRevoked(from.library.sql, this.device);
     from.stamp();
     this.look();
     // What the two say of their tables when they shake hands.

@@ -1,0 +1,297 @@
+/** Membership as synced data: records that arrive, and what a revocation means for rows. */
+import { describe, expect, it } from 'vitest';
+
+import { recordIdOf, recordText, signedBytes } from '../../src/protocol/membership.ts';
+import type { MemberRecord } from '../../src/protocol/membership.ts';
+import type { ColumnData, SqlValue } from '../../src/protocol/types.ts';
+import { hexToBytes } from '../../src/protocol/uuid.ts';
+import { altered, expectEqual, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
+import { FOUNDED_ID, converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
+import { pretendedSeal } from '../support/surroundings.ts';
+
+const DDL = `CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT);
+  CREATE TABLE notes (id INTEGER PRIMARY KEY, folder_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, body TEXT);`;
+
+/** Copies on A, B, C, …; A has founded the library and let nobody in yet. */
+function founded(count: number): Replica[] {
+  const replicas = fleetOf(count, DDL, { libraryId: FOUNDED_ID });
+  replicas[0]?.found();
+  return replicas;
+}
+
+/** The same, all members, let in by A, and everybody knows. */
+function fleet(count: number): Replica[] {
+  const [a, ...others] = founded(count) as [Replica, ...Replica[]];
+  for (const other of others) a.admit(other);
+  for (const other of others) other.pull(a);
+  return [a, ...others];
+}
+
+const bodies = (replica: Replica): unknown[] => replica.rows('SELECT body FROM notes ORDER BY body').flat();
+const add = (replica: Replica, body: string): void => replica.write('INSERT INTO notes (body) VALUES (?)', body);
+
+/** A page of `from` for `to` whose records of membership are others. */
+function forged(page: Uint8Array, change: (column: string, value: SqlValue) => SqlValue): Uint8Array {
+  return altered(page, (batch) => ({
+    tables: batch.tables.map((table) =>
+      table.table !== 'flotilla_membership'
+        ? table
+        : {
+            ...table,
+            columns: table.columns.map((column): ColumnData =>
+              column.kind === 'ref'
+                ? column
+                : { ...column, values: column.values.map((value) => change(column.name, value)) },
+            ),
+          },
+    ),
+  }));
+}
+
+function refusals(to: Replica, page: Uint8Array): readonly string[] {
+  return to.served.apply('A', page).refused;
+}
+
+describe('records that arrive', () => {
+  it('[P5] who was let in by one member is a member for all, over a chain of those who let in', async () => {
+    const [a, b, c, d] = founded(4) as [Replica, Replica, Replica, Replica];
+    a.admit(b);
+    b.pull(a);
+    b.admit(c);
+    c.pull(b);
+    c.admit(d);
+    d.pull(c);
+    a.pull(d);
+    expect([a, c, d].map((one) => one.members())).toEqual(['ABCD', 'ABCD', 'ABCD']);
+    converge([a, b, c, d]);
+    expect(b.members()).toBe('ABCD');
+    expect(a.rows('SELECT device, invited_by FROM flotilla_members ORDER BY device')).toEqual([
+      ['A', ''],
+      ['B', 'A'],
+      ['C', 'B'],
+      ['D', 'C'],
+    ]);
+    await expectEqual(a, b, c, d);
+  });
+
+  it('[P2] without the signature of its signer are not taken, and that is said; the rest of the batch is', async () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    a.admit({ device: 'X' } as Replica);
+    add(a, 'beside it');
+    const [page] = pagesFor(b, a, 1000) as [Uint8Array];
+    const bad = forged(page, (name, value) => (name === 'signature' ? Buffer.alloc(32) : value));
+    expect(refusals(b, bad)).toEqual([expect.stringContaining('about X has no valid signature of A')]);
+    expect([b.members(), bodies(b)]).toEqual(['AB', ['beside it']]);
+    expect(b.rows('SELECT count(*) FROM flotilla_membership')).toEqual([[2]]);
+  });
+
+  it.each([
+    ['another name', (text: string) => text.replace('X', 'Y')],
+    [
+      'another order',
+      (text: string) => JSON.stringify(Object.fromEntries(Object.entries(JSON.parse(text)).toReversed())),
+    ],
+    ['no record', () => 'null'],
+    ['no text', () => null],
+  ])('[P2] with %s than what was signed are not taken', (_, change) => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    a.admit({ device: 'X' } as Replica);
+    const [page] = pagesFor(b, a, 1000) as [Uint8Array];
+    const bad = forged(page, (name, value) => (name === 'record' ? change(String(value)) : value));
+    expect(refusals(b, bad)).toHaveLength(1);
+    expect(b.members()).toBe('AB');
+  });
+
+  it('[P2] one that is signed is taken beside others that are not', () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    for (const device of ['X', 'Y', 'Z']) a.admit({ device } as Replica);
+    const [page] = pagesFor(b, a, 1000) as [Uint8Array];
+    let seen = 0;
+    const bad = forged(page, (name, value) => (name === 'signature' && (seen += 1) !== 2 ? Buffer.alloc(32) : value));
+    expect(refusals(b, bad)).toHaveLength(2);
+    expect(b.members()).toBe('ABY');
+  });
+
+  it('[P2] under the identity of another row are not taken: they would push that one out', () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    a.admit({ device: 'X' } as Replica);
+    const [page] = pagesFor(b, a, 1000) as [Uint8Array];
+    const [founder] = b.rows('SELECT uuid FROM flotilla_rows_0 ORDER BY lsn') as [[Buffer]];
+    const bad = altered(page, (batch) => {
+      const uuids = Uint8Array.from(batch.uuids);
+      uuids.set(founder[0], (batch.tables[0]?.rows[0] ?? 0) * 16);
+      return { uuids };
+    });
+    expect(refusals(b, bad)).toEqual([expect.stringContaining('identity of another row')]);
+    expect(b.members()).toBe('AB');
+  });
+
+  it('[P2] cannot be deleted, neither by a peer nor by a program', () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    add(a, 'note');
+    b.pull(a);
+    a.write('DELETE FROM notes');
+    const [page] = pagesFor(b, a, 1000) as [Uint8Array];
+    const bad = altered(page, (batch) => ({
+      names: batch.names.map((name) => (name === 'notes' ? 'flotilla_membership' : name)),
+      tombstones: batch.tombstones.map((table) => ({ ...table, table: 'flotilla_membership' })),
+    }));
+    expect(refusals(b, bad)).toEqual([expect.stringContaining('which is never done')]);
+    expect(b.rows('SELECT count(*) FROM flotilla_tombstones')).toEqual([[0]]);
+    for (const sql of ['DELETE FROM flotilla_membership', "UPDATE flotilla_membership SET record = ''"])
+      expect(() => b.write(sql)).toThrow('flotilla alone');
+  });
+
+  it('[P3] of a signer that is no member are kept, do not count, and are told of', async () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    const stray: MemberRecord = { type: 'member', device: 'Y', term: 1, name: 'y', by: 'X', byTerm: 1, at: 1 };
+    insertRecord(a, stray);
+    b.pull(a);
+    expect([a.members(), b.members()]).toEqual(['AB', 'AB']);
+    expect(b.rows("SELECT value FROM flotilla_state WHERE key = 'uncounted'")).toEqual([[1]]);
+    // Its signer becomes a member after all.
+    b.admit({ device: 'X' } as Replica);
+    a.pull(b);
+    expect([a.members(), b.members()]).toEqual(['ABXY', 'ABXY']);
+    expect(b.rows("SELECT value FROM flotilla_state WHERE key = 'uncounted'")).toEqual([[0]]);
+    await expectEqual(a, b);
+  });
+});
+
+/** Writes a record as a device that is hostile might, with a signature that is right. */
+function insertRecord(replica: Replica, record: MemberRecord): void {
+  const text = recordText(record);
+  const signer = record.type === 'founder' ? record.device : record.by;
+  const signature = pretendedSeal(signer).sign(signedBytes(FOUNDED_ID, text));
+  const other = fleetOf(1, DDL, { libraryId: FOUNDED_ID, device: 'hostile' })[0] as Replica;
+  other.library.transact(() => {
+    other.library.withoutCapture(() =>
+      other.library.sql.run(
+        'INSERT INTO flotilla_membership (id, record, signature) VALUES (?, ?, ?)',
+        Buffer.from(hexToBytes(recordIdOf(FOUNDED_ID, text))),
+        text,
+        Buffer.from(signature),
+      ),
+    );
+  });
+  other.restart();
+  replica.pull(other);
+}
+
+describe('a device that was revoked', () => {
+  it('[P8] gives nothing to whoever has heard of it, and gets nothing', () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    const late = pagesFor(a, c, 1000);
+    add(c, 'later');
+    const page = pagesFor(a, c, 1000)[0] as Uint8Array;
+    a.revoke(c);
+    for (const data of [...late, page]) expect(() => a.apply('C', data)).toThrow(/no member of this library any more/);
+    expect(() => c.passFrom(a)).toThrow(/no member of this library any more/);
+    b.pull(a);
+    expect(() => b.pull(c)).toThrow(/no member of this library any more/);
+    expect([a, b].map(bodies)).toEqual([[], []]);
+  });
+
+  it('[P8] is refused from the very commit on that brings the word', () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    a.revoke(c);
+    const word = pagesFor(b, a, 1000)[0] as Uint8Array;
+    add(c, 'too late');
+    const page = pagesFor(b, c, 1000)[0] as Uint8Array;
+    b.apply('A', word);
+    expect(() => b.apply('C', page)).toThrow(/no member/);
+  });
+
+  it('[P9] what a member took from it before hearing of it stands, everywhere; what refers to that as well', async () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    a.revoke(c);
+    c.write("INSERT INTO folders (name) VALUES ('made after it')");
+    add(c, 'written after it');
+    b.pull(c);
+    b.write("INSERT INTO notes (folder_id, body) SELECT id, 'by b' FROM folders");
+    converge([a, b]);
+    expect(a.members()).toBe('AB');
+    expect(bodies(a)).toEqual(['by b', 'written after it']);
+    await expectEqual(a, b);
+    add(c, 'and later');
+    expect(() => b.pull(c)).toThrow(/no member/);
+  });
+
+  it('[P10] hears of it from whoever has the record, like everybody', () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    a.revoke(c);
+    // Before b has taken it up itself, it would be refused; a page that was read before is on its way.
+    const word = pagesFor(b, a, 1000)[0] as Uint8Array;
+    expect(c.apply('B', word).changed).toBe(1);
+    expect(c.members()).toBe('AB');
+    expect(() => c.revoke(a)).toThrow(/This device is no member/);
+    expect(() => c.admit({ device: 'X' } as Replica)).toThrow(/This device is no member/);
+    expect(b.members()).toBe('ABC');
+  });
+
+  it('[P6] takes along whom it let in unheard of; what those wrote stays', async () => {
+    const [a, b, c, d] = fleet(4) as [Replica, Replica, Replica, Replica];
+    void d;
+    const x = founded(6)[5] as Replica;
+    c.admit(x);
+    x.pull(c);
+    add(x, 'by x');
+    b.pull(x);
+    expect(b.members()).toContain('F');
+    a.revoke(c);
+    converge([a, b]);
+    expect(b.members()).toBe('ABD');
+    expect(() => b.pull(x)).toThrow(/no member/);
+    expect(bodies(a)).toEqual(['by x']);
+    b.admit(x);
+    add(x, 'again');
+    x.apply('B', pagesFor(x, b, 1000)[0] as Uint8Array);
+    converge([a, b, x]);
+    expect(bodies(a)).toEqual(['again', 'by x']);
+    await expectEqual(a, b, x);
+  });
+
+  it('[P12] is a member again when it is let in again, and what it wrote meanwhile arrives', async () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    a.revoke(c);
+    add(c, 'written while out');
+    converge([a, b]);
+    b.admit(c);
+    converge([a, b, c]);
+    expect([a, b, c].map((one) => one.members())).toEqual(['ABC', 'ABC', 'ABC']);
+    expect(bodies(a)).toEqual(['written while out']);
+    await expectEqual(a, b, c);
+  });
+
+  it('[P13] holds up no decision by what it has left half told', async () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders (name) VALUES ('f')");
+    converge([a, b, c]);
+    c.write("INSERT INTO notes (folder_id, body) SELECT id, 'half told' FROM folders");
+    // A page in the middle: nobody claims to know all that c stamped up to here.
+    a.apply('C', inTheMiddle(pagesFor(a, c, 1000)[0] as Uint8Array));
+    b.write('DELETE FROM folders');
+    converge([a, b]);
+    expect([a, b].map((one) => one.waiting())).not.toEqual([[], []]);
+    b.revoke(c);
+    converge([a, b]);
+    expect([a, b].map((one) => one.waiting())).toEqual([[], []]);
+    expect([bodies(a), bodies(b)]).toEqual([[], []]);
+    await expectEqual(a, b);
+  });
+
+  it('[P1] a copy that was restored hears of it again', () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    const backup = b.backup();
+    a.revoke(c);
+    b.pull(a);
+    expect(b.members()).toBe('AB');
+    const restored = b.restored(backup);
+    expect(restored.members()).toBe('ABC');
+    restored.pull(a);
+    expect(restored.members()).toBe('AB');
+    restored.restart();
+    expect(restored.members()).toBe('AB');
+  });
+});
