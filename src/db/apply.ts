@@ -12,7 +12,7 @@ import { Adopter } from './adopt.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import { requireKnown } from './incoming.ts';
-import { refreshMembers, requireNotRevoked, screenRecords } from './members.ts';
+import { requireNotRevoked, screenRecords, takeRecords } from './members.ts';
 import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
@@ -95,7 +95,7 @@ export class Applier {
       library.db.pragma('defer_foreign_keys = ON');
       const screened = screenRecords(library, batch);
       const changed = library.withoutCapture(() => this.#merge(screened, holdDeletes));
-      const rows = countRows(batch);
+      const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
       library.saveCursor(peer, batch.end.cursor);
@@ -119,8 +119,7 @@ export class Applier {
   #merge({ batch, records }: Screened, holdDeletes: boolean): number {
     const library = this.#library;
     // First of all, and apart: nothing of theirs waits for anything.
-    let changed = records === null ? 0 : this.#mergeAndWake(records, holdDeletes, false);
-    if (changed > 0) refreshMembers(library);
+    let changed = records === null ? 0 : takeRecords(library, records);
     changed += this.#mergeAndWake(batch, holdDeletes, false);
     if (batch.end.complete) {
       library.learn(batch.end.knowledge);

@@ -11,6 +11,7 @@ import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
+import { MEMBERSHIP_TABLE } from './choose.ts';
 import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
@@ -59,6 +60,8 @@ interface Pass {
   completed: boolean;
   /** The last page that went out did not reach the head. */
   isOpen: boolean;
+  /** lsn up to which records of membership went out; null before the first page, which begins with all of them. */
+  records: number | null;
 }
 
 /** One version or tombstone between two lsns. */
@@ -118,6 +121,7 @@ export class Feeds {
         remaining,
         completed: false,
         isOpen: false,
+        records: null,
       });
       return { feed: this.#lastId, resumed, total: remaining };
     });
@@ -144,12 +148,13 @@ export class Feeds {
         this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
       )
         return { unstamped: true, dangling: false };
-      const start = pass.position;
+      const { position: start, records } = pass;
       const page = this.#read(pass, limits);
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
       if ('dangling' in page) {
         pass.position = start;
         pass.remaining = this.#countBeyond(start);
+        pass.records = records;
         pass.ahead.clear();
       }
       return page;
@@ -159,8 +164,9 @@ export class Feeds {
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
+    const leading = this.#leadWithRecords(builder, pass, head);
     const started = this.#clock();
-    while (pass.position < head && builder.rows === 0 && this.#clock() - started < SEARCH_MS) {
+    while (pass.position < head && builder.rows === leading && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
@@ -181,9 +187,23 @@ export class Feeds {
       remaining: pass.remaining,
     });
     this.counters.batchesOut += 1;
-    this.counters.rowsOut += builder.rows;
+    const rows = builder.rows - leading;
+    this.counters.rowsOut += rows;
     this.counters.lookupsOut += builder.lookups;
-    return { data: ownBuffer(encodeBatch(batch)), rows: builder.rows, complete, remaining: pass.remaining, head };
+    return { data: ownBuffer(encodeBatch(batch)), rows, complete, remaining: pass.remaining, head };
+  }
+
+  /**
+   * Every pass begins with all records of membership, few as they are, whatever the peer claims to know: it hears who was revoked
+   * before any row, and nobody can have made it believe that it had. @returns how many
+   */
+  #leadWithRecords(builder: PageBuilder, pass: Pass, head: number): number {
+    const model = this.#registry.byName.get(MEMBERSHIP_TABLE);
+    if (pass.records !== null || model === undefined) return 0;
+    const records = readVersions(this.#sql, model, versionSelect(model, this.#registry, ''), []);
+    builder.addVersions(model, records);
+    pass.records = head;
+    return records.length;
   }
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
@@ -316,6 +336,7 @@ export class Feeds {
   #spared(pass: Pass, entry: Entry): boolean {
     const { version } = entry;
     if (version === undefined) return false;
+    if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= (pass.records ?? 0);
     if (
       this.#isKnown(pass, version[HLC] as number, version[RUN] as number) &&
       this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number) &&

@@ -22,6 +22,9 @@ import { bytesToHex, canonicalKey, derivedUuid, hexToBytes } from '../protocol/u
 import type { MemberRow, Revoked } from './api.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import { columnData } from './incoming.ts';
+import { mergeBatch } from './merge.ts';
+import { rowsTable } from './model.ts';
+import { runBytes } from './page.ts';
 import type { Library } from './library.ts';
 import type { Statements } from './sql.ts';
 import { stampExisting } from './stamp.ts';
@@ -209,19 +212,31 @@ export function screenRecords(library: Library, batch: Batch): Screened {
     tombstones: batch.tombstones.filter((one) => !isRecords(one)),
   };
   const judged = found.flatMap((table) =>
-    table.rows.map((_, position) => ({ table, position, fault: faultOf(library, batch, table, position) })),
+    table.rows.flatMap((_, position) =>
+      isHere(library, batch, table, position)
+        ? []
+        : [{ table, position, fault: faultOf(library, batch, table, position) }],
+    ),
   );
   const refused = [...graves.map(() => DELETED), ...judged.flatMap(({ fault }) => fault ?? [])];
   const good = judged.filter(({ fault }) => fault === null);
   if (good.length === 0) return { batch: rest, records: null, refused };
   const records =
-    good.length === judged.length
+    good.length === found.reduce((sum, { rows }) => sum + rows.length, 0)
       ? { ...batch, tables: found, tombstones: [] }
       : joinVersions(
           library,
           good.map(({ table, position }) => cutVersion(batch, table, position)),
         );
   return { batch: rest, records, refused };
+}
+
+/** Merges records that were found good. @returns how many were news */
+export function takeRecords(library: Library, records: Batch): number {
+  // As if they were taken up again: whatever our knowledge claims, one that is not here was never here.
+  const { changed } = mergeBatch(library, records, { holdDeletes: false, retake: true, adopter: null });
+  if (changed > 0) refreshMembers(library);
+  return changed;
 }
 
 /** Why a record of a batch is not taken, in words; null when it is. */
@@ -239,6 +254,17 @@ function faultOf(library: Library, batch: Batch, table: TableData, position: num
   return Buffer.compare(uuid, wanted) === 0
     ? null
     : 'A record of membership came under the identity of another row: it was not taken.';
+}
+
+/** True for a version that is here already: every pass brings all of them. */
+function isHere(library: Library, batch: Batch, table: TableData, position: number): boolean {
+  const index = table.rows[position] ?? 0;
+  const [row] = library.sql.rows(
+    `SELECT birth_hlc, birth_run FROM ${rowsTable(library.model(MEMBERSHIP_TABLE))} WHERE uuid = ?`,
+    Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16)),
+  );
+  if (row === undefined || row[0] !== batch.birthHlc[index]) return false;
+  return library.runHex(Number(row[1])) === bytesToHex(runBytes(batch, batch.birthRun[index] ?? 0));
 }
 
 function uuidOfRecord({ libraryId }: Library, id: Uint8Array): Uint8Array {

@@ -18,8 +18,7 @@ import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { firstKnown, join, numbersOf, readKnown, writeKnown } from './known.ts';
 import { createMap, createMetadata, getState, hasMetadata, setState } from './metadata.ts';
-import { refreshMembers, screenRecords, writeFounder } from './members.ts';
-import { mergeBatch } from './merge.ts';
+import { screenRecords, takeRecords, writeFounder } from './members.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase } from './open.ts';
@@ -183,8 +182,7 @@ function takeMembership(library: Library, grant: JoinGrant): void {
   const { records } = screenRecords(library, decodeBatch(grant.membership));
   if (records === null) return;
   library.db.pragma('defer_foreign_keys = ON');
-  library.withoutCapture(() => mergeBatch(library, records, { holdDeletes: false, retake: false, adopter: null }));
-  refreshMembers(library);
+  library.withoutCapture(() => takeRecords(library, records));
 }
 
 function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: GrantUse): InitReport {

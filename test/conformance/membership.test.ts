@@ -1,6 +1,7 @@
 /** Membership as synced data: records that arrive, and what a revocation means for rows. */
 import { describe, expect, it } from 'vitest';
 
+import { decodeBatch } from '../../src/protocol/batch.ts';
 import { recordIdOf, recordText, signedBytes } from '../../src/protocol/membership.ts';
 import type { MemberRecord } from '../../src/protocol/membership.ts';
 import type { ColumnData, SqlValue } from '../../src/protocol/types.ts';
@@ -31,21 +32,20 @@ function fleet(count: number): Replica[] {
 const bodies = (replica: Replica): unknown[] => replica.rows('SELECT body FROM notes ORDER BY body').flat();
 const add = (replica: Replica, body: string): void => replica.write('INSERT INTO notes (body) VALUES (?)', body);
 
-/** A page of `from` for `to` whose records of membership are others. */
-function forged(page: Uint8Array, change: (column: string, value: SqlValue) => SqlValue): Uint8Array {
+/** A page whose records of membership are others. `about` is the device that a record is about. */
+function forged(page: Uint8Array, change: (column: string, value: SqlValue, about: string) => SqlValue): Uint8Array {
   return altered(page, (batch) => ({
-    tables: batch.tables.map((table) =>
-      table.table !== 'flotilla_membership'
-        ? table
-        : {
-            ...table,
-            columns: table.columns.map((column): ColumnData =>
-              column.kind === 'ref'
-                ? column
-                : { ...column, values: column.values.map((value) => change(column.name, value)) },
-            ),
-          },
-    ),
+    tables: batch.tables.map((table) => {
+      if (table.table !== 'flotilla_membership') return table;
+      const texts = table.columns.find(({ name }) => name === 'record') as Extract<ColumnData, { kind: 'value' }>;
+      const abouts = texts.values.map((text) => (JSON.parse(String(text)) as MemberRecord).device);
+      const columns = table.columns.map((column): ColumnData =>
+        column.kind === 'ref'
+          ? column
+          : { ...column, values: column.values.map((value, i) => change(column.name, value, abouts[i] ?? '')) },
+      );
+      return { ...table, columns };
+    }),
   }));
 }
 
@@ -98,7 +98,9 @@ describe('records that arrive', () => {
     const [a, b] = fleet(2) as [Replica, Replica];
     a.admit({ device: 'X' } as Replica);
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
-    const bad = forged(page, (name, value) => (name === 'record' ? change(String(value)) : value));
+    const bad = forged(page, (name, value, about) =>
+      name === 'record' && about === 'X' ? change(String(value)) : value,
+    );
     expect(refusals(b, bad)).toHaveLength(1);
     expect(b.members()).toBe('AB');
   });
@@ -107,8 +109,9 @@ describe('records that arrive', () => {
     const [a, b] = fleet(2) as [Replica, Replica];
     for (const device of ['X', 'Y', 'Z']) a.admit({ device } as Replica);
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
-    let seen = 0;
-    const bad = forged(page, (name, value) => (name === 'signature' && (seen += 1) !== 2 ? Buffer.alloc(32) : value));
+    const bad = forged(page, (name, value, about) =>
+      name === 'signature' && 'XZ'.includes(about) ? Buffer.alloc(32) : value,
+    );
     expect(refusals(b, bad)).toHaveLength(2);
     expect(b.members()).toBe('ABY');
   });
@@ -120,7 +123,7 @@ describe('records that arrive', () => {
     const [founder] = b.rows('SELECT uuid FROM flotilla_rows_0 ORDER BY lsn') as [[Buffer]];
     const bad = altered(page, (batch) => {
       const uuids = Uint8Array.from(batch.uuids);
-      uuids.set(founder[0], (batch.tables[0]?.rows[0] ?? 0) * 16);
+      uuids.set(founder[0], (batch.tables[0]?.rows.at(-1) ?? 0) * 16);
       return { uuids };
     });
     expect(refusals(b, bad)).toEqual([expect.stringContaining('identity of another row')]);
@@ -133,10 +136,14 @@ describe('records that arrive', () => {
     b.pull(a);
     a.write('DELETE FROM notes');
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
-    const bad = altered(page, (batch) => ({
-      names: batch.names.map((name) => (name === 'notes' ? 'flotilla_membership' : name)),
-      tombstones: batch.tombstones.map((table) => ({ ...table, table: 'flotilla_membership' })),
-    }));
+    const bad = altered(page, (batch) => {
+      const buried = batch.tombstones.flatMap(({ rows }) => rows);
+      const membership = batch.names.indexOf('flotilla_membership');
+      return {
+        uuidTable: batch.uuidTable.map((name, index) => (buried.includes(index) ? membership : name)),
+        tombstones: batch.tombstones.map((table) => ({ ...table, table: 'flotilla_membership' })),
+      };
+    });
     expect(refusals(b, bad)).toEqual([expect.stringContaining('which is never done')]);
     expect(b.rows('SELECT count(*) FROM flotilla_tombstones')).toEqual([[0]]);
     for (const sql of ['DELETE FROM flotilla_membership', "UPDATE flotilla_membership SET record = ''"])
@@ -228,6 +235,40 @@ describe('a device that was revoked', () => {
     expect(() => c.revoke(a)).toThrow(/This device is no member/);
     expect(() => c.admit({ device: 'X' } as Replica)).toThrow(/This device is no member/);
     expect(b.members()).toBe('ABC');
+  });
+
+  it('[P8] cannot keep a member from hearing of it: by claims of knowledge, or by deletes under the name of the record', async () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    add(c, 'to delete');
+    b.pull(c);
+    a.revoke(c);
+    const [record] = a.rows('SELECT uuid, birth_hlc FROM flotilla_rows_0 ORDER BY lsn DESC LIMIT 1') as [
+      [Buffer, number],
+    ];
+    const run = Buffer.from(a.library.runHex(a.library.run), 'hex');
+    c.write('DELETE FROM notes');
+    const page = altered(pagesFor(b, c, 1000)[0] as Uint8Array, ({ end, uuids }) => ({
+      uuids: Buffer.concat([uuids.subarray(0, (uuids.length / 16 - 1) * 16), record[0]]),
+      end: { ...end, knowledge: { runs: run, hlc: [record[1] + 1] } },
+    }));
+    b.apply('C', page);
+    expect(b.library.knows(b.library.runOrdinal(run.toString('hex'), null), record[1])).toBe(true);
+    expect(b.rows('SELECT 1 FROM flotilla_tombstones WHERE uuid = ?', record[0])).toHaveLength(1);
+    b.pull(a);
+    expect(b.members()).toBe('AB');
+  });
+
+  it('[P8] is told of before any row, in every pass', () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    add(a, 'one');
+    add(a, 'two');
+    b.pull(a);
+    const [first, ...rest] = pagesFor(b, a, 1).map((page) => decodeBatch(page).tables.map(({ table }) => table));
+    expect([first, rest]).toEqual([['flotilla_membership'], []]);
+    // Known already: nothing is news, and no look-up is made for it.
+    const before = b.rows("SELECT value FROM flotilla_counters WHERE name = 'lookupsIn'");
+    expect(b.pull(a).map(({ rows, changed }) => [rows, changed])).toEqual([[0, 0]]);
+    expect(b.rows("SELECT value FROM flotilla_counters WHERE name = 'lookupsIn'")).toEqual(before);
   });
 
   it('[P6] takes along whom it let in unheard of; what those wrote stays', async () => {
