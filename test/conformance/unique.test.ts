@@ -276,3 +276,40 @@ describe('[U1] which policy', () => {
     expect(() => parseConfig('{"tables":{"t":{"unique":{"a":"drop"}}}}', 'test')).toThrow(/unique/);
   });
 });
+
+describe('[U6] a row that this device may not write', () => {
+  const DDL = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, note TEXT)';
+
+  it('of another device is renamed by its owner alone, and waits elsewhere until then', async () => {
+    const replicas = fleetOf(3, DDL, { config: { ownership: 'device' } });
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write("INSERT INTO t (name, note) VALUES ('x', 'of A')");
+    a.stamp();
+    b.write("INSERT INTO t (name, note) VALUES ('x', 'of B')");
+    b.stamp();
+    c.pull(a);
+    c.pull(b);
+    expect(c.waiting()).toEqual(['unique']);
+    expect(c.rows('SELECT name, note FROM t')).toEqual([['x', 'of A']]);
+    converge(replicas);
+    for (const replica of replicas) {
+      expect(replica.rows("SELECT note FROM t WHERE name = 'x'")).toEqual([['of A']]);
+      expect(replica.rows("SELECT count(*) FROM t WHERE note = 'of B' AND name LIKE 'x (%)'")).toEqual([[1]]);
+      expect(replica.waiting()).toEqual([]);
+    }
+    await expectEqual(...replicas);
+  });
+
+  it('that a local table holds is not merged away', () => {
+    const [a, b] = pairOf(`${DDL}; CREATE TABLE mine (t_id INTEGER NOT NULL REFERENCES t (id))`, {
+      config: { tables: { t: { unique: { name: 'merge' } }, mine: { sync: false } } },
+    });
+    a.write("INSERT INTO t (name) VALUES ('x')");
+    a.stamp();
+    b.write("INSERT INTO t (name) VALUES ('x'); INSERT INTO mine SELECT id FROM t");
+    b.pull(a);
+    expect(b.waiting()).toEqual(['unique']);
+    expect(b.rows('SELECT count(*) FROM mine JOIN t ON t.id = mine.t_id')).toEqual([[1]]);
+    expect(b.violations()).toEqual([]);
+  });
+});

@@ -73,3 +73,17 @@ export function stampsOf(
   if (row === undefined) throw new Error(`${table} has no row ${key}`);
   return { uuid: String(row[0]), birth: Number(row[1]), hlc: Number(row[2]), lsn: Number(row[3]) };
 }
+
+/** Applies pages as if all came from the middle of a pass that was broken off, so that the next one begins at 0. */
+export function applyAll(to: Replica, from: string, pages: readonly Uint8Array[]): void {
+  for (const page of pages) {
+    to.applier.apply(from, inTheMiddle(page));
+    expect(to.violations()).toEqual([]);
+  }
+  to.write('DELETE FROM flotilla_cursors');
+}
+
+/** Pages of one row each, in the order in which the rows were written. */
+export function singles(to: Replica, from: Replica): Uint8Array[] {
+  return pagesFor(to, from, 1);
+}

@@ -1,7 +1,7 @@
 /** Rows that belong to the device that made them. */
 import { describe, expect, it } from 'vitest';
 
-import { altered, expectEqual, fleetOf, pagesFor } from '../support/engine.ts';
+import { altered, expectEqual, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
 import { converge } from '../support/replica.ts';
 import type { Replica } from '../support/replica.ts';
 
@@ -158,7 +158,22 @@ describe('owned rows', () => {
   });
 });
 
-describe('shared rows that owned rows refer to', () => {
+describe('[C6] versions of an owned row', () => {
+  it('are taken whole: what an old one of its owner brings late changes no column', async () => {
+    const [a, b] = three();
+    a.write("INSERT INTO files (name) VALUES ('x')");
+    converge([a, b]);
+    a.write("UPDATE files SET name = 'y'");
+    const [old] = pagesFor(b, a, 1000);
+    a.write("INSERT INTO notes VALUES (1, 'n'); UPDATE files SET note_id = 1");
+    b.pull(a);
+    b.apply(a.device, inTheMiddle(old as Uint8Array));
+    expect(b.rows('SELECT name, note_id FROM files')).toEqual([['y', 1]]);
+    await expectEqual(a, b);
+  });
+});
+
+describe('[D7] shared rows that owned rows refer to', () => {
   it('cannot be deleted here while a row of another device would have to be written for it', () => {
     const [a, b] = three();
     a.write("INSERT INTO notes VALUES (1, 'n'); INSERT INTO files (name, note_id) VALUES ('x', 1)");

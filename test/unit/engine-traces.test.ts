@@ -23,7 +23,7 @@ function three(): [Replica, Replica, Replica] {
 const names = (replica: Replica): unknown[] => replica.rows('SELECT name FROM entries ORDER BY name').flat();
 
 describe('a page that covers the number of a change which was overwritten and travels elsewhere', () => {
-  it('claims nothing: the overwritten row still comes by another way', async () => {
+  it('[A3] claims nothing: the overwritten row still comes by another way', async () => {
     const [a, b, c] = three();
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'r')");
     a.stamp();
@@ -42,7 +42,7 @@ describe('a page that covers the number of a change which was overwritten and tr
     await expectEqual(a, b, c);
   });
 
-  it('claims nothing for those that the receiver feeds in turn', async () => {
+  it('[A3] claims nothing for those that the receiver feeds in turn', async () => {
     const [a, b, c] = three();
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'r'), (2, NULL, NULL, 's'), (3, NULL, NULL, 't')");
     const [first] = pagesFor(b, a, 1) as [Uint8Array];
@@ -59,7 +59,7 @@ describe('a page that covers the number of a change which was overwritten and tr
 });
 
 describe('a cascade', () => {
-  it('decided at a page would kill a row whose move is in the next one', async () => {
+  it('[D1] decided at a page would kill a row whose move is in the next one', async () => {
     const [a, b] = three();
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'old'), (2, NULL, NULL, 'new'), (3, 1, NULL, 'child')");
     converge([a, b]);
@@ -72,7 +72,7 @@ describe('a cascade', () => {
     await expectEqual(a, b);
   });
 
-  it('spares the row that was moved away before, though the delete comes first', async () => {
+  it('[D1] spares the row that was moved away before, though the delete comes first', async () => {
     const [a, b, c] = three();
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'old'), (2, NULL, NULL, 'new'), (3, 1, NULL, 'child')");
     converge([a, b, c]);
@@ -108,7 +108,7 @@ describe('a cascade', () => {
   });
 });
 
-describe('a fresh local write', () => {
+describe('[A7] a fresh local write', () => {
   it('does not wear the stamp of what arrives: it is stamped before anything is merged', async () => {
     const [a, b] = three();
     a.write("INSERT INTO entries VALUES (1, NULL, NULL, 'x')");

@@ -2,7 +2,7 @@
  * The documents say what the program is: a drawing, a list of codes, a table of tables or a page of commands that has
  * fallen behind fails here.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DOCUMENT, drawMachine, withDrawing } from '../../scripts/diagram.ts';
@@ -32,6 +32,26 @@ describe('docs/architecture.md', () => {
     const created = [...read('src/db/metadata.ts').matchAll(/CREATE TABLE (flotilla_\w+)/g)].map(([, name]) => name);
     expect(created.length).toBeGreaterThan(5);
     expect(created.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe('docs/spec.md', () => {
+  const rules = [...read('docs/spec.md').matchAll(/^- \*\*([A-Z]\d+)\*\*/gm)].map(([, id]) => id ?? '');
+  const tested = new Set(
+    ['conformance', 'integration', 'property', 'unit'].flatMap((folder) =>
+      readdirSync(join(ROOT, 'test', folder))
+        .filter((name) => name.endsWith('.test.ts'))
+        .flatMap((name) => [...read(`test/${folder}/${name}`).matchAll(/\[([A-Z]\d+)\]/g)].map(([, id]) => id ?? '')),
+    ),
+  );
+
+  it('has a test for every rule, by its id', () => {
+    expect(rules.length).toBeGreaterThan(80);
+    expect(rules.filter((id) => !tested.has(id))).toEqual([]);
+  });
+
+  it('has the rule of every test', () => {
+    expect([...tested].filter((id) => !rules.includes(id))).toEqual([]);
   });
 });
 

@@ -27,7 +27,7 @@ function fill(replica: Replica): void {
     INSERT INTO entries SELECT i, 1 + i % 40, 1 + (i * 7) % 40, nullif(i / 10, 0), 'e' || i FROM n;`);
 }
 
-describe('look-ups', () => {
+describe('[A6] look-ups', () => {
   it('are one query a batch on the way in, and at most one a page on the way out', () => {
     const [a, b] = pairOf(LINKED);
     fill(a);
@@ -79,7 +79,7 @@ describe('look-ups', () => {
   });
 });
 
-describe('parents first', () => {
+describe('[A1] parents first', () => {
   it('sends a folder ahead that was updated after its files, so that nothing ever waits', async () => {
     const [a, b] = pairOf(TREE);
     a.write(
@@ -176,7 +176,7 @@ describe('pages', () => {
     await expectEqual(a, b);
   });
 
-  it('never hold a mark that is not stamped', () => {
+  it('[A7] never hold a mark that is not stamped', () => {
     const [a, b] = pairOf(TREE);
     const { feed } = a.feeds.open(null, null);
     a.write("INSERT INTO entries (name) VALUES ('x')");
@@ -185,7 +185,7 @@ describe('pages', () => {
   });
 });
 
-describe('cursors', () => {
+describe('[A2] cursors', () => {
   it('resume a pass where it was broken off', async () => {
     const [a, b] = pairOf(TREE);
     a.write(
@@ -264,7 +264,7 @@ describe('cursors', () => {
   });
 });
 
-describe('runs', () => {
+describe('[A12] runs', () => {
   it('are one an opening, and a restored copy stamps under a new one', () => {
     const [a] = pairOf(TREE);
     const runOf = (replica: Replica, name: string): string =>
@@ -307,7 +307,7 @@ describe('runs', () => {
 describe('knowledge', () => {
   const known = (replica: Replica): [string, number][] => [...replica.library.knowledge()];
 
-  it('grows at a complete pass, not by pages before', () => {
+  it('[A3] grows at a complete pass, not by pages before', () => {
     const [a, b] = pairOf(TREE);
     a.write("INSERT INTO entries (name) VALUES ('1'), ('2'), ('3'), ('4')");
     const pages = pagesFor(b, a, 1);
@@ -319,7 +319,7 @@ describe('knowledge', () => {
     expect(known(b)).toEqual(known(a));
   });
 
-  it('spares the echo and what came another way', () => {
+  it('[A4] spares the echo and what came another way', () => {
     const [a, b, c] = fleetOf(3, TREE) as [Replica, Replica, Replica];
     a.write("INSERT INTO entries (name) VALUES ('1'), ('2')");
     b.pull(a);
@@ -332,7 +332,7 @@ describe('knowledge', () => {
     expect(pagesFor(c, a, 10).map(rowsIn)).toEqual([0]);
   });
 
-  it('spares the echo of a pass that is still open', () => {
+  it('[A4] spares the echo of a pass that is still open', () => {
     const [a, b] = pairOf(TREE);
     a.stamp();
     const { feed } = b.feeds.open(null, { runs: new Uint8Array(0), hlc: [] });
@@ -343,7 +343,7 @@ describe('knowledge', () => {
     expect(b.feeds.page(feed, { rows: 10, bytes: 1000 })).toMatchObject({ data: null, rows: 0, complete: true });
   });
 
-  it('is no reason to spare a version whose birth alone is known', async () => {
+  it('[A4] is no reason to spare a version whose birth alone is known', async () => {
     const [a, b, c] = fleetOf(3, TREE) as [Replica, Replica, Replica];
     a.write("INSERT INTO entries (name) VALUES ('1')");
     converge([a, b, c]);
@@ -356,7 +356,7 @@ describe('knowledge', () => {
   });
 });
 
-describe('rows that refer to nothing, left by a writer without foreign keys', () => {
+describe('[A10] rows that refer to nothing, left by a writer without foreign keys', () => {
   const orphan = (replica: Replica, sql: string): void =>
     replica.write(`PRAGMA foreign_keys = OFF; ${sql}; PRAGMA foreign_keys = ON`);
 

@@ -14,7 +14,7 @@ CREATE TABLE taggings (
 );`;
 const config = { tables: { tags: { identity: 'name' } } };
 
-describe('which version stands', () => {
+describe('[A8] which version stands', () => {
   it('takes the later change of a row that both have', async () => {
     const [a, b] = pairOf(DDL, { config });
     a.write("INSERT INTO entries (name) VALUES ('first')");
@@ -177,7 +177,7 @@ describe('a page with more than one state of a row', () => {
   });
 });
 
-describe('repetition and order', () => {
+describe('[A5] repetition and order', () => {
   const story = (a: Replica): void => {
     a.write("INSERT INTO entries (name) VALUES ('root'), ('other')");
     a.write("INSERT INTO entries (parent_id, name) VALUES (1, 'child'), (3, 'grandchild')");
@@ -245,7 +245,7 @@ describe('repetition and order', () => {
   });
 });
 
-describe('clocks', () => {
+describe('[A11] clocks', () => {
   it('refuses a batch stamped too far in the future, and changes nothing', () => {
     const start = Date.UTC(2026, 0, 1);
     const b = new Replica({ device: 'B', ddl: DDL, config, now: () => start });
