@@ -326,8 +326,8 @@ export async function leaveLibrary(file: string, options: LeaveOptions = {}): Pr
   const homePath = homeOf(path, options.home);
   const told = await callControl(controlPath(homePath), 'leave', {}, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as LeaveReport;
-  await libraryStatus(path);
-  await requireHome(homePath);
+  const { members } = await libraryStatus(path);
+  requireMember(members, (await requireHome(homePath)).device);
   const node = await openNode({ library: path, home: homePath, localOnly: options.localOnly ?? false });
   try {
     await whenTried(node);

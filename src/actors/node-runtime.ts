@@ -251,6 +251,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     return () => {
       unlisten();
       if (drivers.get(peer) === driver) drivers.delete(peer);
+      leaving?.();
       void driver.end(stopping ? 'the node stops' : 'this node ended the session');
     };
   }
@@ -366,17 +367,21 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     const { store } = opened();
     const peers = peersAmong(await store.members(), device);
     const isTold = ({ device: peer }: MemberRow): boolean => told.has(peer) || drivers.get(peer)?.delivered() === true;
-    const over = new Promise<void>((resolve) => {
+    // What the peers ACK until it is written says nothing of it.
+    leaving = () => {};
+    await store.revoke(device).catch((error: unknown) => {
+      leaving = null;
+      throw error;
+    });
+    await new Promise<void>((resolve) => {
       const timer = clock.setTimeout(resolve, LEAVE_TIMEOUT_MS);
       leaving = () => {
         if (peers.some((member) => drivers.has(member.device) && !isTold(member))) return;
         clock.clearTimeout(timer);
         resolve();
       };
+      leaving();
     });
-    await store.revoke(device);
-    leaving?.();
-    await over;
     const brief = ({ device: peer, name }: MemberRow): { device: string; name: string } => ({ device: peer, name });
     const report = {
       told: peers.filter(isTold).map(brief),
