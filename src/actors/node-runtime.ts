@@ -272,6 +272,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       const state = sessionState(snapshot);
       if (state === last) return;
       last = state;
+      // That of a device which was removed ends; it was said already why.
+      if (state === 'stopped' && !allowed.has(peer)) return;
       emit({ event: 'peer', device: peer, name: nameOf(peer), state, reason: reasonOf(snapshot) });
     };
     report(session.getSnapshot());
