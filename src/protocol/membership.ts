@@ -132,15 +132,15 @@ interface Case {
   readonly record: MemberRecord;
   /** `open` until it is decided. */
   status: 'open' | 'counts' | 'void';
-  /** Steps from the founder to the signer, once it counts. */
-  depth: number;
 }
 
 /**
- * A record counts if its signer's membership does, and no revocation that counts cuts it off. Revocations can depend on each
- * other (two devices that revoke each other at the same time), so cases are decided in rounds, each from what the rounds before
- * have decided; where that leads no further, the most senior of the open revocations counts: the one whose signer is the fewest
- * invitations away from the founder.
+ * A record counts if its signer's membership does, and no revocation that counts cuts it off. Cases are decided in rounds, each
+ * from what the rounds before have decided. That can lead nowhere: two devices that revoke each other apart cut off each other's
+ * revocation. Then all revocations of such a circle count, so that nobody can undo his own revocation by answering it.
+ *
+ * Tried and rejected: letting the one count whose signer is nearer to the founder. A device that was stolen is as near as it was,
+ * and answers whenever it likes.
  */
 class Judgement {
   readonly #cases: readonly Case[];
@@ -150,7 +150,7 @@ class Judgement {
   constructor(libraryId: string, records: ReadonlyMap<string, MemberRecord>) {
     this.#cases = [...records]
       .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .map(([id, record]) => ({ id, record, status: 'open', depth: 0 }));
+      .map(([id, record]) => ({ id, record, status: 'open' }));
     this.#revocations = this.#cases.filter((one) => one.record.type === 'revoked') as never;
     for (const one of this.#cases) {
       const { record } = one;
@@ -167,9 +167,9 @@ class Judgement {
   #decide(): boolean {
     const decided = this.#cases
       .filter((one) => one.status === 'open')
-      .map((one) => ({ one, status: this.#judge(one), depth: this.#depthOf(one) }))
+      .map((one) => ({ one, status: this.#judge(one) }))
       .filter(({ status }) => status !== 'open');
-    for (const { one, status, depth } of decided) Object.assign(one, { status, depth });
+    for (const { one, status } of decided) one.status = status;
     return decided.length > 0;
   }
 
@@ -198,24 +198,52 @@ class Judgement {
     return cutters === 'counts' && keepers === 'void' ? 'cut' : 'open';
   }
 
+  /**
+   * What is left depends on itself. Of each circle that depends on nothing else all revocations count, if their signers can be
+   * members at all; the rest of it is judged by them.
+   */
   #breakTie(): boolean {
     const open = this.#cases.filter((one) => one.status === 'open');
-    const ready = open.filter((one) => this.#signerStatus(one) === 'counts');
-    const revocations = ready.filter(({ record }) => record.type === 'revoked');
-    const [first] = (revocations.length > 0 ? revocations : ready)
-      .map((one) => ({ one, depth: this.#depthOf(one) }))
-      // They are in the order of their ids already, and sorting keeps that.
-      .toSorted((a, b) => a.depth - b.depth);
-    if (first !== undefined) Object.assign(first.one, { status: 'counts', depth: first.depth });
-    // Nobody whose membership counts has signed any of them.
-    else for (const one of open) one.status = 'void';
+    const before = new Map(open.map((one) => [one, this.#reach(one)]));
+    const circles = open.filter((one) => [...(before.get(one) ?? [])].every((other) => before.get(other)?.has(one)));
+    const counting = circles.filter(
+      ({ record }) => record.type === 'revoked' && this.#canBeMember(record.by, record.byTerm),
+    );
+    for (const one of counting) one.status = 'counts';
+    if (counting.length === 0) for (const one of circles) one.status = 'void';
     return open.length > 0;
   }
 
-  #depthOf({ record }: Case): number {
-    if (record.type === 'founder') return 0;
-    const counted = this.#grantsOf(record.by, record.byTerm).filter(({ status }) => status === 'counts');
-    return 1 + Math.min(...counted.map((grant) => grant.depth));
+  /** The open cases on which one depends, over any number of steps. */
+  #reach(one: Case): Set<Case> {
+    const found = new Set<Case>();
+    const queue = [one];
+    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+      for (const other of this.#grounds(next)) {
+        if (other.status !== 'open' || found.has(other)) continue;
+        found.add(other);
+        queue.push(other);
+      }
+    }
+    return found;
+  }
+
+  /** What the judgement of a record looks at. */
+  #grounds(one: Case): readonly Case[] {
+    const { record } = one;
+    const grants = record.type === 'founder' ? [] : this.#grantsOf(record.by, record.byTerm);
+    return [...grants, ...this.#revocations.filter((revocation) => covers(revocation, one))];
+  }
+
+  /** True when invitations that may still count lead from the founder to a device. */
+  #canBeMember(peer: string, of: number, seen: ReadonlySet<string> = new Set()): boolean {
+    const key = termKey(peer, of);
+    if (seen.has(key)) return false;
+    return this.#grantsOf(peer, of).some(
+      ({ status, record }) =>
+        status !== 'void' &&
+        (record.type === 'founder' || this.#canBeMember(record.by, record.byTerm, new Set([...seen, key]))),
+    );
   }
 
   result(): Membership {
