@@ -10,6 +10,7 @@ import type {
   RestoredConflict,
   Revoked,
 } from './db/api.ts';
+import type { ErrorCode } from './errors.ts';
 
 /** How a session stands. The machine of the session decides it; this is its state's name. */
 export type PeerState = 'connecting' | 'handshake' | 'backfill' | 'ack' | 'live' | 'backoff' | 'refused' | 'stopped';
@@ -34,7 +35,8 @@ export interface PeerStatus {
   /** How it was found: `mdns`, `address`, `inbound`; '' when it was not seen yet. */
   readonly via: string;
   readonly progress: Progress | null;
-  /** Why it backs off or was refused; '' otherwise. */
+  /** Why it backs off or was refused, for programs and for people; both '' otherwise. */
+  readonly code: ErrorCode | '';
   readonly reason: string;
   /** True once this peer has ACKed our whole feed and we have its. */
   readonly inSync: boolean;
@@ -72,6 +74,8 @@ export type NodeEvent =
       readonly device: string;
       readonly name: string;
       readonly state: PeerState;
+      /** See {@link PeerStatus}. */
+      readonly code: ErrorCode | '';
       readonly reason: string;
     }
   | { readonly event: 'progress'; readonly device: string; readonly name: string; readonly progress: Progress }

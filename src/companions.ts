@@ -252,6 +252,7 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
         state: 'stopped',
         via: '',
         progress: null,
+        code: '',
         reason: '',
         inSync: false,
         differences: [],

@@ -22,7 +22,7 @@ import type {
 import type { ConflictQuery, MemberRow, OwnRequest } from './db/api.ts';
 import { describeDevices, requireMember, requireOther } from './devices.ts';
 import { FlotillaError, messageOf } from './errors.ts';
-import { invitationAddresses, listenAddresses, parseAddress, peerOf } from './net/addresses.ts';
+import { invitationAddresses, listenAddresses, networkOf, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
 import { createDiscovery } from './net/discovery.ts';
 import type { Home } from './net/home.ts';
@@ -183,6 +183,7 @@ async function start(
     batchRows: options.batchRows,
     clock,
     random: Math.random,
+    network: () => (localOnly ? '' : networkOf(networkInterfaces())),
     known,
     remember,
     noteSeen: (peers) => home.notePeers(peers, clock.now()),

@@ -23,6 +23,10 @@ export type DiscoveryEvent =
   | { readonly type: 'PROBLEM'; readonly message: string }
   /** Multicast DNS heard a peer. */
   | { readonly type: 'FOUND'; readonly peer: string; readonly addresses: readonly string[] }
+  /** The peer was reached at that address, and has proven who it is. */
+  | { readonly type: 'PROVEN'; readonly peer: string; readonly address: string }
+  /** This device has slept, or its network has changed. */
+  | { readonly type: 'AWAKE' }
   | { readonly type: 'STOP' };
 
 /** What the node hears. */
@@ -41,9 +45,9 @@ export interface DiscoveryInput {
   readonly known: ReadonlyMap<string, readonly string[]>;
 }
 
-interface DiscoveryContext {
-  readonly device: string;
-  readonly addresses: ReadonlyMap<string, readonly string[]>;
+interface DiscoveryContext extends DiscoveryInput {
+  /** What was heard, by peer id. Anybody on the network may have made it up, so it takes nothing away from what is `known`. */
+  readonly heard: ReadonlyMap<string, readonly string[]>;
   /** Why multicast does not work here; '' if it does. */
   readonly problem: string;
 }
@@ -65,6 +69,14 @@ export function mergeAddresses(
   return merged;
 }
 
+/** Where a peer may be: what was heard last first, then what the user and the address book say. */
+export function addressesOf(
+  { heard, known }: Pick<DiscoveryContext, 'heard' | 'known'>,
+  peer: string,
+): readonly string[] {
+  return [...new Set([...(heard.get(peer) ?? []), ...(known.get(peer) ?? [])])];
+}
+
 export const discoveryMachine = setup({
   types: {
     input: {} as DiscoveryInput,
@@ -82,13 +94,17 @@ export const discoveryMachine = setup({
     noteProblem: assign({ problem: (_, params: { message: string }) => params.message }),
     forgetProblem: assign({ problem: '' }),
     take: assign({
-      addresses: ({ context }, params: { peer: string; addresses: readonly string[] }) =>
-        mergeAddresses(context.addresses, params.peer, params.addresses),
+      heard: ({ context }, params: { peer: string; addresses: readonly string[] }) =>
+        mergeAddresses(context.heard, params.peer, params.addresses),
+    }),
+    trust: assign({
+      known: ({ context }, params: { peer: string; address: string }) =>
+        mergeAddresses(context.known, params.peer, [params.address]),
     }),
     announce: emit(({ context }, params: { peer: string }) => ({
       type: 'SEEN' as const,
       peer: params.peer,
-      addresses: context.addresses.get(params.peer) ?? [],
+      addresses: addressesOf(context, params.peer),
       via: 'mdns' as const,
     })),
   },
@@ -98,9 +114,12 @@ export const discoveryMachine = setup({
   delays: { retry: DISCOVERY_RETRY_MS },
 }).createMachine({
   id: 'discovery',
-  context: ({ input }) => ({ device: input.device, addresses: input.known, problem: '' }),
+  context: ({ input }) => ({ ...input, heard: new Map(), problem: '' }),
   initial: 'idle',
-  on: { STOP: '.stopped' },
+  on: {
+    STOP: '.stopped',
+    PROVEN: { actions: { type: 'trust', params: ({ event }) => ({ peer: event.peer, address: event.address }) } },
+  },
   states: {
     /** Multicast is not asked for (yet); the known addresses serve all the same. */
     idle: { on: { START: 'active' } },
@@ -109,6 +128,8 @@ export const discoveryMachine = setup({
       invoke: { src: 'search' },
       initial: 'starting',
       on: {
+        // Fresh sockets, which announce and ask at once.
+        AWAKE: { target: 'active', reenter: true },
         PROBLEM: {
           target: 'impossible',
           actions: { type: 'noteProblem', params: ({ event }) => ({ message: event.message }) },
@@ -127,7 +148,7 @@ export const discoveryMachine = setup({
       },
     },
 
-    impossible: { after: { retry: 'active' } },
+    impossible: { after: { retry: 'active' }, on: { AWAKE: 'active' } },
 
     stopped: { type: 'final' },
   },

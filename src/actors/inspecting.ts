@@ -22,7 +22,7 @@ export interface Inspecting {
   ask(query: Inspection): Promise<InspectionAnswer>;
   /** A question of the peer; throws `PROTOCOL` when it asks too much at once. */
   asked(frame: Extract<Frame, { type: 'inspect' }>): void;
-  /** An answer of the peer; one that nobody waits for any more is dropped. */
+  /** An answer of the peer; one that nobody waits for any more is dropped. Throws `PROTOCOL` for one that was never asked for. */
   answered(frame: Extract<Frame, { type: 'inspected' }>): void;
   /** Rejects what is open; resolves when no answer of ours is being made any more. */
   stop(): Promise<void>;
@@ -31,6 +31,8 @@ export interface Inspecting {
 export function createInspecting(options: InspectingOptions): Inspecting {
   const { store, send, clock } = options;
   const open = new Map<number, { resolve(answer: InspectionAnswer): void; reject(error: Error): void }>();
+  /** Asked, and not answered yet, also where nobody waits any more. */
+  const asked = new Set<number>();
   let lastId = 0;
   let questions = 0;
   let stopped = false;
@@ -57,6 +59,7 @@ export function createInspecting(options: InspectingOptions): Inspecting {
       try {
         return await new Promise<InspectionAnswer>((resolve, reject) => {
           open.set(id, { resolve, reject });
+          asked.add(id);
           const late = (): void =>
             reject(
               new FlotillaError('UNREACHABLE', 'The peer did not answer in time: try again when it is less busy.'),
@@ -75,6 +78,7 @@ export function createInspecting(options: InspectingOptions): Inspecting {
       answering = answering.then(() => answer(frame));
     },
     answered(frame) {
+      if (!asked.delete(frame.id)) throw new FlotillaError('PROTOCOL', 'The peer answered what it was not asked.');
       open.get(frame.id)?.resolve(frame.answer);
     },
     async stop() {

@@ -8,9 +8,10 @@ import type { LibraryInfo, MemberRow } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Discovery, DiscoveryOptions, Host } from '../net/api.ts';
 import type { Channel, Inspection, InspectionAnswer } from '../protocol/types.ts';
+import { watchAwake } from './awake.ts';
 import type { Clock } from './clock.ts';
 import type { NodeStore } from './database.ts';
-import { discoveryMachine, searchWith } from './discovery.ts';
+import { addressesOf, discoveryMachine, searchWith } from './discovery.ts';
 import { nodeMachine, opensStream, peersAmong } from './node.ts';
 import type { NodeMachineEvent, SessionRef } from './node.ts';
 import { peerSessionMachine, sessionState } from './peer-session.ts';
@@ -36,6 +37,8 @@ export interface NodeRuntimeOptions {
   readonly batchRows: number;
   readonly clock: Clock;
   readonly random: () => number;
+  /** The addresses that this device has now, as a text: another one says that the network has changed. */
+  readonly network: () => string;
   /** Addresses by peer id: from the user and from the address book. */
   readonly known: ReadonlyMap<string, readonly string[]>;
   readonly openStore: (onFailed: (error: FlotillaError) => void) => Promise<NodeStore>;
@@ -47,7 +50,7 @@ export interface NodeRuntimeOptions {
     | null;
   /** Starts whatever else serves while the node runs (newcomers, the control socket); resolves with the way to end it. */
   readonly serve: (parts: NodeParts) => Promise<() => Promise<void>>;
-  /** Writes addresses under which a member was found to the address book. */
+  /** Writes addresses at which a member was reached to the address book. */
   readonly remember: (peer: string, addresses: readonly string[]) => void;
   /** Notes that these members are connected now, or were until now. @default nobody asks */
   readonly noteSeen?: (peers: readonly string[]) => Promise<void>;
@@ -205,7 +208,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
 
   async function connect(peer: string, signal: AbortSignal): Promise<Channel> {
     const { host } = opened();
-    const addresses = discovery.getSnapshot().context.addresses.get(peer) ?? [];
+    const addresses = addressesOf(discovery.getSnapshot().context, peer);
     // A peer that dials us at the same time saves us from waiting for an address that is dead.
     await Promise.race([host.dial(peer, addresses, signal), whenConnected(peer, signal)]);
     // Whoever does not know us as a member lets the connection stand and ends it a moment later, without a word.
@@ -246,7 +249,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     drivers.set(peer, driver);
     ending(driver.ended);
     const unlisten = store.onSchema(() => {
-      if (!driver.learning()) sendBack({ type: 'FAULT', reason: 'the tables have changed here' });
+      if (!driver.learning())
+        sendBack({ type: 'FAULT', code: 'SCHEMA_MISMATCH', reason: 'the tables have changed here' });
     });
     return () => {
       unlisten();
@@ -274,7 +278,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       last = state;
       // That of a device which was removed ends; it was said already why.
       if (state === 'stopped' && !allowed.has(peer)) return;
-      emit({ event: 'peer', device: peer, name: nameOf(peer), state, reason: reasonOf(snapshot) });
+      emit({ event: 'peer', device: peer, name: nameOf(peer), state, ...endOf(snapshot) });
     };
     report(session.getSnapshot());
     session.subscribe(report);
@@ -307,10 +311,15 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     const stops: Array<() => void> = [];
     stops.push(host.onChannel((channel) => sendBack({ type: 'CHANNEL', channel })));
     stops.push(
-      host.onConnection((peer, open) => {
+      host.onConnection((peer, open, address) => {
         if (open || connected.has(peer)) ending(noteSeen([peer]));
         if (!open) return void connected.delete(peer);
         connected.add(peer);
+        // Only what has been proven: an address that was merely heard may be anybody's.
+        if (address !== '') {
+          options.remember(peer, [address]);
+          discovery.send({ type: 'PROVEN', peer, address });
+        }
         seen(peer, options.known.has(peer) ? 'address' : 'inbound');
         for (const wake of connectionWaits.get(peer) ?? []) wake();
         connectionWaits.delete(peer);
@@ -326,10 +335,15 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       // Who says the same again and again is no news: a peer that refuses us would be dialled with every packet.
       if (last !== undefined && last.addresses === addresses.join() && now - last.at < SILENT_MS) return;
       seen(peer, 'mdns');
-      options.remember(peer, addresses);
       sendBack({ type: 'PEER_SEEN', peer });
     });
     stops.push(() => found.unsubscribe());
+    const wake = (): void => {
+      heard.clear();
+      discovery.send({ type: 'AWAKE' });
+      sendBack({ type: 'AWAKE' });
+    };
+    stops.push(watchAwake({ clock, network: options.network, onAwake: wake }));
     // Once each: what does not work is tried again and again.
     const told = new Set(['']);
     const problems = discovery.subscribe(({ context: { problem } }) => {
@@ -447,7 +461,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       state: sessionState(now),
       via: via.get(peer) ?? '',
       progress: driver?.progress() ?? null,
-      reason: reasonOf(now),
+      ...endOf(now),
       inSync: driver?.inSync() ?? false,
       differences: differences.get(peer) ?? [],
     };
@@ -473,7 +487,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   };
 }
 
-function reasonOf(snapshot: ReturnType<SessionRef['getSnapshot']>): string {
+/** Why the last session ended, while there is none. */
+function endOf(snapshot: ReturnType<SessionRef['getSnapshot']>): Pick<PeerStatus, 'code' | 'reason'> {
   const state = sessionState(snapshot);
-  return state === 'backoff' || state === 'refused' ? snapshot.context.reason : '';
+  const { code, reason } = snapshot.context;
+  return state === 'backoff' || state === 'refused' ? { code, reason } : { code: '', reason: '' };
 }

@@ -16,6 +16,8 @@ export type NodeMachineEvent =
   | { readonly type: 'CHANNEL'; readonly channel: Channel }
   /** A connection to a peer stands, or discovery heard it. */
   | { readonly type: 'PEER_SEEN'; readonly peer: string }
+  /** This device has slept, or its network has changed. */
+  | { readonly type: 'AWAKE' }
   /** The library cannot be used any more. */
   | { readonly type: 'FAILED'; readonly error: FlotillaError }
   | { readonly type: 'STOP' };
@@ -43,6 +45,9 @@ export function peersAmong(members: readonly MemberRow[], device: string): reado
   const isOut = members.some((member) => member.device === device && member.revoked !== null);
   return isOut ? [] : members.filter((member) => member.revoked === null && member.device !== device);
 }
+
+/** Sessions at most: a person has some ten devices, and each member that is away is dialled again and again. */
+export const MAX_SESSIONS = 256;
 
 /** Of a pair, the side with the smaller peer id opens the stream, so that there is one. */
 export function opensStream(own: string, peer: string): boolean {
@@ -85,6 +90,7 @@ export const nodeMachine = setup({
         const sessions = new Map([...before].filter(([peer]) => peers.includes(peer)));
         let begun = count;
         for (const peer of peers.filter((one) => !sessions.has(one))) {
+          if (sessions.size >= MAX_SESSIONS) break;
           begun += 1;
           sessions.set(peer, spawn('session', { id: `${peer} ${begun}`, input: { peer, random } }));
         }
@@ -104,6 +110,9 @@ export const nodeMachine = setup({
     wakeSession: enqueueActions(({ context, enqueue }, params: { peer: string }) => {
       const session = context.sessions.get(params.peer);
       if (session !== undefined) enqueue.sendTo(session, { type: 'PEER_SEEN' });
+    }),
+    wakeSessions: enqueueActions(({ context, enqueue }) => {
+      for (const session of context.sessions.values()) enqueue.sendTo(session, { type: 'AWAKE' });
     }),
     stopSessions: enqueueActions(({ context, enqueue }) => {
       for (const session of context.sessions.values()) enqueue.sendTo(session, { type: 'STOP' });
@@ -147,6 +156,7 @@ export const nodeMachine = setup({
           ],
         },
         CHANNEL: { actions: { type: 'routeChannel', params: ({ event }) => ({ channel: event.channel }) } },
+        AWAKE: { actions: 'wakeSessions' },
         PEER_SEEN: { actions: { type: 'wakeSession', params: ({ event }) => ({ peer: event.peer }) } },
         FAILED: { target: 'stopping', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
         STOP: 'stopping',

@@ -6,6 +6,7 @@
  * - A channel is welcome in every state but `stopped`, and the newest wins: the side with the smaller peer id opens it,
  *   and it does so only when its own end of the older one is gone, so the older one is dead even if we do not know yet.
  * - `backfill` ends when the inbound pass is complete, `ack` when the peer has ACKed our whole feed; in either order.
+ * - After this device has slept, or on another network, all that is not a session begins anew, without backoff.
  * - Every fault leads to `backoff`; nobody gives up for good. A refusal is not retried by the backoff timer, since the
  *   same words would be said again; but membership may arrive later, so it is looked at again after a while, or as soon
  *   as the peer is seen.
@@ -13,7 +14,8 @@
 import { assign, fromCallback, fromPromise, setup } from 'xstate';
 import type { SnapshotFrom } from 'xstate';
 import type { PeerState } from '../api.ts';
-import { messageOf } from '../errors.ts';
+import { ERROR_CODES, FlotillaError, messageOf } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { Channel } from '../protocol/types.ts';
 
 /** First step of the backoff, ms: a peer that restarts is back in about a second. */
@@ -37,7 +39,8 @@ export type DriverEvent =
   | { readonly type: 'HELLO' }
   | { readonly type: 'INBOUND_COMPLETE' }
   | { readonly type: 'OUTBOUND_ACKED' }
-  | { readonly type: 'FAULT'; readonly reason: string }
+  | { readonly type: 'FAULT'; readonly code: ErrorCode; readonly reason: string }
+  /** `code` as the peer said it, or ours. */
   | { readonly type: 'REFUSED'; readonly code: string; readonly reason: string };
 
 export type SessionEvent =
@@ -46,6 +49,8 @@ export type SessionEvent =
   | { readonly type: 'CHANNEL'; readonly channel: Channel }
   /** Discovery announced the peer, or a connection to it stands. */
   | { readonly type: 'PEER_SEEN' }
+  /** This device has slept, or its network is another one: what was tried before says nothing any more. */
+  | { readonly type: 'AWAKE' }
   | { readonly type: 'STOP' };
 
 export interface SessionInput {
@@ -61,7 +66,8 @@ export interface SessionContext extends SessionInput {
   readonly channel: Channel | null;
   /** True once the peer has ACKed our whole feed in this session. */
   readonly outboundAcked: boolean;
-  /** Why the last session ended. */
+  /** Why the last session ended: for programs, '' while none has, and for people. */
+  readonly code: ErrorCode | '';
   readonly reason: string;
 }
 
@@ -75,6 +81,16 @@ export interface DriveInput {
 export function backoffDelay(attempt: number, random: () => number): number {
   const steps = Math.min(Math.max(attempt - 1, 0), 30);
   return random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** steps);
+}
+
+/** What a thrown value says of why there is no session: code and reason. */
+export function whyOf(error: unknown): { readonly code: ErrorCode; readonly reason: string } {
+  return { code: error instanceof FlotillaError ? error.code : 'UNREACHABLE', reason: messageOf(error) };
+}
+
+/** A peer may name codes that this version does not know. */
+function codeFrom(code: string): ErrorCode {
+  return Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'REFUSED';
 }
 
 function notProvided(effect: string): never {
@@ -96,7 +112,10 @@ export const peerSessionMachine = setup({
   actions: {
     countFault: assign({ attempt: ({ context }) => context.attempt + 1 }),
     forgetFaults: assign({ attempt: 0 }),
-    keepReason: assign({ reason: (_, params: { reason: string }) => params.reason }),
+    keepReason: assign((_, params: { code: string; reason: string }) => ({
+      code: codeFrom(params.code),
+      reason: params.reason,
+    })),
     takeChannel: assign((_, params: { channel: Channel }) => ({ channel: params.channel, outboundAcked: false })),
     dropChannel: assign({ channel: null, outboundAcked: false }),
     noteAcked: assign({ outboundAcked: true }),
@@ -113,7 +132,7 @@ export const peerSessionMachine = setup({
   },
 }).createMachine({
   id: 'peer-session',
-  context: ({ input }) => ({ ...input, attempt: 0, channel: null, outboundAcked: false, reason: '' }),
+  context: ({ input }) => ({ ...input, attempt: 0, channel: null, outboundAcked: false, code: '', reason: '' }),
   initial: 'connecting',
   on: {
     CHANNEL: {
@@ -135,15 +154,20 @@ export const peerSessionMachine = setup({
         },
         onError: {
           target: 'backoff',
-          actions: ['countFault', { type: 'keepReason', params: ({ event }) => ({ reason: messageOf(event.error) }) }],
+          actions: ['countFault', { type: 'keepReason', params: ({ event }) => whyOf(event.error) }],
         },
       },
       after: {
         connectTimeout: {
           target: 'backoff',
-          actions: ['countFault', { type: 'keepReason', params: { reason: 'no session was opened in time' } }],
+          actions: [
+            'countFault',
+            { type: 'keepReason', params: { code: 'UNREACHABLE', reason: 'no session was opened in time' } },
+          ],
         },
       },
+      // The dial that runs goes by the network of before.
+      on: { AWAKE: { target: 'connecting', reenter: true, actions: 'forgetFaults' } },
     },
 
     session: {
@@ -156,11 +180,11 @@ export const peerSessionMachine = setup({
       on: {
         FAULT: {
           target: 'backoff',
-          actions: ['countFault', { type: 'keepReason', params: ({ event }) => ({ reason: event.reason }) }],
+          actions: ['countFault', { type: 'keepReason', params: ({ event }) => event }],
         },
         REFUSED: {
           target: 'refused',
-          actions: { type: 'keepReason', params: ({ event }) => ({ reason: event.reason }) },
+          actions: { type: 'keepReason', params: ({ event }) => event },
         },
       },
       states: {
@@ -169,7 +193,10 @@ export const peerSessionMachine = setup({
           after: {
             handshakeTimeout: {
               target: '#peer-session.backoff',
-              actions: ['countFault', { type: 'keepReason', params: { reason: 'the peer did not say hello in time' } }],
+              actions: [
+                'countFault',
+                { type: 'keepReason', params: { code: 'UNREACHABLE', reason: 'the peer did not say hello in time' } },
+              ],
             },
           },
         },
@@ -186,12 +213,12 @@ export const peerSessionMachine = setup({
 
     backoff: {
       after: { backoff: 'connecting' },
-      on: { PEER_SEEN: 'connecting' },
+      on: { PEER_SEEN: 'connecting', AWAKE: { target: 'connecting', actions: 'forgetFaults' } },
     },
 
     refused: {
       after: { refusedRetry: 'connecting' },
-      on: { PEER_SEEN: 'connecting' },
+      on: { PEER_SEEN: 'connecting', AWAKE: 'connecting' },
     },
 
     stopped: { type: 'final' },

@@ -15,6 +15,7 @@ import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
 import { createInspecting } from './inspecting.ts';
+import { whyOf } from './peer-session.ts';
 import type { DriverEvent } from './peer-session.ts';
 import { createPassProgress } from './progress.ts';
 import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
@@ -105,8 +106,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   function fault(error: unknown): void {
-    const reason = messageOf(error);
-    if (finish({ type: 'bye', reason: `a fault on the other side: ${reason}` })) emit({ type: 'FAULT', reason });
+    const why = whyOf(error);
+    if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
   }
 
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
@@ -211,7 +212,7 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (finish(null)) emit({ type: 'REFUSED', code: frame.code, reason: frame.message });
         return;
       case 'bye':
-        if (finish(null)) emit({ type: 'FAULT', reason: `the peer said goodbye: ${frame.reason}` });
+        if (finish(null)) emit({ type: 'FAULT', code: 'STOPPED', reason: `the peer said goodbye: ${frame.reason}` });
         return;
     }
   }

@@ -47,8 +47,8 @@ export function withEvent(list: PeerList, event: NodeEvent): PeerList {
  * The events that would have led to a peer's status: for what happened before anybody listened.
  */
 export function eventsOf(peer: PeerStatus): NodeEvent[] {
-  const { device, name, state, reason, progress } = peer;
-  const events: NodeEvent[] = [{ event: 'peer', device, name, state, reason }];
+  const { device, name, state, code, reason, progress } = peer;
+  const events: NodeEvent[] = [{ event: 'peer', device, name, state, code, reason }];
   if (progress !== null && state === 'backfill') events.push({ event: 'progress', device, name, progress });
   return events;
 }

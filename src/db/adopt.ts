@@ -7,6 +7,7 @@ import type { SqlValue } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { OP_UPDATE, encodedKey } from './capture.ts';
 import type { MarkKey } from './identity.ts';
+import { identityText } from './identity.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
@@ -83,9 +84,11 @@ function pairingText(model: Model, values: readonly unknown[]): string {
   const { identity } = model;
   if (identity.kind === 'random') return contentText(values);
   const columns = syncedColumns(model);
-  return contentText(
-    identity.columns.map((name) => values[columns.findIndex((column) => column.name === name)] ?? null),
-  );
+  return identity.columns
+    .map((name) =>
+      identityText(model, name, (values[columns.findIndex((column) => column.name === name)] ?? null) as SqlValue),
+    )
+    .join('\u0000');
 }
 
 function contentText(values: readonly unknown[]): string {

@@ -3,14 +3,19 @@
  * the loser gets a tombstone that carries the winner's UUID as an alias; who refers to the loser refers to the winner. All of it is
  * written as any program would write it, so that it is stamped, renames derived identities, and travels like every other change.
  */
+import { decodeBatch } from '../protocol/batch.ts';
+import type { TableData } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { writeTombstone } from './births.ts';
 import { encodedKey } from './capture.ts';
 import type { Collider } from './collisions.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
 import { hideRows } from './hide.ts';
-import type { Referrer } from './deletes.ts';
-import { referrersOf } from './deletes.ts';
+import type { Doomed, Referrer } from './deletes.ts';
+import { referrersOf, takeOut } from './deletes.ts';
+import { collidingHeir } from './heirs.ts';
+import { cellsOf } from './incoming.ts';
+import { translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
@@ -19,21 +24,20 @@ import { keysHeldOutside } from './outside.ts';
 import { cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
 import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
-import { forgetPending } from './pending.ts';
-import { OP_REBORN } from './remark.ts';
+import { collidingVersions, forgetPending } from './pending.ts';
+import { OP_REBORN, markReferences } from './remark.ts';
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
+import { isSettled } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
-import { asWriter } from './stamp.ts';
+import type { Key } from './sql.ts';
+import { asWriter, stampAll } from './stamp.ts';
 import { isAbove } from './trees.ts';
 import { policyOf, renamedColumn } from './unique-policy.ts';
 import { joinVersions } from './version.ts';
 
 /** Digits of its own UUID that the name of a row gets whose place is taken. */
 const SUFFIX_DIGITS = 8;
-
-/** Steps that an alias may lead on: rows that were merged with rows that were merged. */
-const MAX_STEPS = 100;
 
 /** Makes one row of a version that waits and of the row in its way. Answers false, changing nothing, when that cannot be. */
 export function mergeRows(library: Library, collider: Collider, rival: StandingRow, merge: MergeWaiting): boolean {
@@ -78,17 +82,60 @@ export function mergeRows(library: Library, collider: Collider, rival: StandingR
   });
 }
 
+/**
+ * Lets the heir of a row in, whose delete waits: the row itself has the heir's unique values, and goes as soon as nothing refers to it
+ * any more. Answers false, changing nothing, when that cannot be.
+ */
+export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting): boolean {
+  const { model, key } = loser;
+  const uuid = collidingHeir(library, model, loser.uuid);
+  const here = standingRow(library, model, loser.uuid);
+  if (uuid === null || here === null || !canPark(model) || keysHeldOutside(library, model, [key]).length > 0)
+    return false;
+  const waiting = collidingVersions(library).find((other) => Buffer.compare(other.uuid, uuid) === 0);
+  if (waiting === undefined || waiting.version === null || !mayFollow(library, here)) return false;
+  const version = decodeBatch(waiting.version);
+  const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
+  if (!isSettled(library, { ...waiting, cells })) return false;
+  // What refers to it by values that are about to be parked would be lost sight of.
+  const isByKey = ({ foreignKey }: Referrer): boolean => foreignKey.targets.every((name) => model.key.includes(name));
+  if (!referrersOf(library, model, [key]).every(isByKey)) return false;
+  return library.attempt(() => {
+    if (loser.discards !== undefined) recordRow(library, model, loser.uuid, loser.discards, loser);
+    if (!park(library, model, key)) return false;
+    merge(joinVersions(library, [version]), []);
+    const heir = standingRow(library, model, uuid);
+    if (heir === null) return false;
+    redirect(library, here, heir);
+    if (referrersOf(library, model, [key]).length > 0) return false;
+    takeOut(library, [loser]);
+    return true;
+  });
+}
+
 /** What refers to the loser refers to the winner; then the loser goes, with a record of what it held. */
 function absorb(library: Library, loser: StandingRow, winner: StandingRow): void {
   redirect(library, loser, winner);
   recordRow(library, loser.model, loser.uuid, 'merged', winner);
-  asWriter(library, () => {
-    library.sql.run(`DELETE FROM ${quoteName(loser.model.table)} WHERE ${rowByKey(loser.model)}`, loser.key);
-  });
+  asWriter(library, () => deleteRow(library, loser));
+}
+
+function deleteRow(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): void {
+  library.sql.run(`DELETE FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`, key);
+}
+
+/** Whoever deleted the one said that the other is it from then on: it only got another name. */
+function isHeir(library: Library, dead: Uint8Array, heir: Uint8Array): boolean {
+  const text = 'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? AND alias = ?';
+  return library.sql.value(text, Buffer.from(dead), Buffer.from(heir)) !== undefined;
+}
+
+function nameAlias(library: Library, dead: Uint8Array, heir: Uint8Array): void {
+  library.sql.run('UPDATE flotilla_tombstones SET alias = ? WHERE uuid = ?', Buffer.from(heir), Buffer.from(dead));
 }
 
 function becomeOne(library: Library, model: Model, loser: Uint8Array, winner: Uint8Array): boolean {
-  library.sql.run('UPDATE flotilla_tombstones SET alias = ? WHERE uuid = ?', Buffer.from(winner), Buffer.from(loser));
+  nameAlias(library, loser, winner);
   asWriter(library, () => {
     library.sql.run(
       `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
@@ -106,14 +153,69 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow): 
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
       if (foreignKey.table !== from.model.table) continue;
+      if (isKeyOfOthers(library, child, foreignKey)) {
+        for (const left of referrersOf(library, from.model, [from.key]))
+          if (left.model === child && left.foreignKey === foreignKey) rekey(library, left, to);
+        continue;
+      }
       if (child.trees.includes(foreignKey) && isAbove(library, child, foreignKey, from, to))
         asWriter(library, () => takePlace(library, foreignKey, from, to));
-      asWriter(library, () => move(library, child, foreignKey, from, to, '', []));
+      move(library, child, foreignKey, from, to, '', []);
       for (const left of referrersOf(library, from.model, [from.key]))
         if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
           makeRoom(library, left, from, to);
     }
   }
+}
+
+/** Whether other rows refer to those of a table by its natural key, in which the reference is. */
+function isKeyOfOthers(library: Library, model: Model, { columns }: ForeignKey): boolean {
+  if (model.rowid !== null || !columns.some((name) => model.key.includes(name))) return false;
+  return library.registry.models.some(({ foreignKeys }) =>
+    foreignKeys.some(({ table, targets }) => table === model.table && targets.some((name) => columns.includes(name))),
+  );
+}
+
+/**
+ * A row that has the reference in its key, by which others refer to it, gets a successor beside it, to which those are led one after
+ * the other: what their ON UPDATE says is for programs that change a key.
+ */
+function rekey(library: Library, left: Referrer, to: StandingRow): void {
+  if (!mayFollow(library, left)) return;
+  const values = valuesOfRow(library, left);
+  const targets = readTargets(library, left.foreignKey, to);
+  left.foreignKey.columns.forEach((name, i) => values.set(name, targets[i]));
+  const twin = twinOf(library, left.model, values, left);
+  if (twin !== null && !isHeir(library, left.uuid, twin.uuid))
+    recordRow(library, left.model, left.uuid, 'merged', twin);
+  const heir = twin ?? insertTwin(library, values, left);
+  if (heir === null) return;
+  redirect(library, left, heir);
+  asWriter(library, () => deleteRow(library, left));
+  nameAlias(library, left.uuid, heir.uuid);
+}
+
+/** Whether this device may write a row and all that has to follow it. */
+function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): boolean {
+  if (!mayWriteHere(library, row.model, row.key)) return false;
+  return referrersOf(library, row.model, [row.key]).every((referrer) =>
+    isKeyOfOthers(library, referrer.model, referrer.foreignKey)
+      ? mayFollow(library, referrer)
+      : mayWriteHere(library, referrer.model, referrer.key),
+  );
+}
+
+/** Inserts a row with these values; null when a unique index has no room for it. */
+function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {
+  const names = [...values.keys()];
+  asWriter(library, () =>
+    library.sql.run(
+      `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})
+       VALUES (${names.map(() => '?').join(', ')})`,
+      ...values.values(),
+    ),
+  );
+  return twinOf(library, of.model, values, of);
 }
 
 /** Puts a row to where one stands that is above it in their tree, so that what is between does not come to be above itself. */
@@ -124,16 +226,20 @@ function takePlace(library: Library, { columns }: ForeignKey, { model, key }: St
   library.sql.run(`UPDATE OR IGNORE ${table} SET (${list}) = ${place} WHERE ${rowByKey(model)}`, key, below.key);
 }
 
-/** Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. */
+/**
+ * Lets rows of a table that refer to one row refer to the other, where their unique indexes have room. Nobody wrote them, so the user's
+ * triggers that write do not run, except where the reference is in their key or says whose they are.
+ */
 function move(
   library: Library,
   child: Model,
-  { columns, targets }: ForeignKey,
+  foreignKey: ForeignKey,
   from: StandingRow,
   to: StandingRow,
   condition: string,
   params: readonly unknown[],
 ): void {
+  const { columns, targets } = foreignKey;
   const list = columns.map(quoteName).join(', ');
   const row = `(SELECT ${targets.map(quoteName).join(', ')} FROM ${quoteName(from.model.table)} WHERE ${rowByKey(from.model)})`;
   // Rows of other devices are left to them.
@@ -141,12 +247,32 @@ function move(
     child.ownership === 'shared'
       ? ''
       : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
-  library.sql.run(
-    `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE (${list}) = ${row}${own}${condition}`,
-    to.key,
-    from.key,
-    ...params,
+  const where = `(${list}) = ${row}${own}${condition}`;
+  const update = (): void =>
+    void library.sql.run(
+      `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE ${where}`,
+      to.key,
+      from.key,
+      ...params,
+    );
+  if (child.rowid === null || columns.includes(child.rowid) || foreignKey === child.ownedBy) {
+    asWriter(library, update);
+    return;
+  }
+  const readKeys = (): Key[] =>
+    library.sql
+      .rows(`SELECT ${quoteName(child.rowid ?? '')} FROM ${quoteName(child.table)} WHERE ${where}`, from.key, ...params)
+      .map(([key]) => key as Key);
+  const before = readKeys();
+  update();
+  const left = new Set(readKeys());
+  markReferences(
+    library,
+    child,
+    foreignKey,
+    before.filter((key) => !left.has(key)),
   );
+  stampAll(library);
 }
 
 /** A row that cannot follow, since the winner has one of that name already: its own policy says what becomes of it. */
@@ -170,8 +296,8 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
           suffix,
           left.key,
         );
-        move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
       });
+      move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
     } else if (policy === 'keep-first') {
       // It waits, refers to the winner when it is tried again, and shows when there is room.
       hideRows(library, [left]);
@@ -179,14 +305,15 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
       const [winner, loser] = Buffer.compare(rival.uuid, left.uuid) < 0 ? [rival, left] : [left, rival];
       absorb(library, loser, winner);
       becomeOne(library, child, loser.uuid, winner.uuid);
-      if (winner === left)
-        asWriter(library, () => move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]));
+      if (winner === left) move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
     }
     return;
   }
   // The same row twice by its key, like two taggings with tags that are one now: what refers to it follows.
   const twin = child.rowid === null ? twinOf(library, child, moved, left) : null;
-  if (twin !== null) absorb(library, left, twin);
+  if (twin === null) return;
+  absorb(library, left, twin);
+  nameAlias(library, left.uuid, twin.uuid);
 }
 
 /** The row here with a natural key. */
@@ -194,7 +321,7 @@ function twinOf(
   library: Library,
   model: Model,
   values: ReadonlyMap<string, unknown>,
-  self: Referrer,
+  self: Pick<Referrer, 'uuid'>,
 ): StandingRow | null {
   const where = model.key.map((_, i) => `${keyColumn(model, i, 't')} = ?`).join(' AND ');
   const uuid = library.sql.value(
@@ -208,15 +335,4 @@ function twinOf(
 function readTargets(library: Library, { targets }: ForeignKey, { model, key }: StandingRow): unknown[] {
   const values = valuesOfRow(library, { model, key });
   return targets.map((name) => values.get(name) ?? null);
-}
-
-/** The row that a deleted one has become one with, if that stands here. */
-export function aliasOf(library: Library, model: Model, uuid: Uint8Array): StandingRow | null {
-  let at = Buffer.from(uuid);
-  for (let step = 0; step < MAX_STEPS; step += 1) {
-    const alias = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', at);
-    if (!(alias instanceof Uint8Array)) break;
-    at = Buffer.from(alias);
-  }
-  return bytesToHex(at) === bytesToHex(uuid) ? null : standingRow(library, model, at);
 }

@@ -4,14 +4,14 @@
  */
 import { FlotillaError } from '../errors.ts';
 import { decodeBatch } from '../protocol/batch.ts';
-import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
 import type { Applied } from './api.ts';
 import { Adopter } from './adopt.ts';
+import { checkClaims } from './claims.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
-import { requireKnown } from './incoming.ts';
+import { checkTables, requireKnown } from './incoming.ts';
 import { requireNotRevoked, screenRecords, takeRecords } from './members.ts';
 import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
@@ -39,15 +39,26 @@ export class Applier {
   /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future, or the peer was revoked. */
   apply(peer: string, data: Uint8Array): Taken {
     const batch = decodeBatch(data);
-    this.#checkClock(batch);
+    checkClaims(this.#library, batch);
     requireKnown(this.#library, batch);
+    checkTables(this.#library, batch);
     try {
       return this.#transact(peer, batch, false);
     } catch (error) {
       this.#adopter?.reset();
       if (!isForeignKeyFailure(error)) throw error;
+    }
+    try {
       // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
       return this.#transact(peer, batch, true);
+    } catch (cause) {
+      this.#adopter?.reset();
+      if (!isForeignKeyFailure(cause)) throw cause;
+      throw new FlotillaError(
+        'PROTOCOL',
+        'What the peer sent would break a foreign key here. If all devices run the current version, please report it.',
+        { cause },
+      );
     }
   }
 
@@ -159,25 +170,6 @@ export class Applier {
       library.sql.run("DELETE FROM flotilla_state WHERE key = 'adopting'");
     });
     this.#adopter = null;
-  }
-
-  #checkClock(batch: Batch): void {
-    const now = this.#library.around.now();
-    let latest = 0;
-    const see = (hlcs: readonly number[]): void => {
-      for (let i = 0; i < hlcs.length; i += 1) if ((hlcs[i] as number) > latest) latest = hlcs[i] as number;
-    };
-    see(batch.birthHlc);
-    for (const table of batch.tables) see(table.hlc);
-    for (const table of batch.tombstones) see(table.hlc);
-    see(batch.end.knowledge.hlc);
-    // What is no later than our own clock does not raise it: after our clock was set back, our own stamps may come home.
-    if (latest > this.#library.hlc && isTooFarAhead(latest, now)) {
-      throw new FlotillaError(
-        'CLOCK_AHEAD',
-        `The peer stamps ${differenceInWords(hlcToMs(latest) - now)} of this device's clock. Set the clocks of both right, then it goes on.`,
-      );
-    }
   }
 }
 

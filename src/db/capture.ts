@@ -29,6 +29,13 @@ export const OP_DELETE = 3;
 /** A row that a REPLACE may evict: `old`. */
 export const OP_EVICT = 4;
 
+/**
+ * A reference by id was changed when the row that it meant had no longer that id: it may have followed it by ON UPDATE CASCADE.
+ * `old`: the referring row by its key now; `new`: both ids, as `before:after`; `mask`: the bit of the column, which the mark of the
+ * change itself leaves out.
+ */
+export const OP_FOLLOW = 6;
+
 /** Last bit of a mask; columns from this number on share it, so that a mask stays below 2^53, exact in JavaScript. */
 export const LAST_MASK_BIT = 52;
 
@@ -52,10 +59,12 @@ export function captureTriggers(model: Model, registry: Registry, keepsLast = fa
       ? []
       : [`OLD.${quoteName(model.rowid)} IS NOT NEW.${quoteName(model.rowid)}`];
   const anything = either([...moved, ...synced.map(changed)]);
+  const following = synced.filter((column) => followsIds(model, column));
   return [
     `${name('insert')} AFTER INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_INSERT, { new: newKey })} END`,
     `${name('update')} AFTER UPDATE ON ${table} WHEN ${anything} AND ${CAPTURING} BEGIN ` +
-      `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced), ...ownerBefore(model, 'OLD') })} END`,
+      `${mark(model, OP_UPDATE, { old: oldKey, new: newKey, mask: maskOf(synced) + withoutFollowing(following, registry), ...ownerBefore(model, 'OLD') })}` +
+      `${following.map((column) => followMark(model, column, registry)).join('')} END`,
     `${name('delete')} AFTER DELETE ON ${table} WHEN ${CAPTURING} BEGIN ${mark(model, OP_DELETE, {
       old: oldKey,
       ...ownerBefore(model, 'OLD'),
@@ -70,6 +79,7 @@ export function captureTriggers(model: Model, registry: Registry, keepsLast = fa
     })} END`,
     ...evictions(model, name),
     ...(model.ownership === 'device' ? guards(model, name, registry) : []),
+    ...(model.table === MEMBERSHIP_TABLE ? recordGuards(model) : []),
   ];
 }
 
@@ -81,11 +91,7 @@ export function captureTriggers(model: Model, registry: Registry, keepsLast = fa
  * @returns true when something was changed
  */
 export function installCapture(db: Database, registry: Registry): boolean {
-  const wanted = registry.models.flatMap((model) =>
-    model.table === MEMBERSHIP_TABLE
-      ? recordGuards(model)
-      : captureTriggers(model, registry, mayBeUndone(registry, model)),
-  );
+  const wanted = registry.models.flatMap((model) => captureTriggers(model, registry, mayBeUndone(registry, model)));
   if (isInstalled(db, registry, wanted)) return false;
   db.transaction(() => {
     dropCapture(db);
@@ -161,6 +167,43 @@ function mark(model: Model, op: number, parts: { old?: string; new?: string; mas
   const keys = [parts.old, parts.new].filter((part) => part !== undefined);
   const values = [model.n, op, ...keys, NOW, parts.mask ?? 0, ...(parts.owner === undefined ? [] : [parts.owner])];
   return `INSERT INTO flotilla_marks (${columns.join(', ')}) VALUES (${values.join(', ')});`;
+}
+
+/** Whether a column holds ids that ON UPDATE CASCADE may change. */
+export function followsIds(model: Model, { name, role, number }: Column): boolean {
+  return (
+    role.kind === 'ref' &&
+    number < LAST_MASK_BIT &&
+    model.foreignKeys.some(({ columns, onUpdate }) => onUpdate === 'CASCADE' && columns.includes(name))
+  );
+}
+
+/** SQL: a reference is changed whose target has no longer the id by which it is named. */
+function hasFollowed({ name, role }: Column, registry: Registry): string {
+  const parent = registry.byName.get(role.kind === 'ref' ? role.table : '') as Model;
+  const [before, after] = [`OLD.${quoteName(name)}`, `NEW.${quoteName(name)}`];
+  return (
+    `CASE WHEN ${before} IS ${after} OR ${before} IS NULL OR ${after} IS NULL THEN 0 ELSE NOT EXISTS ` +
+    `(SELECT 1 FROM ${quoteName(parent.table)} p WHERE p.${quoteName(parent.rowid ?? '')} = ${before}) END`
+  );
+}
+
+function withoutFollowing(columns: readonly Column[], registry: Registry): string {
+  if (columns.length === 0) return '';
+  const bits = columns.map((column) => `(${hasFollowed(column, registry)}) << ${column.number}`);
+  return ` & ~(${balanced(
+    bits.map((bit) => `(${bit})`),
+    '|',
+    '0',
+  )})`;
+}
+
+function followMark(model: Model, column: Column, registry: Registry): string {
+  const name = quoteName(column.name);
+  return (
+    ` INSERT INTO flotilla_marks (tbl, op, old, new, at, mask) SELECT ${model.n}, ${OP_FOLLOW}, ${encodedKey(model, 'NEW')}, ` +
+    `OLD.${name} || ':' || NEW.${name}, ${NOW}, 1 << ${column.number} WHERE ${hasFollowed(column, registry)};`
+  );
 }
 
 /**

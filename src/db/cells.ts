@@ -39,6 +39,9 @@ export type Order = (hlcA: number, runA: number, hlcB: number, runB: number) => 
 /** Runs that a cell remembers at most: so many devices at once do not write one column of one row. The latest are kept. */
 const MAX_SEEN = 8;
 
+/** Stamps that a tombstone remembers at most, about 1 KB. Whose change is not among them counts as unseen. */
+const MAX_BURIED = 64;
+
 const NONE: Cells = new Map();
 
 /** Reads what {@link formatCells} wrote. */
@@ -123,7 +126,7 @@ export function writeColumns(cells: Cells, columns: Iterable<number>, { hlc, run
 }
 
 /** The later of two lists of stamps for each run, without that of `run` itself; the latest {@link MAX_SEEN} of them. */
-function seenBy(run: number, stamps: readonly LocalStamp[], most = MAX_SEEN): LocalStamp[] {
+function seenBy(run: number, stamps: readonly LocalStamp[]): LocalStamp[] {
   const last = new Map<number, number>();
   for (const stamp of stamps) {
     if (stamp.run !== run && stamp.hlc > (last.get(stamp.run) ?? UNSET_HLC)) last.set(stamp.run, stamp.hlc);
@@ -131,7 +134,7 @@ function seenBy(run: number, stamps: readonly LocalStamp[], most = MAX_SEEN): Lo
   return [...last]
     .map(([of, hlc]) => ({ hlc, run: of }))
     .toSorted((a, b) => b.hlc - a.hlc || a.run - b.run)
-    .slice(0, most);
+    .slice(0, MAX_SEEN);
 }
 
 /** What became of two versions of one row with the same birth. */
@@ -215,9 +218,18 @@ export function covers(stamps: readonly LocalStamp[], stamp: LocalStamp): boolea
   return stamps.some(({ hlc, run }) => run === stamp.run && hlc >= stamp.hlc);
 }
 
-/** True when a row has been changed by somebody of whose change whoever has seen only `seen` knows nothing. */
+/**
+ * True when a row has been changed by somebody of whose change a deleter knows nothing. @param seen - see {@link seenIn}: the
+ * stamps do not say in which column they were seen, so they are counted; what was overwritten there unseen is one too few.
+ */
 export function hasUnseen(cells: Cells, seen: readonly LocalStamp[]): boolean {
-  return [...cells.values()].some((cell) => !stampsOf(cell).every((stamp) => covers(seen, stamp)));
+  const left = seen.toSorted((a, b) => b.hlc - a.hlc);
+  const stamps = [...cells.values()].flatMap(stampsOf).toSorted((a, b) => b.hlc - a.hlc);
+  return stamps.some((stamp) => {
+    const place = left.findIndex(({ hlc, run }) => run === stamp.run && hlc >= stamp.hlc);
+    if (place >= 0) left.splice(place, 1);
+    return place < 0;
+  });
 }
 
 /** The last change of a row: the greatest of its birth and its cells. */
@@ -229,12 +241,15 @@ export function lastChange(order: Order, birth: LocalStamp, cells: Cells): Local
   return last;
 }
 
-/** What somebody who holds this row has seen of it: of each run the last stamp. That of the birth goes without saying. */
+/**
+ * What somebody who holds this row has seen of it: in each column the last stamp of each run. Those of the birth go without saying.
+ * Each run that counted has an entry of its own, and whoever deletes the row has seen them all.
+ */
 export function seenIn(cells: Cells): LocalStamp[] {
-  return seenBy(
-    0,
-    [...cells.values()].flatMap((cell) => [...stampsOf(cell), ...cell.seen]),
-    // Each run that counted has an entry of its own, and whoever deletes the row has seen them all.
-    [...cells.values()].some(({ entries }) => entries !== undefined) ? Infinity : MAX_SEEN,
-  );
+  const most = [...cells.values()].some(({ entries }) => entries !== undefined) ? Infinity : MAX_BURIED;
+  return [...cells.values()]
+    .flatMap((cell) => [...stampsOf(cell), ...cell.seen])
+    .map(({ hlc, run }) => ({ hlc, run }))
+    .toSorted((a, b) => b.hlc - a.hlc || a.run - b.run)
+    .slice(0, most);
 }

@@ -26,12 +26,14 @@ export const RULES = {
   deleted: 'another device deleted the row, and did not know of its last change',
   ownership: 'the row did not belong to the device that wrote it, or not any more',
   cascade: 'what the row referred to was deleted, and the row with it (ON DELETE CASCADE)',
+  'took-along': 'its delete took a row along that refers to it, of which whoever deleted it did not know',
   'not-mergeable': 'the column has a policy, and this value cannot be merged by it',
   'reference-cleared': 'what it referred to was deleted (ON DELETE SET NULL or SET DEFAULT)',
   revived: 'something that may not lose it refers to the row, so the delete was undone',
   renamed: 'another row has the value in a unique index, so this one got another',
   cycle:
     'another device moved what is above it, and together the two moves made a ring, of which this was the later one',
+  'named-apart': 'another device gave the row another name, later, and did not know of this one',
   merged: 'another row has the values in a unique index, and they are one row from now on',
 } as const;
 

@@ -103,6 +103,16 @@ export function carryOutDeletes(
       queue.push(parent);
     }
   }
+  // What is discarded unseen can only be restored after what it refers to.
+  const missed = new Set<string>();
+  const discarded = [...nodes].flatMap(([node, row]) => (row.discards !== undefined && !stays.has(node) ? [node] : []));
+  for (let node = discarded.pop(); node !== undefined; node = discarded.pop()) {
+    for (const parent of references.get(node) ?? []) {
+      if (missed.has(parent)) continue;
+      missed.add(parent);
+      discarded.push(parent);
+    }
+  }
   let gone = 0;
   for (const generation of generations(
     [...nodes.keys()].filter((node) => !stays.has(node)),
@@ -110,7 +120,11 @@ export function carryOutDeletes(
     references,
   )) {
     const rows = generation.map((node) => nodes.get(node) as Doomed);
-    for (const row of rows) if (row.discards !== undefined) recordRow(library, row.model, row.uuid, row.discards, row);
+    for (const node of generation) {
+      const row = nodes.get(node) as Doomed;
+      const rule = row.discards ?? (missed.has(node) ? 'took-along' : null);
+      if (rule !== null) recordRow(library, row.model, row.uuid, rule, row);
+    }
     for (const [model, own] of byModel(rows)) {
       const keys = own.map((row) => row.key);
       keepLast(library, model, keys);

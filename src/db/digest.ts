@@ -12,6 +12,7 @@ import { TextBytes } from '../protocol/text-bytes.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Batch, CellData, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
 import { FlotillaError } from '../errors.ts';
+import { heirIn, readAliases } from './heirs.ts';
 import type { NotYet } from './feed.ts';
 import type { Model, Registry } from './model.ts';
 import { UNSET_HLC, allModels } from './model.ts';
@@ -81,6 +82,8 @@ class Digester {
   readonly #sql: Statements;
   readonly #registry: Registry;
   readonly #runs = new Map<number, RunInfo>();
+  /** Of the snapshot. */
+  #aliases: ReadonlyMap<string, string> | null = null;
 
   constructor(db: Database, registry: Registry) {
     this.#sql = new Statements(db);
@@ -110,13 +113,14 @@ class Digester {
     const condition = `WHERE m.key > ? AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = m.uuid)
       ORDER BY m.key LIMIT ${CHUNK_ROWS}`;
     const text = versionSelect(model, this.#registry, condition);
+    this.#aliases ??= readAliases(this.#sql, this.#registry);
     let after: SqlValue = -(2n ** 63n);
     while (!model.isAbsent) {
       const versions: RawRow[] = readVersions(this.#sql, model, text, [after]);
       const builder = this.#builder();
       builder.addVersions(model, versions);
       builder.resolve();
-      seeRows(builder.build(NO_END), see);
+      seeRows(builder.build(NO_END), this.#aliases, see);
       if (versions.length < CHUNK_ROWS) break;
       after = versions.at(-1)?.[1] ?? null;
       await breathe();
@@ -125,7 +129,7 @@ class Digester {
       'SELECT version FROM flotilla_pending WHERE version IS NOT NULL AND tbl = ?',
       model.n,
     );
-    for (const [version] of waiting) seeRows(decodeBatch(version as Uint8Array), see);
+    for (const [version] of waiting) seeRows(decodeBatch(version as Uint8Array), this.#aliases, see);
   }
 
   #builder(): PageBuilder {
@@ -143,7 +147,11 @@ class Digester {
   }
 }
 
-function seeRows(batch: Batch, see: (uuid: Uint8Array, rowHash: Buffer) => void): void {
+function seeRows(
+  batch: Batch,
+  aliases: ReadonlyMap<string, string>,
+  see: (uuid: Uint8Array, rowHash: Buffer) => void,
+): void {
   for (const table of batch.tables) {
     const columns = [...table.columns].sort((a, b) => (a.name < b.name ? -1 : 1));
     const cells = cellsInWords(batch, table);
@@ -151,7 +159,7 @@ function seeRows(batch: Batch, see: (uuid: Uint8Array, rowHash: Buffer) => void)
     table.rows.forEach((index, position) => {
       see(
         batch.uuids.subarray(index * 16, index * 16 + 16),
-        hashRow(batch, { ...table, columns }, index, position, cells.get(position), unset.get(position)),
+        hashRow(batch, aliases, { ...table, columns }, index, position, cells.get(position), unset.get(position)),
       );
     });
   }
@@ -193,6 +201,7 @@ function unsetColumns({ cells, columns }: TableData): Map<number, Set<string>> {
 
 function hashRow(
   batch: Batch,
+  aliases: ReadonlyMap<string, string>,
   table: TableData,
   index: number,
   position: number,
@@ -210,7 +219,7 @@ function hashRow(
   for (const column of table.columns) {
     if (unset.has(column.name)) continue;
     parts.push(column.name);
-    if (column.kind === 'ref') parts.push(`u${uuidAt(column.refs[position] ?? -1)}`);
+    if (column.kind === 'ref') parts.push(`u${heirIn(aliases, uuidAt(column.refs[position] ?? -1))}`);
     else parts.push(valueText(column.values[position] ?? null, column.ints?.[position] === 1));
   }
   return hash('sha256', parts.join('\u0000'), 'buffer');

@@ -29,16 +29,44 @@ export function mapKeyCondition(model: Model): string {
   return model.key.map((_, index) => `k${index + 1} IS ?`).join(' AND ');
 }
 
+/** Rows whose ids the map does not have as they are: table → id → UUID, null where no row with an identity has that id. */
+export type Moved = ReadonlyMap<string, ReadonlyMap<SqlValue, Uint8Array | null>>;
+
+/** A row that marks concern, as far as its id goes. */
+interface Placed {
+  readonly model: Model;
+  readonly key: MarkKey;
+  readonly alive: boolean;
+  readonly mapped: { readonly key: Key; readonly uuid: Uint8Array } | null;
+}
+
+/** What marks that are being stamped have made of the ids of rows, as far as it can be told before any is born. */
+export function movedIn(slots: readonly Placed[]): Moved {
+  const moved = new Map<string, Map<SqlValue, Uint8Array | null>>();
+  const place = ({ table }: Model, key: SqlValue, uuid: Uint8Array | null): void => {
+    moved.set(table, (moved.get(table) ?? new Map<SqlValue, Uint8Array | null>()).set(key, uuid));
+  };
+  const left = slots.filter(({ model, alive, key, mapped }) => model.rowid !== null && !(alive && key === mapped?.key));
+  for (const { model, mapped } of left) if (mapped !== null) place(model, mapped.key, null);
+  for (const { model, alive, key, mapped } of left) if (alive && mapped !== null) place(model, key, mapped.uuid);
+  return moved;
+}
+
 /**
  * The derived UUIDs of rows; null for a row that has NULL in its identity and gets a fresh one. Rows that are gone, or that
  * refer to a row without an identity, are absent from the answer.
  */
-export function deriveUuids(library: Library, model: Model, keys: readonly MarkKey[]): Map<MarkKey, Uint8Array | null> {
+export function deriveUuids(
+  library: Library,
+  model: Model,
+  keys: readonly MarkKey[],
+  moved: Moved = new Map(),
+): Map<MarkKey, Uint8Array | null> {
   const derived = new Map<MarkKey, Uint8Array | null>();
   if (model.identity.kind !== 'derived' || keys.length === 0) return derived;
   const columns = model.identity.columns.map((name) => columnOf(model, name));
   const rows = readIdentities(library, model, columns, keys);
-  const targets = targetUuids(library, columns, rows);
+  const targets = targetUuids(library, columns, rows, moved);
   const libraryBytes = hexToBytes(library.libraryId);
   for (const [key, values] of rows) {
     const parts = columns.map((column, index) => keyPart(model, column, values[index] ?? null, targets));
@@ -92,6 +120,7 @@ function targetUuids(
   library: Library,
   columns: readonly Column[],
   rows: ReadonlyMap<MarkKey, SqlValue[]>,
+  moved: Moved,
 ): Map<string, Map<SqlValue, Uint8Array>> {
   const wanted = new Map<string, Set<Key>>();
   columns.forEach((column, index) => {
@@ -109,7 +138,12 @@ function targetUuids(
       `SELECT m.key, m.uuid FROM json_each(?) j CROSS JOIN ${rowsTable(library.model(table))} m ON m.key = j.value`,
       jsonKeys(ids),
     );
-    uuids.set(table, new Map(found.map(([key, uuid]) => [key ?? null, uuid as Uint8Array])));
+    const own = new Map(found.map(([key, uuid]): [SqlValue, Uint8Array] => [key ?? null, uuid as Uint8Array]));
+    for (const [key, uuid] of moved.get(table) ?? []) {
+      if (uuid === null) own.delete(key);
+      else own.set(key, uuid);
+    }
+    uuids.set(table, own);
   }
   return uuids;
 }
@@ -162,6 +196,17 @@ function fold(text: string, collation: string): string {
 /** The same for text that is no UTF-8. SQLite folds bytes there as well: they are all ASCII. */
 function foldBytes(text: TextBytes, collation: string): Uint8Array {
   return Buffer.from(fold(String(text), collation), 'latin1');
+}
+
+/** A value of an identity column, as text that is the same for all values that make the same identity. */
+export function identityText(model: Model, name: string, value: SqlValue): string {
+  const column = columnOf(model, name);
+  if (column.role.kind === 'ref' || value === null) return String(value);
+  const part = keyPart(model, column, value, new Map());
+  if (part === null || part.type === 'null') return 'null';
+  return part.value instanceof Uint8Array
+    ? `${part.type} ${Buffer.from(part.value).toString('hex')}`
+    : `${part.type} ${String(part.value).length}:${String(part.value)}`;
 }
 
 /** True when rows of the table are named by other rows of it (a folder and a name in it): those must have their names first. */

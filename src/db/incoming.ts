@@ -231,8 +231,17 @@ function hasRegister({ tables }: Batch, name: string, column: string): boolean {
   );
 }
 
-/** What a batch brings must be known,  have the roles that it has here, and refer to rows of the right tables. */
-export function checkTable(library: Library, model: Model, batch: Batch, table: TableData): void {
+/** All that a batch brings must fit what is here, before any of it is merged. @throws FlotillaError PROTOCOL */
+export function checkTables(library: Library, batch: Batch): void {
+  for (const table of batch.tables) {
+    const model = library.arriving(table.table);
+    checkTable(library, model, batch, table);
+    checkRegisters(model, table);
+  }
+}
+
+/** What a batch brings must be known, have the roles that it has here, and refer to rows of the right tables. */
+function checkTable(library: Library, model: Model, batch: Batch, table: TableData): void {
   const wireOf = (name: string): string => library.registry.byName.get(name)?.wire ?? name;
   // Of what is not here nothing is known but what somebody has said.
   const isAbsent = (wire: string): boolean => model.absent.some((column) => column.wire === wire);
@@ -247,15 +256,24 @@ export function checkTable(library: Library, model: Model, batch: Batch, table: 
     const key = model.foreignKeys.find(({ number }) => number === foreignKey);
     fits &&= key === undefined || leadsTo(batch, refs, wireOf(key.table));
   }
+  // A row is found by its key, so that comes with every version.
+  for (const { name, wire, role } of model.columns)
+    if (role.kind !== 'rowid' && model.key.includes(name)) fits &&= columnData(table, wire) !== undefined;
   if (!fits)
     throw new FlotillaError('PROTOCOL', `The peer sent rows of ${model.table} with other columns than it has here.`);
+  // Of a table that is not here nobody knows yet whether its rows have owners.
+  if (model.ownership === 'shared' && model.isAbsent !== true && table.cells.column.some((column) => column < 0))
+    throw new FlotillaError(
+      'PROTOCOL',
+      `The peer sent rows of ${model.table} with an owner, which they do not have here.`,
+    );
 }
 
 /**
  * Each row must bring entries for each column with a policy in which it has a value, and for no other: what such a column shows
  * is made of them alone.
  */
-export function checkRegisters(model: Model, { table, rows, columns, registers, cells }: TableData): void {
+function checkRegisters(model: Model, { table, rows, columns, registers, cells }: TableData): void {
   const places = columns.flatMap(({ name }, i) => (columnByWire(model, name).policy === undefined ? [] : [i]));
   const found = new Set<string>();
   let fits = true;

@@ -164,7 +164,7 @@ function addDifferences(policies: Policies, cells: Cells, { differences, stamp }
 /** A column with a policy, as its entries make it; as it came where they cannot be brought together, so that the version waits. */
 function shownColumn(library: Library, model: Model, column: ColumnData, entries: readonly Entry[]): ColumnData {
   try {
-    const value = library.policies(model).get(columnNamed(model, column.name).number)?.fold(entries) ?? null;
+    const value = library.policies(model).get(columnByWire(model, column.name).number)?.fold(entries) ?? null;
     const ints = Uint8Array.of(typeof value === 'bigint' ? 1 : 0);
     return { kind: 'value', name: column.name, values: [narrow(value)], ints };
   } catch (error) {
@@ -176,8 +176,10 @@ function shownColumn(library: Library, model: Model, column: ColumnData, entries
 /** What a column of a version is set to. A local id counts by the row that it means. */
 export interface Setting {
   readonly value: SqlValue;
-  /** The row that it refers to, null for none. */
+  /** The row that the foreign key refers to, null for none. */
   readonly target: Target | null;
+  /** Of one column of several: the row whose id it holds, null for none. */
+  readonly named?: Target | null;
 }
 
 /** A row that stands here, as others refer to it. */
@@ -202,12 +204,14 @@ export function writeVersion(
   const table = onlyTable(version);
   const page = new Joining(version);
   const numbers = [...settings.keys()].map((name) => columnNamed(model, name).number);
-  const placed = new Map(
-    [...settings].map(([name, { target }]) => [name, target === null ? -1 : page.placeTarget(library, target)]),
-  );
+  const place = (target: Target | null): number => (target === null ? -1 : page.placeTarget(library, target));
+  const placed = new Map([...settings].map(([name, { target }]) => [name, place(target)]));
   const written = [...settings].map(([name, setting]): ColumnData => {
     const { wire, role } = columnNamed(model, name);
-    if (role.kind === 'ref') return { kind: 'ref', name: wire, refs: [placed.get(name) ?? -1] };
+    if (role.kind === 'ref') {
+      const { named } = setting;
+      return { kind: 'ref', name: wire, refs: [named === undefined ? (placed.get(name) ?? -1) : place(named)] };
+    }
     return valueColumn(wire, setting.value);
   });
   const columns = [
@@ -318,13 +322,13 @@ class Joining {
     if (known >= 0) return known;
     const run = this.run(library, birth.run);
     const batch = this.#batch;
-    const names = batch.names.includes(model.table) ? batch.names : [...batch.names, model.table];
+    const names = batch.names.includes(model.wire) ? batch.names : [...batch.names, model.wire];
     this.#batch = {
       ...batch,
       uuids: concat(batch.uuids, uuid),
       birthHlc: [...batch.birthHlc, birth.hlc],
       birthRun: [...batch.birthRun, run],
-      uuidTable: [...batch.uuidTable, names.indexOf(model.table)],
+      uuidTable: [...batch.uuidTable, names.indexOf(model.wire)],
       names,
     };
     return batch.birthHlc.length;

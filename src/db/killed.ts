@@ -4,7 +4,7 @@
  * row did not know yet that it had gone to somebody else.
  */
 import type { SqlValue } from '../protocol/types.ts';
-import type { Cells, LocalStamp, Order } from './cells.ts';
+import type { Cells, Order } from './cells.ts';
 import { hasUnseen, parseCells, parseSeen } from './cells.ts';
 import type { Library } from './library.ts';
 import type { KnownTombstone, KnownVersion } from './lookup.ts';
@@ -47,14 +47,20 @@ export function compareGraves(library: Library, model: Model, a: KnownTombstone,
   );
 }
 
-/** Whether whoever deleted a row did not know of its last change. */
+/**
+ * Whether whoever deleted a row did not know of its last change. Of another birth it can be told that it was known only where
+ * the same run made both, and that one first: the row may have been made apart, or again since.
+ */
 export function isUnseen(
   library: Library,
   model: Model,
-  row: LocalStamp & { readonly cells: SqlValue | undefined },
-  tombstone: { readonly run: number; readonly seen: SqlValue | undefined },
+  row: KnownVersion & { readonly cells: SqlValue | undefined },
+  tombstone: Omit<KnownTombstone, 'hlc'>,
 ): boolean {
-  if (model.ownership === 'shared') return hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+  if (model.ownership === 'shared') {
+    const knewBirth = tombstone.birthRun === row.birthRun && row.birthHlc <= tombstone.birthHlc;
+    return !knewBirth || hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
+  }
   const tenure = tenureOfGrave(tombstone.seen);
   return !hasSeen({ run: tombstone.run, tenure }, row, (run) => library.runDevice(run));
 }

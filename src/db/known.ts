@@ -203,7 +203,15 @@ function settingsOf(config: Config, table: string): NonNullable<Config['tables']
   return Object.entries(config.tables ?? {}).find(([name]) => foldName(name) === foldName(table))?.[1];
 }
 
-/** What is known after somebody has described tables and columns that are news here; the same object when nothing is. */
+/** Tables known in all, those of other devices included: each that is not here is a table of its own in the metadata. */
+export const MAX_KNOWN_TABLES = 2_000;
+/** Columns of all of them. */
+export const MAX_KNOWN_COLUMNS = 20_000;
+
+/**
+ * What is known after somebody has described tables and columns that are news here; the same object when nothing is.
+ * @throws FlotillaError PROTOCOL when that would be more than anybody has
+ */
 export function withDescribed(known: Known, schema: SchemaDescription): Known {
   let next = Math.max(0, ...known.filter(({ wire }) => !INTERNAL_TABLES.has(wire)).map(({ n }) => n)) + 1;
   let isNews = false;
@@ -222,5 +230,12 @@ export function withDescribed(known: Known, schema: SchemaDescription): Known {
     if (at < 0) tables.push({ ...own, columns });
     else tables[at] = { ...own, columns };
   }
-  return isNews ? tables : known;
+  if (!isNews) return known;
+  const columns = tables.reduce((sum, table) => sum + table.columns.length, 0);
+  if (tables.length > MAX_KNOWN_TABLES || columns > MAX_KNOWN_COLUMNS)
+    throw new FlotillaError(
+      'PROTOCOL',
+      `The peer has tables that are not here, with which there would be ${tables.length} of ${columns} columns: more than ${MAX_KNOWN_TABLES} or ${MAX_KNOWN_COLUMNS}.`,
+    );
+  return tables;
 }

@@ -221,6 +221,20 @@ export class Library {
     return this.#run;
   }
 
+  /** Id (hex) of the run of this opening; null while nothing was stamped in it. */
+  ownRun(): string | null {
+    return this.#run === 0 ? null : this.runHex(this.#run);
+  }
+
+  /** How many runs have a number here. */
+  get runCount(): number {
+    return this.#runByHex.size;
+  }
+
+  hasRun(hex: string): boolean {
+    return this.#runByHex.has(hex);
+  }
+
   nextLsn(): number {
     this.#mintRun();
     this.#head += 1;

@@ -51,8 +51,8 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
   const count = batch.birthHlc.length;
   const found: Found = { rows: [], tombstones: [], pending: [], runs };
   if (count === 0) return found;
-  const groups = groupByTable(library, batch);
-  const tables = batch.names.map((name) => library.arriving(name).n);
+  const models = batch.names.map((name) => library.arriving(name));
+  const groups = groupByTable(batch, models);
   const parts: string[] = [];
   const params: unknown[] = [];
   groups.forEach(({ model, indexes }, i) => {
@@ -65,7 +65,7 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
     [TOMBSTONE, 'flotilla_tombstones', '0', 's.seen'],
     [PENDING, 'flotilla_pending', 's.version IS NULL', 'NULL'],
   ] as const) {
-    parts.push(`SELECT ${kind}, 0, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run, ${text}, s.tbl
+    parts.push(`SELECT ${kind}, s.tbl, j.value, ${column}, s.birth_hlc, s.birth_run, s.hlc, s.run, ${text}, NULL
       FROM (SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM ${table})) j
       CROSS JOIN ${table} s ON s.uuid = substr(?, 1 + 16 * j.value, 16)`);
     params.push(jsonCount(count), all);
@@ -79,19 +79,18 @@ export function lookUp(library: Library, batch: Batch, runs: readonly number[]):
     if (kind === ROW) {
       const index = groups[Number(group)]?.indexes[Number(position)] ?? -1;
       found.rows[index] = { key: key as Key, cells: text, aside, ...version };
+    } else if (models[batch.uuidTable[Number(position)] ?? 0]?.n !== group) {
+      // Somebody gave a row's identity to a row of another table. Believed, it would stand in the way of what others send.
       continue;
-    }
-    // What was said of a row of another table under the same UUID says nothing of this one.
-    if (aside !== tables[batch.uuidTable[Number(position)] ?? -1]) continue;
-    if (kind === TOMBSTONE) found.tombstones[Number(position)] = { seen: text, ...version };
+    } else if (kind === TOMBSTONE) found.tombstones[Number(position)] = { seen: text, ...version };
     else found.pending[Number(position)] = { isDelete: key === 1, ...version };
   }
   return found;
 }
 
 /** Dictionary indexes by the table that their UUIDs belong to. */
-function groupByTable(library: Library, batch: Batch): { model: Model; indexes: number[] }[] {
-  const groups = batch.names.map((name) => ({ model: library.arriving(name), indexes: [] as number[] }));
+function groupByTable(batch: Batch, models: readonly Model[]): { model: Model; indexes: number[] }[] {
+  const groups = models.map((model) => ({ model, indexes: [] as number[] }));
   batch.uuidTable.forEach((name, index) => groups[name]?.indexes.push(index));
   return groups.filter((group) => group.indexes.length > 0);
 }

@@ -10,7 +10,7 @@ import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
-import { cellsOf, checkRegisters, checkTable, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
+import { cellsOf, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
@@ -22,6 +22,7 @@ import { rowsTable, syncedColumns } from './model.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { hasDangling, touchDangling } from './remark.ts';
+import { noteRivalNames } from './rival-names.ts';
 import { RowWriter, takenColumns } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
 import type { Key } from './sql.ts';
@@ -269,8 +270,11 @@ class Merge {
         // A transfer that is not known yet hides no delete: there is nothing that could be written over it meanwhile.
         if (model.ownership === 'device' && this.#standings.of(birthRun, run, tenure) === 'invalid') return;
         const known = this.#found.tombstones[index];
-        if (known !== undefined && compareGraves(library, model, { birthHlc, birthRun, hlc, run, seen }, known) <= 0)
-          return;
+        const alias = table.alias[i] ?? -1;
+        const grave = { birthHlc, birthRun, hlc, run, seen };
+        if (known !== undefined && alias >= 0)
+          noteRivalNames(library, model, this.#rows.uuidOf(index), known, grave, this.#rows.uuidOf(alias));
+        if (known !== undefined && compareGraves(library, model, grave, known) <= 0) return;
         const waiting = this.#found.pending[index];
         if (
           known === undefined &&
@@ -279,7 +283,6 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
-        const alias = table.alias[i] ?? -1;
         library.sql.run(
           'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
           this.#rows.uuidOf(index),
@@ -293,7 +296,7 @@ class Merge {
           alias < 0 ? null : this.#rows.uuidOf(alias),
         );
         this.result.changed += 1;
-        const buried = { model, index, birthHlc, birthRun, hlc, run, seen };
+        const buried = { model, index, ...grave };
         this.#buried[this.#at(index)] = buried;
         if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
           forgetPending(library, this.#rows.uuidOf(index));
@@ -337,8 +340,7 @@ class Merge {
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
       const { birthHlc, birthRun, key } = row;
-      // Another birth: the same row was made apart, and its deleter may have known of its own only.
-      const discards = tombstone.birthRun !== birthRun || isUnseen(this.#library, tombstone.model, row, tombstone);
+      const discards = isUnseen(this.#library, tombstone.model, row, tombstone);
       doomed.push({
         ...(discards ? { discards: tombstone.model.ownership === 'shared' ? 'deleted' : 'ownership' } : {}),
         model: tombstone.model,
@@ -366,8 +368,6 @@ class Merge {
     const incoming: Incoming[] = [];
     for (const table of this.#batch.tables) {
       const model = this.#library.arriving(table.table);
-      checkTable(this.#library, model, this.#batch, table);
-      checkRegisters(model, table);
       for (let position = 0; position < table.rows.length; position += 1) {
         const row = this.#judge(model, table, position);
         if (row !== null) incoming.push(row);
@@ -454,7 +454,7 @@ class Merge {
       // Whoever deleted the row that is here, or wrote it, has seen it.
       const tombstone = this.#tombstone(index);
       const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
-      if (birthRun === row.run || hasSeen || this.#options.retake) return whole;
+      if (birthRun === row.run || hasSeen) return whole;
       const lost = lostIn(model, row);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }

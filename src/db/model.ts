@@ -62,6 +62,7 @@ export interface ForeignKey {
   /** Referenced columns, resolved (the primary key when the declaration names none). */
   readonly targets: readonly string[];
   readonly onDelete: DeleteAction;
+  readonly onUpdate: DeleteAction;
   /**
    * True when it is one column that holds the INTEGER PRIMARY KEY of `table`, so that the column's `ref` role says it
    * all. Otherwise the target is found by joining on `targets`, and travels as a dependency.

@@ -5,12 +5,13 @@
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
-import { aliasOf } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
-import { cellsOf } from './incoming.ts';
+import type { Heir } from './heirs.ts';
+import { heirOf, lastHeir, nameHeirWith } from './heirs.ts';
+import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
 import { isKilled } from './killed.ts';
@@ -48,9 +49,9 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   const over = cellsOverWaiting(library, model, version);
   if (over === null) return false;
   const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
-  const winners = dead.map((key) => winnerOf(library, version, key));
-  if (winners.some((winner) => winner !== null))
-    return followAliases(library, waiting, version, over, dead, winners, merge);
+  const heirs = dead.map((key) => heirOfTarget(library, version, key));
+  if (heirs.includes('open')) return false;
+  if (heirs.some((heir) => heir !== 'none')) return followHeirs(library, waiting, version, over, dead, heirs, merge);
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
     const values = new Map<string, unknown>();
@@ -69,28 +70,27 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   return true;
 }
 
-/** The row that a version's dead target has become one with, if all is known of it. */
-function winnerOf(library: Library, version: Batch, foreignKey: ForeignKey): StandingRow | null {
+/** The row that stands for a version's dead target. */
+function heirOfTarget(library: Library, version: Batch, foreignKey: ForeignKey): Heir {
   const uuid = targetOf(version, foreignKey);
-  const winner = uuid === null ? null : aliasOf(library, library.model(foreignKey.table), uuid);
-  return winner !== null && isSettled(library, winner) ? winner : null;
+  return uuid === null ? 'none' : heirOf(library, library.model(foreignKey.table), uuid);
 }
 
-/** Lets a version refer to the rows that its dead targets have become one with. */
-function followAliases(
+/** Lets a version refer to the heirs of its dead targets. */
+function followHeirs(
   library: Library,
   waiting: Omit<Pending, 'targets'>,
   version: Batch,
   over: Cells,
   dead: readonly ForeignKey[],
-  winners: ReadonlyArray<StandingRow | null>,
+  heirs: readonly Heir[],
   merge: MergeWaiting,
 ): boolean {
   const { model, uuid } = waiting;
   const settings = new Map(
     dead.flatMap((foreignKey, i) => {
-      const winner = winners[i] ?? null;
-      return winner === null ? [] : referringTo(library, foreignKey, winner);
+      const heir = heirs[i];
+      return heir === undefined || typeof heir === 'string' ? [] : referringTo(library, model, foreignKey, heir);
     }),
   );
   const redirected = writeVersion(library, model, version, settings, over);
@@ -112,16 +112,42 @@ function followAliases(
   );
   forgetPending(library, uuid);
   writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
+  nameHeirWith(library, model, uuid, values);
   holdOlderVersion(library, waiting);
   return true;
 }
 
-function referringTo(library: Library, { columns, targets }: ForeignKey, row: StandingRow): [string, Setting][] {
-  const { model, uuid, key } = row;
-  const target = { model, uuid, birth: { hlc: row.birthHlc, run: row.birthRun } };
-  const list = targets.map(quoteName).join(', ');
-  const values = library.sql.rows(`SELECT ${list} FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`, key)[0];
-  return columns.map((name, i): [string, Setting] => [name, { value: values?.[i] ?? null, target }]);
+function referringTo(library: Library, model: Model, foreignKey: ForeignKey, row: StandingRow): [string, Setting][] {
+  const target = { model: row.model, uuid: row.uuid, birth: { hlc: row.birthHlc, run: row.birthRun } };
+  const list = foreignKey.targets.map(quoteName).join(', ');
+  const values = library.sql.rows(
+    `SELECT ${list} FROM ${quoteName(row.model.table)} WHERE ${rowByKey(row.model)}`,
+    row.key,
+  )[0];
+  return settingsOf(library, model, foreignKey, values ?? [], target);
+}
+
+/** A foreign key that refers to a row here. One of several columns may be an id by itself, of another row then. */
+function settingsOf(
+  library: Library,
+  model: Model,
+  { columns, simple }: ForeignKey,
+  values: readonly SqlValue[],
+  target: Target | null,
+): [string, Setting][] {
+  return columns.map((name, i): [string, Setting] => {
+    const value = values[i] ?? null;
+    const { role } = columnNamed(model, name);
+    if (simple || role.kind !== 'ref') return [name, { value, target }];
+    return [name, { value, target, named: value === null ? null : rowWith(library, library.model(role.table), value) }];
+  });
+}
+
+/** The row here that has an id. */
+function rowWith(library: Library, model: Model, key: SqlValue): Target | null {
+  const row = library.sql.rows(`SELECT uuid, birth_hlc, birth_run FROM ${rowsTable(model)} WHERE key = ?`, key)[0];
+  if (row === undefined) return null;
+  return { model, uuid: row[0] as Uint8Array, birth: { hlc: Number(row[1]), run: Number(row[2]) } };
 }
 
 /**
@@ -137,7 +163,7 @@ function clearedBy(library: Library, model: Model, foreignKey: ForeignKey): [str
   const isNull = values.includes(null);
   const target = isNull ? null : findTarget(library, foreignKey, values);
   if (!isNull && target === null) return null;
-  return columns.map((name, i): [string, Setting] => [name, { value: narrow(values[i] ?? null), target }]);
+  return settingsOf(library, model, foreignKey, values.map(narrow), target);
 }
 
 /** The row here that a foreign key with these values refers to. */
@@ -163,8 +189,10 @@ function reviveTargets(
   const revived = new Map<string, Batch>();
   const queue = forbidding.map((foreignKey) => ({ of: model, version, foreignKey }));
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    const uuid = targetOf(next.version, next.foreignKey);
     const target = library.model(next.foreignKey.table);
+    const named = targetOf(next.version, next.foreignKey);
+    // Of a row that was renamed the last name counts.
+    const uuid = named === null ? null : Buffer.from(lastHeir(library, target, named));
     if (uuid === null || revived.has(bytesToHex(uuid))) continue;
     const grave = library.sql.rows('SELECT hlc, run, version FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
     // Its values went with somebody else: whoever has them, or the row, bears it again.
@@ -176,7 +204,9 @@ function reviveTargets(
     recordDelete(library, { model: target, uuid, hlc, run }, { hlc: library.hlc, run: library.run });
     for (const foreignKey of target.foreignKeys) {
       const isNeeded = foreignKey.onDelete === 'CASCADE' || !isCarriedOut(target, foreignKey);
-      if (isNeeded && targetState(library, last, foreignKey) === 'dead')
+      // What has an heir is referred to as that.
+      const isDead = isNeeded && targetState(library, last, foreignKey) === 'dead';
+      if (isDead && heirOfTarget(library, last, foreignKey) === 'none')
         queue.push({ of: target, version: last, foreignKey });
     }
   }

@@ -6,6 +6,7 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import { isUnseen } from './killed.ts';
+import type { KnownVersion } from './lookup.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
@@ -200,13 +201,14 @@ export function pendingDeletes(library: Library): PendingDelete[] {
   return library.registry.models.flatMap((model) =>
     library.sql
       .rows(
-        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key, m.cells, s.seen, m.hlc, m.run
+        `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key, m.cells, s.seen, m.hlc, m.run,
+           m.birth_hlc, m.birth_run, s.birth_hlc, s.birth_run
          FROM flotilla_pending p LEFT JOIN ${rowsTable(model)} m ON m.uuid = p.uuid
          LEFT JOIN flotilla_tombstones s ON s.uuid = p.uuid
          WHERE p.version IS NULL AND p.tbl = ?`,
         model.n,
       )
-      .map(([uuid, birthHlc, birthRun, hlc, run, key, cells, seen, changeHlc, changeRun]) => ({
+      .map(([uuid, birthHlc, birthRun, hlc, run, key, cells, seen = null, ...stamps]) => ({
         model,
         uuid: uuid as Uint8Array,
         birthHlc: Number(birthHlc),
@@ -217,11 +219,15 @@ export function pendingDeletes(library: Library): PendingDelete[] {
         isUnseen: isUnseen(
           library,
           model,
-          { hlc: Number(changeHlc), run: Number(changeRun), cells },
-          { run: Number(run), seen },
+          { ...versionOf(stamps.slice(0, 4).map(Number)), cells },
+          { birthHlc: Number(stamps[4]), birthRun: Number(stamps[5]), run: Number(run), seen },
         ),
       })),
   );
+}
+
+function versionOf([hlc = 0, run = 0, birthHlc = 0, birthRun = 0]: readonly number[]): KnownVersion {
+  return { hlc, run, birthHlc, birthRun };
 }
 
 /** Whether a version of the row waits, newer than what may stand here. */

@@ -13,6 +13,7 @@ export interface RawForeignKey {
   readonly table: string;
   readonly targets: readonly string[];
   readonly onDelete: DeleteAction;
+  readonly onUpdate: DeleteAction;
 }
 
 export interface RawColumn {
@@ -57,9 +58,16 @@ export function readForeignKeys(
   left: ReadonlySet<string>,
   refused: ReadonlySet<string>,
 ): RawForeignKey[] {
-  const rows = select<{ id: number; table: string; from: string; to: string | null; on_delete: DeleteAction }>(
+  const rows = select<{
+    id: number;
+    table: string;
+    from: string;
+    to: string | null;
+    on_delete: DeleteAction;
+    on_update: DeleteAction;
+  }>(
     db,
-    `SELECT id, "table", "from", "to", on_delete FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq`,
+    `SELECT id, "table", "from", "to", on_delete, on_update FROM pragma_foreign_key_list(?, 'main') ORDER BY id, seq`,
     draft.table,
   );
   return [...new Set(rows.map((row) => row.id))].flatMap((id): RawForeignKey[] => {
@@ -106,7 +114,8 @@ export function readForeignKeys(
     }
     // An id that refers to itself always holds.
     if (parent === draft && columns.every((column, position) => column === names[position])) return [];
-    return [{ columns, table: parent.table, targets: names, onDelete: group[0]?.on_delete ?? 'NO ACTION' }];
+    const { on_delete: onDelete = 'NO ACTION', on_update: onUpdate = 'NO ACTION' } = group[0] ?? {};
+    return [{ columns, table: parent.table, targets: names, onDelete, onUpdate }];
   });
 }
 

@@ -3,12 +3,16 @@
  * last. They are marked, and the next slice of stamping does the rest.
  */
 import { LAST_MASK_BIT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { haveFollowed } from './follows.ts';
 import type { MarkKey } from './identity.ts';
 import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import { getState } from './metadata.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { foreignCondition } from './owners.ts';
+import type { Key } from './sql.ts';
+import { jsonKeys } from './sql.ts';
 
 /**
  * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
@@ -22,15 +26,26 @@ export function hasDangling(library: Library): boolean {
 }
 
 /**
- * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
- * they are marked, and the next slice stamps them (and renames those whose identity holds the reference).
- * @param byKeyOnly - the row has only moved to another id: who refers to it by other columns still means the same row
+ * Why the rows that refer to a key are marked: another row is born there; the row there has got another name; it has only moved
+ * there, so that who refers to it by other columns still means the same row.
  */
-export function touchReferrers(library: Library, model: Model, key: MarkKey, byKeyOnly = false): void {
+export type Touched = 'born' | 'renamed' | 'moved';
+
+/**
+ * The rows that refer to `key` refer to another row from now on, or to one at last, though no column of theirs has changed:
+ * they are marked, and the next slice stamps them (and renames those whose identity holds the reference). Rows of other devices
+ * that refer to a row under its old name are left to those: they still mean the same row.
+ */
+export function touchReferrers(library: Library, model: Model, key: MarkKey, why: Touched): void {
   for (const child of library.registry.models) {
+    const own =
+      why === 'renamed' && child.ownership === 'device'
+        ? ` AND NOT (${foreignCondition(child, 't', library.registry)})`
+        : '';
     for (const foreignKey of child.foreignKeys) {
-      if (byKeyOnly && !foreignKey.targets.includes(model.rowid ?? '')) continue;
-      if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key);
+      const isSpared = !foreignKey.targets.includes(model.rowid ?? '') || haveFollowed(library, child, foreignKey, key);
+      if (why === 'moved' && isSpared) continue;
+      if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key, own);
     }
   }
 }
@@ -49,23 +64,45 @@ export function touchDangling(library: Library, model: Model, uuid: Uint8Array):
   }
 }
 
-function touch(library: Library, child: Model, foreignKey: ForeignKey, model: Model, key: MarkKey): void {
+/** @param condition - SQL that says more of the rows (`t`) */
+function touch(
+  library: Library,
+  child: Model,
+  foreignKey: ForeignKey,
+  model: Model,
+  key: MarkKey,
+  condition = '',
+): void {
   const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
-  const columns = foreignKey.columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
-  const mask = [...new Set(columns.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce(
-    (bits, bit) => bits + 2 ** bit,
-    0,
-  );
   // The parent's column first: a foreign key compares by its collation.
   const on = foreignKey.columns.map((name, i) => `p.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(name)}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(
     `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
      SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
-     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}`,
+     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}${condition}`,
     library.around.now(),
-    mask,
+    maskOf(child, foreignKey),
     ...(model.rowid === null ? decodeKey(String(key)) : [key]),
+  );
+}
+
+/** Marks rows of a table with an integer key as written in the columns of a foreign key. */
+export function markReferences(library: Library, child: Model, foreignKey: ForeignKey, keys: readonly Key[]): void {
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${child.n}, ${OP_UPDATE}, value, value, ?, ? FROM json_each(?)`,
+    library.around.now(),
+    maskOf(child, foreignKey),
+    jsonKeys(keys),
+  );
+}
+
+function maskOf(child: Model, { columns }: ForeignKey): number {
+  const numbers = columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
+  return [...new Set(numbers.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce(
+    (bits, bit) => bits + 2 ** bit,
+    0,
   );
 }
 

@@ -67,7 +67,8 @@ export function blockedDeletes(library: Library, doomed: readonly Doomed[], judg
           continue;
         }
         if (isWritten && !goesAlong) continue;
-        if (!judge.isReferrerSettled(referrer) || (isWritten && !judge.mayWrite(referrer))) undecided.add(parent);
+        // A row of another device's goes along as well, when its owner has heard of it.
+        if (!judge.isReferrerSettled(referrer)) undecided.add(parent);
         else if (!isWritten) standing.add(parent);
         else {
           const { model: childModel, key } = referrer;

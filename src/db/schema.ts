@@ -416,22 +416,34 @@ function literal(text: string | null): string | null {
   return word === undefined || /^current_/i.test(word) ? null : `'${word.replaceAll("'", "''")}'`;
 }
 
-/** Internal tables, then parents before children; where references go in a circle, the first name goes first. */
+/**
+ * Internal tables, then parents before children. Where references go in a circle, the first name goes first of those whose rows
+ * need no other table's rows in their names: whoever is born needs to be named.
+ */
 function parentsFirst(drafts: Drafts): Draft[] {
   const waiting = [...drafts.values()].toSorted((a, b) => compare(a.table, b.table));
   const done = new Set<string>();
   const order: Draft[] = [];
   const ready = (draft: Draft): boolean =>
     draft.foreignKeys.every((key) => key.table === draft.table || done.has(key.table));
+  const isNamed = (draft: Draft): boolean => namingTables(draft, drafts).every((table) => done.has(table));
   while (waiting.length > 0) {
     const internal = waiting.findIndex((draft) => INTERNAL_TABLES.has(draft.table));
-    const position = Math.max(0, internal === -1 ? waiting.findIndex(ready) : internal);
+    const places = [internal, waiting.findIndex(ready), waiting.findIndex(isNamed), 0];
+    const position = places.find((place) => place >= 0) ?? 0;
     for (const draft of waiting.splice(position, 1)) {
       order.push(draft);
       done.add(draft.table);
     }
   }
   return order;
+}
+
+/** The other tables to which the columns lead that name the rows of this one. */
+function namingTables(draft: Draft, drafts: Drafts): string[] {
+  const names = draft.settings.identity ?? (draft.rowid === null ? draft.key : [draft.rowid]);
+  const roles = names.map((name) => roleOf(draft, name, drafts));
+  return roles.flatMap((role) => (role.kind === 'ref' && role.table !== draft.table ? [role.table] : []));
 }
 
 /** Orders by code units, which is the same on every machine. */

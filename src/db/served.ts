@@ -4,6 +4,7 @@
  */
 import type { Database } from 'better-sqlite3';
 
+import { FlotillaError } from '../errors.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import { Applier } from './apply.ts';
 import type { Taken } from './apply.ts';
@@ -14,10 +15,12 @@ import { evolve } from './evolve.ts';
 import { guardTriggers } from './guard.ts';
 import { UnknownSchema } from './incoming.ts';
 import { readKnown, registryOf, withDescribed, writeKnown } from './known.ts';
+import type { Known } from './known.ts';
 import { Library, SchemaMoved } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { createMap } from './metadata.ts';
 import type { Registry } from './model.ts';
+import { rowsTable } from './model.ts';
 import { pruneConfig } from './renames.ts';
 import { noteSchema, schemaCookie, storedConfig } from './serving.ts';
 
@@ -82,10 +85,32 @@ export class Served {
         return this.applier.apply(peer, data);
       } catch (error) {
         if (!(error instanceof UnknownSchema)) throw error;
+        const before = readKnown(this.db);
         this.learn(error.schema);
-        return this.applier.apply(peer, data);
+        try {
+          return this.applier.apply(peer, data);
+        } catch (refused) {
+          this.#unlearn(before);
+          if (!(refused instanceof UnknownSchema)) throw refused;
+          throw new FlotillaError('PROTOCOL', 'The peer sent columns that no device sends, such as an id of its own.');
+        }
       }
     });
+  }
+
+  /** Forgets the tables and columns of a batch that was refused: it changes nothing. */
+  #unlearn(before: Known): void {
+    const { db } = this;
+    const registry = this.library.transact(() => {
+      for (const { n } of readKnown(db))
+        if (!before.some((table) => table.n === n)) db.exec(`DROP TABLE ${rowsTable({ n })}`);
+      writeKnown(db, before);
+      const known = registryOf(db, pruneConfig(db, storedConfig(db)), before) as Registry;
+      noteSchema(db, known);
+      return known;
+    });
+    this.#use(new Library(db, registry, this.#around));
+    this.#onSchema([]);
   }
 
   /** Remembers tables and columns of another device that are not here, so that what arrives of them is kept. */

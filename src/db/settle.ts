@@ -8,7 +8,7 @@
  */
 import { decodeBatch } from '../protocol/batch.ts';
 import type { Batch } from '../protocol/types.ts';
-import { aliasOf, redirect } from './alias.ts';
+import { admitHeir, redirect } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import { withoutStandingBlockers } from './blockers.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
@@ -16,6 +16,7 @@ import { settleCollisions } from './collisions.ts';
 import { settleCycles } from './cycles.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
+import { heirOf } from './heirs.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
@@ -32,6 +33,7 @@ import {
 } from './pending.ts';
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
+import { settleRivalNames } from './rival-names.ts';
 import { standingRow } from './rivals.ts';
 import { cellsHere, mayWriteHere, ownsHere } from './owned-outcomes.ts';
 import { isSettled, isStaying } from './settled.ts';
@@ -43,9 +45,10 @@ export type MergeWaiting = (versions: Batch, doomed: readonly Doomed[]) => void;
 
 /** Settles what can be settled now; called at the end of a complete pass, in its transaction. */
 export function settle(library: Library, merge: MergeWaiting, holdDeletes: boolean): void {
+  if (!holdDeletes) settleRivalNames(library);
   // Each round carries out what the last one made possible; it ends, since each ends some row's waiting.
   for (let moved = true; moved && hasPending(library);) {
-    moved = !holdDeletes && settleDeletes(library) > 0;
+    moved = !holdDeletes && settleDeletes(library, merge) > 0;
     moved = retryVersions(library, merge, holdDeletes) || moved;
     moved = settleOrphans(library, merge) || moved;
     moved = settleCollisions(library, merge) || moved;
@@ -60,12 +63,13 @@ export function retryWaiting(library: Library, merge: MergeWaiting): void {
 
 // -- deletes that wait because rows here refer to what they delete
 
-function settleDeletes(library: Library): number {
-  if (redirectAliases(library)) return 1;
+function settleDeletes(library: Library, merge: MergeWaiting): number {
+  if (redirectToHeirs(library, merge)) return 1;
   const waiting = waitingDeletes(library);
   if (waiting.length === 0) return 0;
   const judge: Judgement = {
-    isSettled: (row) => isSettled(library, row),
+    // Whoever refers to a row that has an heir will refer to that.
+    isSettled: (row) => isSettled(library, row) && heirOf(library, row.model, row.uuid) === 'none',
     // A newer version that waits may refer to something else: this one decides nothing.
     isReferrerSettled: (row) => isSettled(library, row) && !hasWaitingVersion(library, row.uuid),
     mayWrite: ({ model, key }) => mayWriteHere(library, model, key),
@@ -89,17 +93,18 @@ function settleDeletes(library: Library): number {
   return gone + undone.length + kept.length;
 }
 
-/** What refers to a row that has become one with another refers to that from now on. */
-function redirectAliases(library: Library): boolean {
+/** What refers to a row that has an heir refers to that from now on. */
+function redirectToHeirs(library: Library, merge: MergeWaiting): boolean {
   let moved = false;
   for (const loser of waitingDeletes(library)) {
-    const winner = aliasOf(library, loser.model, loser.uuid);
+    const heir = isSettled(library, loser) ? heirOf(library, loser.model, loser.uuid) : 'open';
     const here = standingRow(library, loser.model, loser.uuid);
-    if (winner === null || here === null || !isSettled(library, loser) || !isSettled(library, winner)) continue;
+    if (heir === 'open' && admitHeir(library, loser, merge)) return true;
+    if (typeof heir === 'string' || here === null) continue;
     const referrers = referrersOf(library, loser.model, [loser.key]);
     if (!referrers.some(({ model, key }) => mayWriteHere(library, model, key))) continue;
-    redirect(library, here, winner);
-    moved = true;
+    redirect(library, here, heir);
+    moved ||= referrersOf(library, loser.model, [loser.key]).length < referrers.length;
   }
   return moved;
 }

@@ -3,16 +3,19 @@
  * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
  * new row, even under the same id; a changed key only moves the mapping.
  */
-import { OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
 import type { MarkKey } from './identity.ts';
-import { deriveUuids, foldedKey, isNamedByItself, keyCondition, mapKeyCondition } from './identity.ts';
+import { deriveUuids, foldedKey, isNamedByItself, movedIn } from './identity.ts';
+import { Follows, forgetFollowed } from './follows.ts';
 import { lastVersions } from './graves.ts';
+import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
+import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
@@ -23,16 +26,13 @@ import { cellsOfBirth, cellsOver } from './owners.ts';
 import { noteLost, overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
 import { cellsAtBirth, writeRegisters } from './register-writes.ts';
+import type { Touched } from './remark.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
-import { jsonKeys } from './sql.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
-
-/** A mark that says nothing to others. */
-const OP_NONE = 0;
 
 /** A row as the marks saw it. */
 interface Slot {
@@ -68,6 +68,12 @@ interface Slot {
   last: string | null;
   /** Some column of its identity may have changed. */
   renamed: boolean;
+  /** The row that it is from now on, under another name. */
+  heir: Slot | null;
+  /** It is the heir of another one. */
+  inherits: boolean;
+  /** It has got another key, so that who refers to it had to be changed as well. */
+  hasMoved: boolean;
   /** A mark says that a REPLACE may have evicted it. */
   suspect: boolean;
   /** It gets a new birth, though it is the same row. */
@@ -83,7 +89,10 @@ export function stampMarks(library: Library, limit: number): number {
     limit,
   );
   const last = marks.at(-1);
-  if (last === undefined) return 0;
+  if (last === undefined) {
+    forgetFollowed(library);
+    return 0;
+  }
   new Replay(library).run(marks);
   library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
   return marks.length;
@@ -149,12 +158,14 @@ class Replay {
   /** Living rows: table number → key now (folded) → slot. */
   readonly #live = new Map<number, Map<MarkKey, Slot>>();
   /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
-  readonly #reused: { model: Model; key: MarkKey; hasMoved: boolean }[] = [];
+  readonly #reused: { model: Model; key: MarkKey; why: Touched }[] = [];
+  readonly #follows: Follows;
   /** A row that is changed may be one that stayed behind, and a new one may be what others point to. */
   readonly #hasDangling: boolean;
 
   constructor(library: Library) {
     this.#library = library;
+    this.#follows = new Follows(library);
     this.#hasDangling = hasDangling(library);
   }
 
@@ -167,7 +178,7 @@ class Replay {
     ownersOfMarks(this.#library, this.#slots);
     this.#rename();
     this.#write();
-    for (const { model, key, hasMoved } of this.#reused) touchReferrers(this.#library, model, key, hasMoved);
+    for (const { model, key, why } of this.#reused) touchReferrers(this.#library, model, key, why);
   }
 
   #loadMapped(marks: readonly RawRow[]): void {
@@ -175,8 +186,7 @@ class Replay {
     for (const [, table, op, before, after] of marks) {
       const model = this.#library.modelByNumber(Number(table));
       const own = keys.get(model.n) ?? new Map<MarkKey, MarkKey>();
-      // What a deleted row held is no key.
-      for (const key of [before as MarkKey | null, op === OP_DELETE ? null : (after as MarkKey | null)])
+      for (const key of [before as MarkKey | null, carriesKey(op) ? (after as MarkKey | null) : null])
         if (key !== null && isNamed(model, key)) own.set(foldedKey(model, key), key);
       keys.set(model.n, own);
     }
@@ -253,6 +263,14 @@ class Replay {
         slot.reborn = true;
         break;
       }
+      case OP_FOLLOW: {
+        const slot = live.get(foldedKey(model, before as MarkKey));
+        if (slot === undefined || this.#follows.isSame(model, order, String(after), Number(mask))) break;
+        slot.changed = true;
+        slot.mask |= withWholeReferences(model, BigInt(mask as number | bigint));
+        if (identityMayChange(model, BigInt(mask as number | bigint))) slot.renamed = true;
+        break;
+      }
       case OP_NONE:
         break;
       default:
@@ -278,6 +296,7 @@ class Replay {
     const evicted = live.get(foldedKey(model, to));
     if (evicted !== undefined && evicted !== slot) this.#kill(live, evicted, slot.order, slot.at);
     slot.key = to;
+    slot.hasMoved = true;
     live.set(foldedKey(model, to), slot);
   }
 
@@ -300,6 +319,7 @@ class Replay {
         this.#library,
         model,
         candidates.map((slot) => slot.key),
+        movedIn(this.#slots),
       );
       for (const slot of candidates) {
         const uuid = derived.get(slot.key) ?? null;
@@ -307,11 +327,14 @@ class Replay {
         // It has no derived name (any more), or refers to a row that is being born with it.
         if (uuid === null && !isDerived(slot.mapped.uuid)) continue;
         slot.alive = false;
-        const successor = newSlot(model, slot.key, null);
-        successor.order = slot.order;
-        successor.at = slot.at;
-        successor.inherited = bornAnew(slot.mapped.aside);
-        this.#slots.push(successor);
+        const heir = newSlot(model, slot.key, null);
+        heir.order = slot.order;
+        heir.at = slot.at;
+        heir.inherits = true;
+        heir.hasMoved = slot.hasMoved;
+        heir.inherited = bornAnew(slot.mapped.aside);
+        slot.heir = heir;
+        this.#slots.push(heir);
       }
     }
   }
@@ -327,8 +350,8 @@ class Replay {
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
     for (const slot of slots) {
-      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !slot.changed || this.#isForeign(slot))
-        continue;
+      if (!slot.alive || slot.mapped === null || slot.model.rowid !== null || !isWritten(slot)) continue;
+      if (this.#isForeign(slot)) continue;
       sql.run(`UPDATE ${rowsTable(slot.model)} SET k1 = NULL WHERE key = ?`, slot.mapped.key);
     }
     const saved = moved.map(
@@ -345,14 +368,16 @@ class Replay {
         ...(saved[index] ?? []),
       );
       // Another row may have had this id, or none: who refers to it refers to this one from now on.
-      this.#reused.push({ model: slot.model, key: slot.key, hasMoved: true });
+      this.#reused.push({ model: slot.model, key: slot.key, why: 'moved' });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
-    const changed = slots.filter((slot) => slot.alive && slot.changed && slot.mapped !== null);
+    for (const { model, mapped, heir } of dead)
+      if (mapped !== null && heir !== null) nameHeir(this.#library, model, mapped.uuid, heir.key);
+    const changed = slots.filter((slot) => slot.alive && isWritten(slot) && slot.mapped !== null);
     for (const slot of changed) this.#restamp(slot);
     if (!hasPending(this.#library)) return;
     for (const { model, mapped, mask, differences } of changed) {
-      if (mapped === null || model.ownership === 'device') continue;
+      if (mapped === null || mask === 0n || model.ownership === 'device') continue;
       const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
       amendWaiting(this.#library, model, mapped.uuid, columns, differences);
     }
@@ -395,13 +420,16 @@ class Replay {
       bear(this.#library, model, own);
       for (const { key, inherited } of own) if (inherited !== null) inherit(this.#library, model, key, inherited);
       titleBirths(this.#library, model, head);
-      const dead = new Set(
-        this.#slots.filter((slot) => slot.model === model && !slot.alive).map((slot) => slot.mapped?.key),
+      const left = new Set(
+        this.#slots
+          .filter((slot) => slot.model === model && (!slot.alive || slot.key !== slot.mapped?.key))
+          .map((slot) => slot.mapped?.key),
       );
       for (const slot of own) {
-        const isReused = model.rowid !== null && dead.has(slot.key as Key);
+        const isReused =
+          model.rowid === null ? slot.inherits && !slot.hasMoved : slot.inherits || left.has(slot.key as Key);
         if (isReused || this.#hasDangling || hasLooseReferrers(this.#library, model))
-          this.#reused.push({ model, key: slot.key, hasMoved: false });
+          this.#reused.push({ model, key: slot.key, why: slot.inherits ? 'renamed' : 'born' });
       }
     }
   }
@@ -461,6 +489,17 @@ class Replay {
     const library = this.#library;
     const { mapped, model } = slot;
     if (mapped === null) return;
+    const natural = model.rowid === null;
+    const parts = natural ? decodeKey(String(slot.key)) : [];
+    const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
+    const moveOnly = (): void => {
+      if (natural)
+        library.sql.run(`UPDATE ${rowsTable(model)} SET lsn = lsn${keys} WHERE key = ?`, ...parts, mapped.key);
+    };
+    if (!slot.changed) {
+      moveOnly();
+      return;
+    }
     if (this.#isForeign(slot)) {
       revert(library, model, mapped);
       return;
@@ -471,16 +510,12 @@ class Replay {
     const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
     const { run } = library;
-    const natural = model.rowid === null;
-    const parts = natural ? decodeKey(String(slot.key)) : [];
-    const keys = natural ? model.key.map((_, index) => `, k${index + 1} = ?`).join('') : '';
     let bearsAgain = isReborn;
     let cells = ownedCells;
     if (!isOwned && !isReborn) {
       const written = this.#written(slot, mapped, { hlc, run });
       if (written === null) {
-        if (natural)
-          library.sql.run(`UPDATE ${rowsTable(model)} SET lsn = lsn${keys} WHERE key = ?`, ...parts, mapped.key);
+        moveOnly();
         return;
       }
       if (written === 'reborn') bearsAgain = true;
@@ -512,37 +547,9 @@ class Replay {
   }
 }
 
-/** A row that others know under another name takes over what its predecessor had for columns that are not here. */
-function inherit(library: Library, model: Model, key: MarkKey, aside: SqlValue): void {
-  const where = model.rowid === null ? mapKeyCondition(model) : 'key = ?';
-  const params = model.rowid === null ? decodeKey(String(key)) : [key];
-  library.sql.run(`UPDATE ${rowsTable(model)} SET aside = ? WHERE ${where}`, aside, ...params);
-}
-
-/**
- * A mark as it concerns others. A row with NULL in its natural key (which only old tables allow) has no name that another
- * device could know, nor does anything tell two of them apart: it stays on this device, comes to be when it gets a whole
- * key, and is gone for others when it loses it.
- */
-function named(library: Library, mark: RawRow): RawRow {
-  const [n, table, op, before, after, at, mask] = mark;
-  const model = library.modelByNumber(Number(table));
-  const had = before !== null && isNamed(model, before as MarkKey);
-  // What a deleted row held is no key.
-  const has = op !== OP_DELETE && after !== null && isNamed(model, after as MarkKey);
-  if (op === OP_UPDATE && had !== has)
-    return [n, table, had ? OP_DELETE : OP_INSERT, had ? before : null, had ? null : after, at, mask] as RawRow;
-  return had || has ? mark : ([n, table, OP_NONE, null, null, at, mask] as RawRow);
-}
-
-/** False for a natural key with a NULL in it. */
-function isNamed(model: Model, key: MarkKey): boolean {
-  return model.rowid !== null || !String(key).split(',').includes('n');
-}
-
-/** True for a v8 UUID. */
-function isDerived(uuid: Uint8Array): boolean {
-  return (uuid[6] ?? 0) >> 4 === 8;
+/** A natural key stands in the map table too, and may have followed what it refers to while nothing else was written. */
+function isWritten({ model, changed, hasMoved }: Slot): boolean {
+  return changed || (model.rowid === null && hasMoved);
 }
 
 function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
@@ -559,6 +566,9 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
     mask: 0n,
     last: null,
     renamed: false,
+    heir: null,
+    inherits: false,
+    hasMoved: false,
     inherited: null,
     suspect: false,
     reborn: false,
@@ -567,28 +577,3 @@ function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
 }
 
 const NO_DIFFERENCES: ReadonlyMap<number, SqlValue> = new Map();
-
-/** Mappings of the given keys: key as marks name it → (map key, uuid, birth, cells, stamp). */
-function loadMap(library: Library, model: Model, keys: ReadonlySet<MarkKey>): Map<MarkKey, RawRow> {
-  const found = new Map<MarkKey, RawRow>();
-  if (model.rowid !== null) {
-    const rows = library.sql.rows(
-      `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.cells, m.hlc, m.run, m.aside FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value`,
-      jsonKeys(keys as ReadonlySet<Key>),
-    );
-    for (const row of rows) found.set(row[0] as Key, row);
-    return found;
-  }
-  const text = `SELECT key, uuid, birth_hlc, birth_run, cells, hlc, run, aside FROM ${rowsTable(model)} WHERE ${mapKeyCondition(model)}`;
-  for (const key of keys) {
-    const row = library.sql.rows(text, ...decodeKey(String(key)))[0];
-    if (row !== undefined) found.set(key, row);
-  }
-  return found;
-}
-
-function exists(library: Library, model: Model, key: MarkKey): boolean {
-  const condition = model.rowid === null ? keyCondition(model, 't') : `t.${quoteName(model.rowid)} = ?`;
-  const params = model.rowid === null ? decodeKey(String(key)) : [key];
-  return library.sql.value(`SELECT 1 FROM ${quoteName(model.table)} t WHERE ${condition}`, ...params) !== undefined;
-}

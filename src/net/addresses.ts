@@ -79,6 +79,22 @@ export function announceable(addresses: readonly string[], localOnly: boolean): 
   return outside.length > 0 ? outside : usable;
 }
 
+/** The addresses under which others may reach this machine, as a text that is another one on another network. */
+export function networkOf(interfaces: Interfaces): string {
+  return outsideAddresses(interfaces).toSorted().join(' ');
+}
+
+/** IPv4, without loopback. */
+function outsideAddresses(interfaces: Interfaces): string[] {
+  return (
+    Object.values(interfaces)
+      .flatMap((list) => list ?? [])
+      // 169.254.* comes up where no address could be had, and changes all the time.
+      .filter((entry) => entry.family === 'IPv4' && !entry.internal && !entry.address.startsWith('169.254.'))
+      .map((entry) => entry.address)
+  );
+}
+
 /** Where a node listens: IPv4, since that is what discovery on the LAN names. */
 export function listenAddresses(port: number, localOnly: boolean): string[] {
   return [`/ip4/${localOnly ? '127.0.0.1' : '0.0.0.0'}/tcp/${port}`];
@@ -92,10 +108,6 @@ export function listenAddresses(port: number, localOnly: boolean): string[] {
 export function invitationAddresses(port: number, interfaces: Interfaces, localOnly: boolean): string[] {
   const loopback = `/ip4/127.0.0.1/tcp/${port}`;
   if (localOnly) return [loopback];
-  const addresses = Object.values(interfaces)
-    .flatMap((list) => list ?? [])
-    // 169.254.* comes up where no address could be had, and changes all the time.
-    .filter((entry) => entry.family === 'IPv4' && !entry.internal && !entry.address.startsWith('169.254.'))
-    .map((entry) => `/ip4/${entry.address}/tcp/${port}`);
+  const addresses = outsideAddresses(interfaces).map((address) => `/ip4/${address}/tcp/${port}`);
   return addresses.length > 0 ? addresses.slice(0, MAX_INVITATION_ADDRESSES) : [loopback];
 }

@@ -23,8 +23,11 @@ export interface Host {
   openChannel(peer: string, signal: AbortSignal): Promise<Channel>;
   /** Calls back with each sync stream that a peer opened to us; returns the way to stop. */
   onChannel(listener: (channel: Channel) => void): () => void;
-  /** Calls back when the first connection to a peer stands and when the last one is gone. */
-  onConnection(listener: (peer: string, open: boolean) => void): () => void;
+  /**
+   * Calls back when the first connection to a peer stands and when the last one is gone; `address` is where we reached it, '' if
+   * it came to us or is gone.
+   */
+  onConnection(listener: (peer: string, open: boolean, address: string) => void): () => void;
   /** Closes every connection to a peer. */
   hangUp(peer: string): Promise<void>;
   /** Twice is harmless. */

@@ -99,8 +99,7 @@ export async function callControl(
   );
   try {
     socket.write(`${JSON.stringify({ id: 1, method, params })}\n`);
-    const line = await firstLine(socket);
-    const answer = answerSchema.parse(JSON.parse(line));
+    const answer = readAnswer(await firstLine(socket));
     if (answer.error !== undefined) throw new FlotillaError(codeFrom(answer.error.code), answer.error.message);
     return { result: answer.result };
   } catch (cause) {
@@ -127,20 +126,50 @@ function serveSocket(socket: Socket, handlers: ControlHandlers): void {
 }
 
 function onLine(socket: Socket, listener: (line: string) => void): void {
-  let rest = '';
+  let rest: string[] = [];
+  let length = 0;
   socket.setEncoding('utf8');
   socket.on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    if (rest.length > MAX_LINE_LENGTH) socket.destroy(new Error('A line is too long'));
-    for (const line of lines) listener(line);
+    const lines = text.split('\n');
+    const last = lines.pop() ?? '';
+    for (const line of lines) {
+      // Joined only when its end is there: a long line that comes in pieces would be copied with each of them.
+      listener([...rest, line].join(''));
+      rest = [];
+      length = 0;
+    }
+    rest.push(last);
+    length += last.length;
+    if (length > MAX_LINE_LENGTH) socket.destroy(new Error('A line is too long'));
   });
+}
+
+/** One line that a command sent. @throws FlotillaError PROTOCOL for what is no request */
+export function readRequest(line: string): z.infer<typeof requestSchema> {
+  return readLine(line, requestSchema);
+}
+
+/** One line that a node answered. @throws FlotillaError PROTOCOL for what is no answer */
+export function readAnswer(line: string): z.infer<typeof answerSchema> {
+  return readLine(line, answerSchema);
+}
+
+function readLine<T>(line: string, schema: z.ZodType<T>): T {
+  try {
+    return schema.parse(JSON.parse(line));
+  } catch (cause) {
+    throw new FlotillaError(
+      'PROTOCOL',
+      'What came through the control socket is no message of ours: use the same version of Flotilla for both.',
+      { cause },
+    );
+  }
 }
 
 async function answerTo(line: string, handlers: ControlHandlers): Promise<unknown> {
   let id = 0;
   try {
-    const request = requestSchema.parse(JSON.parse(line));
+    const request = readRequest(line);
     id = request.id;
     const handler = Object.hasOwn(handlers, request.method) ? handlers[request.method] : undefined;
     if (handler === undefined)

@@ -180,20 +180,9 @@ class MulticastDiscovery implements Discovery {
     };
   }
 
-  #hear(answers: ReadonlyArray<{ name: string; type: string; data?: unknown }>): void {
-    const named = new Set(answers.filter((a) => a.type === 'PTR' && a.name === SERVICE).map((a) => a.data));
-    const byPeer = new Map<string, string[]>();
-    for (const answer of answers) {
-      if (answer.type !== 'TXT' || !named.has(answer.name)) continue;
-      const address = textOf(answer.data);
-      const peer = address === null ? null : peerOf(address);
-      if (address === null || peer === null || peer === this.#options.device) continue;
-      byPeer.set(peer, [...(byPeer.get(peer) ?? []), address]);
-    }
-    for (const [peer, heard] of byPeer) {
-      const addresses = dialable(heard, this.#options.localOnly).slice(0, MAX_ADDRESSES);
-      if (addresses.length > 0) this.#options.onPeer(peer, addresses);
-    }
+  #hear(answers: readonly Answer[]): void {
+    const { device, localOnly, onPeer } = this.#options;
+    for (const [peer, addresses] of peersIn(answers, device, localOnly)) onPeer(peer, addresses);
   }
 
   #fault(address: string, name: string, error: Error): void {
@@ -222,6 +211,29 @@ class MulticastDiscovery implements Discovery {
     this.#reported = problem;
     if (problem !== '') this.#options.onProblem(problem);
   }
+}
+
+/** An answer of multicast DNS, as far as it matters here. Anybody on the network may have made it up. */
+export interface Answer {
+  readonly name: string;
+  readonly type: string;
+  readonly data?: unknown;
+}
+
+/** The peers that an announcement names, with where each says it is, at most {@link MAX_ADDRESSES} of both. */
+export function peersIn(answers: readonly Answer[], device: string, localOnly: boolean): Map<string, string[]> {
+  const named = new Set(answers.filter((a) => a.type === 'PTR' && a.name === SERVICE).map((a) => a.data));
+  const peers = new Map<string, string[]>();
+  for (const answer of answers) {
+    if (answer.type !== 'TXT' || !named.has(answer.name)) continue;
+    const address = textOf(answer.data);
+    const peer = address === null ? null : peerOf(address);
+    if (address === null || peer === null || peer === device) continue;
+    const heard = peers.get(peer) ?? [];
+    if ((heard.length === 0 && peers.size >= MAX_ADDRESSES) || heard.length >= MAX_ADDRESSES) continue;
+    if (dialable([address], localOnly).length > 0 && !heard.includes(address)) peers.set(peer, [...heard, address]);
+  }
+  return peers;
 }
 
 /** The address in a TXT answer; null when it holds none. Its strings come as buffers, but anything may come. */

@@ -4,10 +4,10 @@
  */
 import type { Stream } from '@libp2p/interface';
 import { pipe } from 'it-pipe';
-import { decodeFrame, encodeFrame, MAX_FRAME_BYTES } from '../protocol/frames.ts';
+import { decodeFrame, encodeFrame, frameLimit, MAX_FRAME_BYTES } from '../protocol/frames.ts';
 import type { Channel, Frame } from '../protocol/types.ts';
 import { endOnError, openPackets, resumable } from './packets.ts';
-import type { Packets } from './packets.ts';
+import type { PacketLimits, Packets } from './packets.ts';
 
 /** A channel that also shows what waits in it. */
 export interface StreamChannel extends Channel {
@@ -18,8 +18,8 @@ export interface StreamChannel extends Channel {
  * @param stream - a fresh libp2p stream; listened to from this call on, so that nothing piles up unseen
  * @param peer - peer id of the other side, as Noise proved it
  */
-export function openFrames(stream: Stream, peer: string): StreamChannel {
-  const packets = openPackets(stream, peer, MAX_FRAME_BYTES);
+export function openFrames(stream: Stream, peer: string, limits: Pick<PacketLimits, 'stallMs'> = {}): StreamChannel {
+  const packets = openPackets(stream, peer, MAX_FRAME_BYTES, { limitOf: frameLimit, ...limits });
   const frames = pipe(
     () => decodeFrames(packets.packets),
     (source) => endOnError(source, stream, peer),

@@ -34,6 +34,8 @@ const MAX_PENDING_INBOUND = 100;
 const ADDRESS_DIAL_TIMEOUT_MS = 4_000;
 /** A second stream may come before the end of a broken one was noticed; more is abuse. */
 const MAX_STREAMS = 4;
+/** Connections with one peer: over several networks, and dead ones that nobody has noticed yet. Beyond, the oldest goes. */
+export const MAX_PEER_CONNECTIONS = 4;
 /** Longest packet of the join protocol, bytes: it carries the DDL and the members of a library. */
 export const MAX_JOIN_BYTES = 8 * 1024 * 1024;
 
@@ -49,6 +51,8 @@ export interface HostOptions {
   readonly invited: (peer: string) => boolean;
   /** Time between two beats of the heartbeat, ms. @default 2500 */
   readonly beatMs?: number;
+  /** How long a message that has begun may bring nothing more, ms. @default 30000 */
+  readonly stallMs?: number;
   /** Gives up starting. */
   readonly signal?: AbortSignal;
 }
@@ -107,7 +111,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   });
 
   const channelListeners = new Set<(channel: Channel) => void>();
-  const connectionListeners = new Set<(peer: string, open: boolean) => void>();
+  const connectionListeners = new Set<(peer: string, open: boolean, address: string) => void>();
   const joinHandlers = new Set<(packets: Packets) => void>();
   /** Peers reported as connected: an invitation's peer id is nobody's business above. */
   const reported = new Set<string>();
@@ -118,6 +122,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   }, options.beatMs ?? BEAT_MS);
   beats.unref();
 
+  const slow = options.stallMs === undefined ? {} : { stallMs: options.stallMs };
   const limits = { maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS };
   await libp2p.handle(
     SYNC_PROTOCOL,
@@ -127,7 +132,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
         stream.abort(new FlotillaError('NOT_A_MEMBER', `${peer} may not sync with this node.`));
         return;
       }
-      const channel = openFrames(stream, peer);
+      const channel = openFrames(stream, peer, slow);
       for (const listener of channelListeners) listener(channel);
     },
     limits,
@@ -140,7 +145,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
         stream.abort(new FlotillaError('INVITE_USED', `${peer} holds no open invitation of this node.`));
         return;
       }
-      const packets = openPackets(stream, peer, MAX_JOIN_BYTES);
+      const packets = openPackets(stream, peer, MAX_JOIN_BYTES, slow);
       for (const handler of joinHandlers) handler(packets);
     },
     limits,
@@ -150,12 +155,19 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     const peer = event.detail.toString();
     if (!allowed(peer) || reported.has(peer)) return;
     reported.add(peer);
-    for (const listener of connectionListeners) listener(peer, true);
+    const dialled = openConnections(peer).find((connection) => connection.direction === 'outbound');
+    const address = dialled === undefined ? '' : withPeer(dialled.remoteAddr.toString(), peer);
+    for (const listener of connectionListeners) listener(peer, true, address);
+  });
+  libp2p.addEventListener('connection:open', (event) => {
+    const all = libp2p.getConnections(event.detail.remotePeer).toSorted((a, b) => b.timeline.open - a.timeline.open);
+    for (const connection of all.slice(MAX_PEER_CONNECTIONS))
+      connection.abort(new FlotillaError('PROTOCOL', `${connection.remotePeer.toString()} has too many connections.`));
   });
   libp2p.addEventListener('peer:disconnect', (event) => {
     const peer = event.detail.toString();
     if (!reported.delete(peer)) return;
-    for (const listener of connectionListeners) listener(peer, false);
+    for (const listener of connectionListeners) listener(peer, false, '');
   });
 
   async function openStream(peer: string, protocol: string, signal: AbortSignal): Promise<Stream> {
@@ -200,7 +212,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
       }
     },
     async openChannel(peer, signal) {
-      return openFrames(await openStream(peer, SYNC_PROTOCOL, signal), peer);
+      return openFrames(await openStream(peer, SYNC_PROTOCOL, signal), peer, slow);
     },
     async openJoin(peer, signal) {
       return openPackets(await openStream(peer, JOIN_PROTOCOL, signal), peer, MAX_JOIN_BYTES);

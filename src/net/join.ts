@@ -18,7 +18,7 @@ import { invitationKey, invitationPeer } from './invitation.ts';
 import type { InvitationData } from './invitation.ts';
 import type { Packets } from './packets.ts';
 
-/** The joiner speaks first and has everything at hand; a silent one gives its stream back after this, ms. */
+/** How long a joiner may take for each of its steps, ms: it has everything at hand. A silent one gives its stream back. */
 const REQUEST_TIMEOUT_MS = 10_000;
 /** How long the inviter is looked for on the LAN when no address answers, ms: one question is answered within 20. */
 const DISCOVERY_MS = 5_000;
@@ -108,20 +108,20 @@ export interface JoinResult {
  * @returns the device that is a member now, even if the answer did not reach it; null when none was let in
  */
 export async function serveJoin(packets: Packets, deps: JoinDeps): Promise<Joined | null> {
-  const timer = setTimeout(
-    () => packets.abort(new Error('The joining device did not speak in time')),
-    REQUEST_TIMEOUT_MS,
-  );
+  const limit = (): NodeJS.Timeout =>
+    setTimeout(() => packets.abort(new Error('The joining device did not go on in time')), REQUEST_TIMEOUT_MS);
+  let timer = limit();
   let joined: Joined | null = null;
   try {
-    const request = await receive(packets, requestSchema);
+    const request = await receive(packets, 'request');
     const device = await proveDevice(request, packets.peer, deps.libraryId);
     await requireOpen(packets.peer, device, deps);
     await send(packets, { type: 'offered', grant: toWire(await deps.grant()) });
-    await receive(packets, acceptSchema);
+    await receive(packets, 'accept');
     clearTimeout(timer);
     await admit(device, request.name, packets.peer, deps);
     joined = { device, name: request.name };
+    timer = limit();
     await send(packets, { type: 'granted', grant: toWire(await deps.grant()) });
     await packets.close();
   } catch (error) {
@@ -260,12 +260,12 @@ async function exchange(packets: Packets, options: JoinRequest, signal: AbortSig
       signature: Buffer.from(await deviceKey.sign(signed)).toString('base64'),
       name: options.name.slice(0, MAX_NAME_LENGTH),
     });
-    const offer = granted(await receive(packets, answerSchema), 'offered');
+    const offer = granted(await receive(packets, 'answer'), 'offered');
     await options.accept(offer).catch((cause: unknown) => {
       throw new Declined(cause);
     });
     await send(packets, { type: 'accept' });
-    const grant = granted(await receive(packets, answerSchema), 'granted');
+    const grant = granted(await receive(packets, 'answer'), 'granted');
     await packets.close();
     return grant;
   } catch (cause) {
@@ -352,14 +352,23 @@ async function send(packets: Packets, message: Request | Answer | z.infer<typeof
   await packets.send([new TextEncoder().encode(JSON.stringify(message))]);
 }
 
-async function receive<T>(packets: Packets, schema: z.ZodType<T>): Promise<T> {
-  for await (const packet of packets.packets) {
-    try {
-      return schema.parse(JSON.parse(new TextDecoder().decode(packet)));
-    } catch (cause) {
-      throw otherVersion(cause);
-    }
+/** What the two sides of a joining say to each other. */
+const schemas = { request: requestSchema, accept: acceptSchema, answer: answerSchema } as const;
+
+/** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
+export function readMessage<K extends keyof typeof schemas>(kind: K, packet: Uint8Array): z.infer<(typeof schemas)[K]> {
+  try {
+    return schemas[kind].parse(JSON.parse(new TextDecoder().decode(packet))) as z.infer<(typeof schemas)[K]>;
+  } catch (cause) {
+    throw otherVersion(cause);
   }
+}
+
+async function receive<K extends keyof typeof schemas>(
+  packets: Packets,
+  kind: K,
+): Promise<z.infer<(typeof schemas)[K]>> {
+  for await (const packet of packets.packets) return readMessage(kind, packet);
   throw new FlotillaError('UNREACHABLE', 'The other side ended the connection without a word.');
 }
 

@@ -14,6 +14,11 @@ const LENGTH_BYTES = 4;
 /** How long `close` waits for the other side to end too, ms: more than a slow link needs, less than a person waits. */
 export const CLOSE_TIMEOUT_MS = 5_000;
 
+/** How long a packet that has begun may bring next to nothing, ms: a link that is down for a moment goes on within seconds. */
+export const STALL_MS = 30_000;
+/** What "next to nothing" is, bytes: 0.5 kB/s, a tenth of the slowest mobile network. */
+export const LEAST_PROGRESS_BYTES = 16 * 1024;
+
 /** A stream of whole packets, with back-pressure both ways. */
 export interface Packets {
   /** Peer id of the other side, proven by Noise. */
@@ -33,17 +38,24 @@ export interface Packets {
   abort(error: Error): void;
 }
 
+export interface PacketLimits {
+  /** How long a packet that begins with this byte may be. @default as long as any */
+  readonly limitOf?: (first: number) => number;
+  /** @default {@link STALL_MS} */
+  readonly stallMs?: number;
+}
+
 /**
  * @param stream - a fresh libp2p stream; must be handed over before anything else listens to it
  * @param peer - peer id of the other side
  * @param maxBytes - longest packet that is taken or sent
  */
-export function openPackets(stream: Stream, peer: string, maxBytes: number): Packets {
+export function openPackets(stream: Stream, peer: string, maxBytes: number, limits: PacketLimits = {}): Packets {
   const inlet = new Inlet(stream);
   const outlet = new Outlet(stream);
   const split = pipe(
     () => inlet[Symbol.asyncIterator](),
-    (source) => splitPackets(source, peer, maxBytes),
+    (source) => splitPackets(source, peer, maxBytes, limits),
     (source) => endOnError(source, stream, peer),
   );
   let closing: Promise<void> | null = null;
@@ -89,22 +101,31 @@ async function* splitPackets(
   source: AsyncIterable<Uint8Array | Uint8ArrayList>,
   peer: string,
   maxBytes: number,
+  { limitOf = () => maxBytes, stallMs = STALL_MS }: PacketLimits,
 ): AsyncGenerator<Uint8Array> {
   const buffer = new Uint8ArrayList();
   let length = -1;
-  for await (const chunk of source) {
+  let isChecked = false;
+  const requireAllowed = (limit: number): void => {
+    if (length <= limit) return;
+    throw new FlotillaError(
+      'PROTOCOL',
+      `${peer} announced a packet of ${length} bytes; at most ${limit} are allowed${limit < maxBytes ? ' of its kind' : ''}.`,
+    );
+  };
+  for await (const chunk of impatient(source, () => length >= 0 || buffer.byteLength > 0, peer, stallMs)) {
     buffer.append(chunk);
     for (;;) {
       if (length < 0) {
         if (buffer.byteLength < LENGTH_BYTES) break;
         length = buffer.getUint32(0);
         buffer.consume(LENGTH_BYTES);
-        if (length > maxBytes) {
-          throw new FlotillaError(
-            'PROTOCOL',
-            `${peer} announced a packet of ${length} bytes; at most ${maxBytes} are allowed.`,
-          );
-        }
+        isChecked = false;
+        requireAllowed(maxBytes);
+      }
+      if (!isChecked && buffer.byteLength > 0) {
+        isChecked = true;
+        requireAllowed(limitOf(buffer.get(0)));
       }
       if (buffer.byteLength < length) break;
       const packet = take(buffer, length);
@@ -115,6 +136,52 @@ async function* splitPackets(
   if (length >= 0 || buffer.byteLength > 0) {
     throw new FlotillaError('UNREACHABLE', `The connection to ${peer} ended in the middle of a message.`);
   }
+}
+
+/** What `source` brings; throws when it is waited for, in the middle of a packet, and next to nothing comes for `stallMs`. */
+async function* impatient<T extends { readonly byteLength: number }>(
+  source: AsyncIterable<T>,
+  isMidway: () => boolean,
+  peer: string,
+  stallMs: number,
+): AsyncGenerator<T> {
+  const iterator = source[Symbol.asyncIterator]();
+  // Time counts only while we wait: what we have not read for want of room is not the peer's fault.
+  let waited = 0;
+  let bytes = 0;
+  for (;;) {
+    const next = iterator.next();
+    if (!isMidway()) {
+      waited = 0;
+      bytes = 0;
+    }
+    while (isMidway()) {
+      const started = performance.now();
+      const isThere = await isSettledWithin(next, stallMs - waited);
+      waited += performance.now() - started;
+      if (isThere) break;
+      if (bytes < LEAST_PROGRESS_BYTES)
+        throw new FlotillaError('UNREACHABLE', `${peer} began a message and did not go on for ${stallMs / 1000} s.`);
+      waited = 0;
+      bytes = 0;
+    }
+    const result = await next;
+    if (result.done === true) return;
+    bytes += result.value.byteLength;
+    yield result.value;
+  }
+}
+
+/** True as soon as the promise has settled, false when it has not after `ms`. */
+function isSettledWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), ms);
+    const settled = (): void => {
+      clearTimeout(timer);
+      resolve(true);
+    };
+    promise.then(settled, settled);
+  });
 }
 
 /** Copied, so that the packet can move to a worker without taking its neighbours' memory along. */

@@ -15,6 +15,12 @@ const INITIAL_WINDOW_BYTES = 256 * 1024;
  */
 export const MAX_WINDOW_BYTES = 2 * 1024 * 1024;
 
+/**
+ * Streams of one connection at the same time, each way: one of a session, one for each beat of the heart, identify, and those that end.
+ * yamux resets what a peer opens beyond.
+ */
+export const MAX_CONNECTION_STREAMS = 32;
+
 /** The part of libp2p's options that says how bytes travel. */
 export function transportOptions(): Pick<Libp2pOptions, 'transports' | 'connectionEncrypters' | 'streamMuxers'> {
   return {
@@ -22,6 +28,8 @@ export function transportOptions(): Pick<Libp2pOptions, 'transports' | 'connecti
     connectionEncrypters: [noise()],
     streamMuxers: [
       yamux({
+        maxInboundStreams: MAX_CONNECTION_STREAMS,
+        maxOutboundStreams: MAX_CONNECTION_STREAMS,
         streamOptions: { initialStreamWindowSize: INITIAL_WINDOW_BYTES, maxStreamWindowSize: MAX_WINDOW_BYTES },
       }),
     ],

@@ -47,6 +47,9 @@ export const MAX_FOREIGN_KEY = 0x7fffffff;
 /** Rows × columns over all tables: 32 MB of JavaScript values at least, so a small hostile message cannot ask for gigabytes. */
 export const MAX_BATCH_CELLS = 4_000_000;
 
+/** What a column counts at least, in values: a column is an object of 100 bytes and more, also where its group has no row. */
+const LEAST_COLUMN_CELLS = 8;
+
 /** UUIDs in the dictionary: the rows and up to nine other rows that each of them refers to. */
 export const MAX_BATCH_UUIDS = 10 * MAX_BATCH_ROWS;
 
@@ -170,7 +173,7 @@ function writeTable(writer: ByteWriter, table: TableData, bounds: Bounds): void 
   const rows = table.rows.length;
   const lastUuid = bounds.uuidTable.length - 1;
   writeRows(writer, table, bounds);
-  takeCells(bounds, rows, table.columns.length + table.dependencies.length);
+  takeColumns(bounds, rows, table.columns.length + table.dependencies.length);
   checkNames(
     table.columns.map((column) => column.name),
     MAX_BATCH_COLUMNS,
@@ -202,7 +205,7 @@ function readTable(reader: ByteReader, bounds: Bounds): TableData {
   const lastUuid = bounds.uuidTable.length - 1;
   const columns: ColumnData[] = [];
   const columnCount = reader.count(MAX_BATCH_COLUMNS, 'columns');
-  takeCells(bounds, rows, columnCount);
+  takeColumns(bounds, rows, columnCount);
   for (let i = 0; i < columnCount; i += 1) {
     const name = reader.text(MAX_NAME_BYTES, 'column name');
     const kind = reader.byte();
@@ -217,7 +220,7 @@ function readTable(reader: ByteReader, bounds: Bounds): TableData {
   );
   const dependencies: DependencyData[] = [];
   const dependencyCount = reader.count(MAX_BATCH_COLUMNS, 'dependencies');
-  takeCells(bounds, rows, dependencyCount);
+  takeColumns(bounds, rows, dependencyCount);
   for (let i = 0; i < dependencyCount; i += 1) {
     const foreignKey = reader.count(MAX_FOREIGN_KEY, 'foreign keys');
     dependencies.push({ foreignKey, refs: reader.integers(rows, -1, lastUuid, 'dependencies') });
@@ -427,6 +430,10 @@ function checkEnd(end: PageEnd): void {
 function takeRows(bounds: Bounds, rows: number): void {
   bounds.rowsLeft -= rows;
   if (bounds.rowsLeft < 0) damaged(`A batch has more than ${MAX_BATCH_ROWS} rows.`);
+}
+
+function takeColumns(bounds: Bounds, rows: number, columns: number): void {
+  takeCells(bounds, Math.max(rows, LEAST_COLUMN_CELLS), columns);
 }
 
 function takeCells(bounds: Bounds, rows: number, columns: number): void {

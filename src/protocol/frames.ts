@@ -16,11 +16,43 @@ import type { Frame, InspectionAnswer } from './types.ts';
  */
 export const PROTOCOL_VERSION = 1;
 
-/** Bytes of a frame: 32 MiB. The greatest batch and its type byte; a peer that announces more is cut off before it sends it. */
+/** Bytes of the longest frame: 32 MiB. The greatest batch and its type byte; a peer that announces more is cut off before it sends it. */
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
 /** First byte of each frame. 9 to 11 are meant for offer, need and head (see the architecture), which have no form yet. */
 const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8, schema: 12 } as const;
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/**
+ * Bytes of a frame of each type, its type byte included. Control frames are read on the main thread, so they are as short as what
+ * they may hold; `hello`, `refuse` and `bye` have room for fields of later versions.
+ */
+export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
+  hello: 16 * KIB,
+  refuse: 16 * KIB,
+  bye: 16 * KIB,
+  ack: KIB,
+  /** A name of 1,024 characters. */
+  inspect: 8 * KIB,
+  /** A knowledge of 100,000 runs has 2.5 MB. */
+  want: 4 * MIB,
+  /** 20,000 columns with short names. */
+  schema: 8 * MIB,
+  /** 200,000 rows of a bucket, 130 bytes each. */
+  inspected: MAX_FRAME_BYTES,
+  batch: MAX_FRAME_BYTES,
+};
+
+const BYTES_BY_TYPE = new Map(
+  Object.entries(TYPES).map(([name, type]) => [type as number, FRAME_BYTES[name as Frame['type']]]),
+);
+
+/** How long a frame may be, by its first byte; 0 for one that is of no type. */
+export function frameLimit(first: number): number {
+  return BYTES_BY_TYPE.get(first) ?? 0;
+}
 
 /**
  * @returns one array of bytes, or for a batch two: the type, and `data` itself, not copied
@@ -34,7 +66,7 @@ export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
     return [Uint8Array.of(type), frame.data];
   }
   const fields = pack(toFields(frame));
-  if (fields.length >= MAX_FRAME_BYTES) damaged(`A frame of ${fields.length} bytes is larger than ${MAX_FRAME_BYTES}.`);
+  checkSize(type, fields.length + 1);
   const bytes = new Uint8Array(1 + fields.length);
   bytes[0] = type;
   bytes.set(fields, 1);
@@ -56,8 +88,9 @@ export function decodeFrame(bytes: Uint8Array): Frame {
 }
 
 function readFrame(bytes: Uint8Array): Frame {
-  if (bytes.length > MAX_FRAME_BYTES) damaged(`A frame of ${bytes.length} bytes is larger than ${MAX_FRAME_BYTES}.`);
   const type = bytes[0];
+  if (type === undefined) damaged('A frame is empty.');
+  checkSize(type, bytes.length);
   if (type === TYPES.batch)
     return { type: 'batch', data: new Uint8Array(bytes.buffer, bytes.byteOffset + 1, bytes.byteLength - 1) };
   const fields = bytes.subarray(1);
@@ -79,8 +112,14 @@ function readFrame(bytes: Uint8Array): Frame {
     case TYPES.bye:
       return { type: 'bye', ...check(messages.bye, unpack(fields), 'bye') };
     default:
-      return damaged(type === undefined ? 'A frame is empty.' : `A frame has the unknown type ${type}.`);
+      return damaged(`A frame has the unknown type ${type}.`);
   }
+}
+
+/** Frames of an unknown type are named as such later. */
+function checkSize(type: number, bytes: number): void {
+  const limit = BYTES_BY_TYPE.get(type);
+  if (limit !== undefined && bytes > limit) damaged(`A frame of ${bytes} bytes is larger than ${limit}.`);
 }
 
 /**

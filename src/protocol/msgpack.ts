@@ -22,11 +22,33 @@ export type Plain =
 /** How deep lists and maps may lie in each other; our deepest message has 4 levels. */
 const MAX_DEPTH = 8;
 
+/**
+ * Items of a message: what is in its lists and maps, a map itself as {@link MAP_ITEMS}. The greatest answer to `inspect` has
+ * 600,000. A message of as many is 60 MB in memory; without this, one of 32 MiB could ask for gigabytes.
+ */
+export const MAX_ITEMS = 1_000_000;
+
+/** An empty map takes as much memory as so many small values. */
+const MAP_ITEMS = 16;
+
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 
-/** Writes a value; integers beyond 32 bits go as float64, in which they are exact. */
+/**
+ * Writes a value; integers beyond 32 bits go as float64, in which they are exact.
+ * @throws FlotillaError PROTOCOL for one with more items than the reader takes
+ */
 export function pack(value: Plain): Uint8Array {
+  const items = itemsOf(value);
+  if (items > MAX_ITEMS) damaged(`A message of ${items} items is larger than ${MAX_ITEMS}.`);
   return packr.pack(value);
+}
+
+function itemsOf(value: Plain): number {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return 0;
+  if (Array.isArray(value))
+    return (value as readonly Plain[]).reduce<number>((sum, item) => sum + itemsOf(item), value.length);
+  const entries = Object.values(value);
+  return entries.reduce<number>((sum, item) => sum + itemsOf(item), MAP_ITEMS + 2 * entries.length);
 }
 
 /** Reads one value that fills `bytes`. @throws FlotillaError PROTOCOL for anything else */
@@ -43,6 +65,7 @@ class PlainReader {
   readonly #buffer: Buffer;
   readonly #view: DataView;
   #at = 0;
+  #itemsLeft = MAX_ITEMS;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -132,14 +155,14 @@ class PlainReader {
   }
 
   #list(length: number, depth: number): Plain[] {
-    this.#enter(length, depth);
+    this.#enter(length, length, depth);
     const list: Plain[] = [];
     for (let i = 0; i < length; i += 1) list.push(this.value(depth + 1));
     return list;
   }
 
   #map(length: number, depth: number): { readonly [key: string]: Plain } {
-    this.#enter(2 * length, depth);
+    this.#enter(2 * length, MAP_ITEMS + 2 * length, depth);
     const map = Object.create(null) as { [key: string]: Plain };
     for (let i = 0; i < length; i += 1) {
       const key = this.value(MAX_DEPTH);
@@ -151,8 +174,10 @@ class PlainReader {
   }
 
   /** Every item takes a byte at least: what is declared beyond that is a lie, found before anything is allocated. */
-  #enter(items: number, depth: number): void {
+  #enter(items: number, counted: number, depth: number): void {
     if (depth >= MAX_DEPTH) damaged('It is nested too deeply.');
     if (items > this.#bytes.length - this.#at) damaged('It ends too early.');
+    this.#itemsLeft -= counted;
+    if (this.#itemsLeft < 0) damaged(`It has more than ${MAX_ITEMS} items.`);
   }
 }

@@ -308,6 +308,36 @@ describe('restoring a row', () => {
     await expectEqual(a, b);
   });
 
+  it('[R12] a row that went with parents that were deleted knowingly comes back after them', async () => {
+    const [a, b] = pairOf(TREE);
+    a.write("INSERT INTO folders VALUES (1, NULL, 'top'), (2, 1, 'sub'), (3, 2, 'deep'), (4, 1, 'other')");
+    converge([a, b]);
+    a.write("INSERT INTO notes VALUES (1, 3, 'by A', 1)");
+    a.stamp();
+    b.write("DELETE FROM folders WHERE title = 'top'");
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows('SELECT count(*) FROM folders')).toEqual([[0]]);
+    const records = list(a).conflicts;
+    expect(new Set(records.map(({ table, rule, row }) => `${table} ${rule} ${row.text}`))).toEqual(
+      new Set(['folders took-along deep', 'folders took-along sub', 'folders took-along top', 'notes cascade by A']),
+    );
+    const idOf = (text: string): number => records.find(({ row }) => row.text === text)?.id ?? 0;
+    const error = refusal(() => restore(a, idOf('by A')));
+    expect(error.message).toContain(
+      `a row of folders that is not here: restore that first, it is record ${idOf('deep')}.`,
+    );
+    for (const text of ['top', 'sub', 'deep', 'by A']) restore(a, idOf(text));
+    converge([a, b]);
+    for (const replica of [a, b])
+      expect(
+        replica.rows(
+          `SELECT n.body, f.title, p.title, q.title FROM notes n JOIN folders f ON f.id = n.folder_id
+           JOIN folders p ON p.id = f.parent_id JOIN folders q ON q.id = p.parent_id`,
+        ),
+      ).toEqual([['by A', 'deep', 'sub', 'top']]);
+    await expectEqual(a, b);
+  });
+
   it('[R12] a row that is there again is left alone', async () => {
     const [a, b] = pairOf('CREATE TABLE tags (name TEXT PRIMARY KEY, colour TEXT)');
     a.write("INSERT INTO tags VALUES ('red', 'a')");

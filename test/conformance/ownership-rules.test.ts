@@ -325,6 +325,31 @@ describe('writes that no guard saw', () => {
 });
 
 describe('shared rows that owned rows refer to', () => {
+  it.each(['CASCADE', 'SET NULL'])(
+    '[D7] are deleted when each owner has done its part: ON DELETE %s',
+    async (clause) => {
+      const replicas = fleetOf(
+        3,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE ${clause}, v TEXT)`,
+        { config: { tables: { c: { ownership: 'device' } } } },
+      ) as [Replica, Replica, Replica];
+      const [a, b, c] = replicas;
+      a.write("INSERT INTO p VALUES (1, 'x')");
+      converge(replicas);
+      b.write("INSERT INTO c VALUES (1, (SELECT id FROM p), 'of B')");
+      c.write("INSERT INTO c VALUES (1, (SELECT id FROM p), 'of C')");
+      a.write('DELETE FROM p');
+      converge(replicas);
+      for (const replica of replicas) {
+        expect(replica.waiting()).toEqual([]);
+        expect(replica.rows('SELECT count(*) FROM p')).toEqual([[0]]);
+        expect(replica.rows('SELECT p, count(*) FROM c')).toEqual([[null, clause === 'CASCADE' ? 0 : 2]]);
+      }
+      await expectEqual(...replicas);
+    },
+  );
+
   it('[O9] become one by the devices that own what refers to them, in any order', async () => {
     const [a, b, c] = fleetOf(
       3,

@@ -2,7 +2,16 @@
 import fc from 'fast-check';
 import { Knowledge } from '../../src/protocol/knowledge.ts';
 import { TextBytes } from '../../src/protocol/text-bytes.ts';
-import type { Batch, ColumnData, SqlValue, TableData, StampList, TombstoneData } from '../../src/protocol/types.ts';
+import type { SchemaDescription } from '../../src/protocol/schema.ts';
+import type {
+  Batch,
+  ColumnData,
+  Frame,
+  SqlValue,
+  StampList,
+  TableData,
+  TombstoneData,
+} from '../../src/protocol/types.ts';
 
 /** Objects as programs write them: fast-check would also make some without a prototype, which strict equality tells apart. */
 export function record<T>(fields: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> {
@@ -224,4 +233,97 @@ export const batch: fc.Arbitrary<Batch> = record({
       ...body,
     }));
   }),
+);
+
+const wireName = properName.filter((one) => Buffer.byteLength(one) <= 100);
+const names = fc.array(wireName, { maxLength: 3 });
+
+/** What a device could say of its tables. */
+export const schemaDescription: fc.Arbitrary<SchemaDescription> = record({
+  tables: fc.uniqueArray(
+    record({
+      name: wireName,
+      ownership: fc.constantFrom('shared' as const, 'device' as const),
+      ownedBy: fc.oneof(fc.constant(''), wireName),
+      identity: fc.option(names),
+      key: names,
+      collations: fc.array(fc.constantFrom('BINARY', 'NOCASE', 'RTRIM'), { maxLength: 3 }),
+      columns: fc.uniqueArray(
+        record({
+          name: wireName,
+          kind: fc.constantFrom('value' as const, 'ref' as const, 'rowid' as const),
+          target: fc.oneof(fc.constant(''), wireName),
+          type: fc.constantFrom(
+            'INTEGER' as const,
+            'TEXT' as const,
+            'BLOB' as const,
+            'REAL' as const,
+            'NUMERIC' as const,
+          ),
+          notNull: fc.boolean(),
+          policy: fc.constantFrom('', 'counter', 'max'),
+          absent: fc.boolean(),
+        }),
+        { maxLength: 5, selector: (one) => one.name },
+      ),
+      foreignKeys: fc.array(
+        record({ columns: names, table: wireName, targets: names, onDelete: fc.constantFrom('CASCADE', 'NO ACTION') }),
+        { maxLength: 2 },
+      ),
+      absent: fc.boolean(),
+    }),
+    { maxLength: 4, selector: (one) => one.name },
+  ),
+});
+
+const text = fc.string({ unit: 'binary', maxLength: 40 });
+const hex = fc.uint8Array({ minLength: 1, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('hex'));
+const cursor = record({ position: fc.maxSafeNat(), head: fc.maxSafeNat(), run: anyRun });
+const tableName = fc.string({ minLength: 1, maxLength: 10 }).filter((name) => name !== '__proto__');
+/** Any frame that a node could send. */
+export const frame: fc.Arbitrary<Frame> = fc.oneof(
+  record({
+    type: fc.constant('hello' as const),
+    protocol: fc.nat(),
+    library: hex,
+    name: text,
+    schema: hex,
+    clock: fc.maxSafeNat(),
+    knowledge: hex,
+  }),
+  record({
+    type: fc.constant('want' as const),
+    cursor: fc.option(cursor),
+    knowledge: fc.option(knowledge.map((known) => known.toWire())),
+    credit: fc.integer({ min: 1, max: 2 ** 30 }),
+  }),
+  record({ type: fc.constant('batch' as const), data: fc.uint8Array() }),
+  record({ type: fc.constant('ack' as const), cursor, complete: fc.boolean(), credit: fc.nat(2 ** 30) }),
+  record({
+    type: fc.constant('inspect' as const),
+    id: fc.maxSafeNat(),
+    query: fc.oneof(
+      fc.constant({ kind: 'tables' as const }),
+      record({ kind: fc.constant('buckets' as const), table: tableName }),
+      record({ kind: fc.constant('rows' as const), table: tableName, bucket: fc.nat(255) }),
+    ),
+  }),
+  record({
+    type: fc.constant('inspected' as const),
+    id: fc.maxSafeNat(),
+    answer: fc.oneof(
+      record({
+        kind: fc.constant('tables' as const),
+        tables: fc.dictionary(
+          fc.oneof(tableName, fc.constant('constructor')),
+          record({ rows: fc.maxSafeNat(), digest: hex }),
+        ),
+      }),
+      record({ kind: fc.constant('buckets' as const), digests: fc.array(hex) }),
+      record({ kind: fc.constant('rows' as const), rows: fc.array(fc.tuple(hex, hex)) }),
+    ),
+  }),
+  record({ type: fc.constant('schema' as const), schema: schemaDescription }),
+  record({ type: fc.constant('refuse' as const), code: text, message: text }),
+  record({ type: fc.constant('bye' as const), reason: text }),
 );

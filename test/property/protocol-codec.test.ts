@@ -8,7 +8,7 @@ import { readValues, writeValues } from '../../src/protocol/columns.ts';
 import { decodeFrame, encodeFrame } from '../../src/protocol/frames.ts';
 import { pack, unpack } from '../../src/protocol/msgpack.ts';
 import type { Frame } from '../../src/protocol/types.ts';
-import { anyRun, batch, knowledge, record, sqlValue } from './protocol-arbitraries.ts';
+import { batch, frame, record, sqlValue } from './protocol-arbitraries.ts';
 
 /** How bytes are damaged: cut, one bit turned, bytes replaced, something added. */
 const damage = fc.oneof(
@@ -44,56 +44,6 @@ function attempt<T>(decode: () => T): T | undefined {
     return undefined;
   }
 }
-
-const text = fc.string({ unit: 'binary', maxLength: 40 });
-const hex = fc.uint8Array({ minLength: 1, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('hex'));
-const cursor = record({ position: fc.maxSafeNat(), head: fc.maxSafeNat(), run: anyRun });
-const tableName = fc.string({ minLength: 1, maxLength: 10 }).filter((name) => name !== '__proto__');
-const frame: fc.Arbitrary<Frame> = fc.oneof(
-  record({
-    type: fc.constant('hello' as const),
-    protocol: fc.nat(),
-    library: hex,
-    name: text,
-    schema: hex,
-    clock: fc.maxSafeNat(),
-    knowledge: hex,
-  }),
-  record({
-    type: fc.constant('want' as const),
-    cursor: fc.option(cursor),
-    knowledge: fc.option(knowledge.map((known) => known.toWire())),
-    credit: fc.integer({ min: 1, max: 2 ** 30 }),
-  }),
-  record({ type: fc.constant('batch' as const), data: fc.uint8Array() }),
-  record({ type: fc.constant('ack' as const), cursor, complete: fc.boolean(), credit: fc.nat(2 ** 30) }),
-  record({
-    type: fc.constant('inspect' as const),
-    id: fc.maxSafeNat(),
-    query: fc.oneof(
-      fc.constant({ kind: 'tables' as const }),
-      record({ kind: fc.constant('buckets' as const), table: tableName }),
-      record({ kind: fc.constant('rows' as const), table: tableName, bucket: fc.nat(255) }),
-    ),
-  }),
-  record({
-    type: fc.constant('inspected' as const),
-    id: fc.maxSafeNat(),
-    answer: fc.oneof(
-      record({
-        kind: fc.constant('tables' as const),
-        tables: fc.dictionary(
-          fc.oneof(tableName, fc.constant('constructor')),
-          record({ rows: fc.maxSafeNat(), digest: hex }),
-        ),
-      }),
-      record({ kind: fc.constant('buckets' as const), digests: fc.array(hex) }),
-      record({ kind: fc.constant('rows' as const), rows: fc.array(fc.tuple(hex, hex)) }),
-    ),
-  }),
-  record({ type: fc.constant('refuse' as const), code: text, message: text }),
-  record({ type: fc.constant('bye' as const), reason: text }),
-);
 
 function bytesOf(one: Frame): Uint8Array {
   const encoded = encodeFrame(one);

@@ -11,7 +11,7 @@ interface Member {
   readonly device: string;
   readonly allowed: (peer: string) => boolean;
   readonly channels: Set<(channel: Channel) => void>;
-  readonly connections: Set<(peer: string, open: boolean) => void>;
+  readonly connections: Set<(peer: string, open: boolean, address: string) => void>;
 }
 
 export class MemoryNetwork {
@@ -45,8 +45,8 @@ export class MemoryNetwork {
         // As with libp2p, a peer that refuses us closes a moment after the dial has succeeded.
         if (!allowed(peer) || !other.allowed(device)) return;
         this.#connected.add(MemoryNetwork.#pair(device, peer));
-        for (const listener of own.connections) listener(peer, true);
-        for (const listener of other.connections) listener(device, true);
+        for (const listener of own.connections) listener(peer, true, `/memory/${peer}`);
+        for (const listener of other.connections) listener(device, true, '');
       },
       openChannel: async (peer) => {
         await Promise.resolve();
@@ -76,8 +76,8 @@ export class MemoryNetwork {
     for (const stream of this.#streams.get(key) ?? []) stream.abort(new Error('cut'));
     this.#streams.delete(key);
     if (!this.#connected.delete(key)) return;
-    for (const listener of this.#hosts.get(a)?.connections ?? []) listener(b, false);
-    for (const listener of this.#hosts.get(b)?.connections ?? []) listener(a, false);
+    for (const listener of this.#hosts.get(a)?.connections ?? []) listener(b, false, '');
+    for (const listener of this.#hosts.get(b)?.connections ?? []) listener(a, false, '');
   }
 
   /** Only the stream between two hosts breaks; the connection stands. */

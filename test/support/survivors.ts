@@ -7,6 +7,7 @@
  * - A column that only one copy wrote holds in the end what that copy wrote; one that several wrote, what one of them wrote. A row
  *   that was made anew, or that one device owns, counts as a whole. A reference to a row that is gone may have been changed by
  *   ON DELETE.
+ * - A reference of a row to another one of its table may have given way, to nothing, where moves together made a ring.
  * - Of two rows that collided in a unique index one may bear a suffix of its own UUID, or both may be one; then what referred to
  *   the other refers to that one, under another identity where its own contains the reference.
  */
@@ -149,7 +150,8 @@ export function losses(story: Story): string[] {
   }
   const winners = new Set(story.merged.values());
   for (const [uuid, version] of story.end) {
-    if (!all.has(uuid) && !version.targets.some((target) => winners.has(target.uuid)))
+    // What waited when the edits began may stand in the end.
+    if (!all.has(uuid) && !story.waiting.has(uuid) && !version.targets.some((target) => winners.has(target.uuid)))
       found.push(`from nowhere: ${told(version)}`);
   }
   return found;
@@ -187,9 +189,35 @@ function disagreements(uuid: string, end: Version, { base, edited }: Story, mayG
   }
   const before = base.flatMap((versions) => versions.get(uuid) ?? []);
   return Object.keys(end.values).filter((column) => {
+    if (isTop(uuid, end, column) && mayHaveMadeRing(uuid, column, [...base, ...edited.map(({ rows }) => rows)]))
+      return false;
     const wrote = writers.filter((writer) => writer.after.written[column] !== writer.before?.written[column]);
     return !holds(uuid, end, column, wrote.length > 0 ? wrote.map(({ after }) => after) : before, mayGo);
   });
+}
+
+/** Whether a row is at the top of a tree: of moves that made a ring one gives way. */
+function isTop(uuid: string, { values }: Version, column: string): boolean {
+  return values[column] === exact(null) || values[column] === exact(uuid);
+}
+
+/** Whether a row is above itself by references of one column that anybody ever had, taken together. */
+function mayHaveMadeRing(uuid: string, column: string, all: readonly Versions[]): boolean {
+  const above = (from: string): string[] =>
+    all.flatMap((versions) =>
+      (versions.get(from)?.targets ?? []).flatMap(({ columns, uuid: target }) =>
+        columns.includes(column) ? [target] : [],
+      ),
+    );
+  const seen = new Set<string>();
+  const queue = above(uuid).filter((target) => target !== uuid);
+  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
+    if (at === uuid) return true;
+    if (seen.has(at)) continue;
+    seen.add(at);
+    queue.push(...above(at));
+  }
+  return false;
 }
 
 /** Whether a column holds what one of some versions does, or has let go of a row that is gone. */

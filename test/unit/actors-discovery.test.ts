@@ -21,6 +21,8 @@ const EVENTS: { readonly [E in EventName]: Extract<DiscoveryEvent, { type: E }> 
   SEARCHING: { type: 'SEARCHING' },
   PROBLEM: { type: 'PROBLEM', message: 'no route' },
   FOUND: { type: 'FOUND', peer: 'p', addresses: ['/new'] },
+  PROVEN: { type: 'PROVEN', peer: 'p', address: '/proven' },
+  AWAKE: { type: 'AWAKE' },
   STOP: { type: 'STOP' },
 };
 const WAYS: { readonly [S in State]: readonly EventName[] } = {
@@ -31,17 +33,51 @@ const WAYS: { readonly [S in State]: readonly EventName[] } = {
   stopped: ['STOP'],
 };
 const TABLE: { readonly [S in State]: { readonly [E in EventName]: State } } = {
-  idle: { START: 'starting', SEARCHING: 'idle', PROBLEM: 'idle', FOUND: 'idle', STOP: 'stopped' },
-  starting: { START: 'starting', SEARCHING: 'searching', PROBLEM: 'impossible', FOUND: 'starting', STOP: 'stopped' },
-  searching: { START: 'searching', SEARCHING: 'searching', PROBLEM: 'impossible', FOUND: 'searching', STOP: 'stopped' },
+  idle: {
+    START: 'starting',
+    SEARCHING: 'idle',
+    PROBLEM: 'idle',
+    FOUND: 'idle',
+    PROVEN: 'idle',
+    AWAKE: 'idle',
+    STOP: 'stopped',
+  },
+  starting: {
+    START: 'starting',
+    SEARCHING: 'searching',
+    PROBLEM: 'impossible',
+    FOUND: 'starting',
+    PROVEN: 'starting',
+    AWAKE: 'starting',
+    STOP: 'stopped',
+  },
+  searching: {
+    START: 'searching',
+    SEARCHING: 'searching',
+    PROBLEM: 'impossible',
+    FOUND: 'searching',
+    PROVEN: 'searching',
+    AWAKE: 'starting',
+    STOP: 'stopped',
+  },
   impossible: {
     START: 'impossible',
     SEARCHING: 'impossible',
     PROBLEM: 'impossible',
     FOUND: 'impossible',
+    PROVEN: 'impossible',
+    AWAKE: 'starting',
     STOP: 'stopped',
   },
-  stopped: { START: 'stopped', SEARCHING: 'stopped', PROBLEM: 'stopped', FOUND: 'stopped', STOP: 'stopped' },
+  stopped: {
+    START: 'stopped',
+    SEARCHING: 'stopped',
+    PROBLEM: 'stopped',
+    FOUND: 'stopped',
+    PROVEN: 'stopped',
+    AWAKE: 'stopped',
+    STOP: 'stopped',
+  },
 };
 
 function rig() {
@@ -140,6 +176,28 @@ describe('discovery', () => {
     made.start.settle();
     await Promise.all(made.closing);
     expect(made.made.stopped).toBe(1);
+  });
+
+  it('[N11] keeps what is known and proven, whatever is heard', async () => {
+    const made = rig();
+    made.send({ type: 'START' });
+    made.start.settle();
+    await settle(2);
+    made.send({ type: 'PROVEN', peer: 'p', address: '/proven' });
+    for (let n = 0; n < MAX_PEERS; n += 1) made.made.handlers?.onPeer(`peer ${n}`, ['/x']);
+    for (let n = 0; n < MAX_ADDRESSES + 5; n += 1) made.made.handlers?.onPeer('p', [`/made up ${n}`]);
+    expect(made.seen.at(-1)?.addresses.slice(-2)).toEqual(['/proven', '/known']);
+    expect(made.seen.at(-1)?.addresses).toHaveLength(MAX_ADDRESSES + 2);
+  });
+
+  it('opens fresh sockets when the device wakes up, and closes the old ones', async () => {
+    const made = rig();
+    made.send({ type: 'START' });
+    made.start.settle();
+    await settle(2);
+    made.send({ type: 'AWAKE' });
+    await settle(2);
+    expect([made.state(), made.made.started, made.made.stopped]).toEqual(['starting', 2, 1]);
   });
 
   it('keeps a bounded number of addresses and peers', () => {

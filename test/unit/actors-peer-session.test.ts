@@ -13,6 +13,7 @@ import {
   sessionState,
 } from '../../src/actors/peer-session.ts';
 import type { SessionEvent } from '../../src/actors/peer-session.ts';
+import { FlotillaError } from '../../src/errors.ts';
 import type { Channel } from '../../src/protocol/types.ts';
 import { memoryChannelPair } from '../support/memory-channel.ts';
 import { settle } from '../support/until.ts';
@@ -23,6 +24,7 @@ interface Rig {
   readonly send: (event: SessionEvent) => unknown;
   readonly attempt: () => number;
   readonly reason: () => string;
+  readonly code: () => string;
   /** Settles the running `connect`. */
   connected(channel: Channel): Promise<void>;
   notConnected(error: Error): Promise<void>;
@@ -67,6 +69,7 @@ function rig(random = () => 0.5): Rig {
     state: () => sessionState(actor.getSnapshot()),
     attempt: () => actor.getSnapshot().context.attempt,
     reason: () => actor.getSnapshot().context.reason,
+    code: () => actor.getSnapshot().context.code,
     // A machine in its final state takes nothing more; XState says so aloud.
     send: (event) => actor.getSnapshot().status === 'active' && actor.send(event),
     async connected(opened) {
@@ -87,9 +90,10 @@ const EVENTS: { readonly [E in EventName]: () => Extract<SessionEvent, { type: E
   HELLO: () => ({ type: 'HELLO' }),
   INBOUND_COMPLETE: () => ({ type: 'INBOUND_COMPLETE' }),
   OUTBOUND_ACKED: () => ({ type: 'OUTBOUND_ACKED' }),
-  FAULT: () => ({ type: 'FAULT', reason: 'broken' }),
+  FAULT: () => ({ type: 'FAULT', code: 'PROTOCOL', reason: 'broken' }),
   REFUSED: () => ({ type: 'REFUSED', code: 'OTHER_LIBRARY', reason: 'other library' }),
   PEER_SEEN: () => ({ type: 'PEER_SEEN' }),
+  AWAKE: () => ({ type: 'AWAKE' }),
   STOP: () => ({ type: 'STOP' }),
 };
 
@@ -115,6 +119,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'connecting',
     REFUSED: 'connecting',
     PEER_SEEN: 'connecting',
+    AWAKE: 'connecting',
     STOP: 'stopped',
   },
   handshake: {
@@ -125,6 +130,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'handshake',
+    AWAKE: 'handshake',
     STOP: 'stopped',
   },
   backfill: {
@@ -135,6 +141,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'backfill',
+    AWAKE: 'backfill',
     STOP: 'stopped',
   },
   ack: {
@@ -145,6 +152,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'ack',
+    AWAKE: 'ack',
     STOP: 'stopped',
   },
   live: {
@@ -155,6 +163,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'live',
+    AWAKE: 'live',
     STOP: 'stopped',
   },
   backoff: {
@@ -165,6 +174,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'backoff',
     REFUSED: 'backoff',
     PEER_SEEN: 'connecting',
+    AWAKE: 'connecting',
     STOP: 'stopped',
   },
   refused: {
@@ -175,6 +185,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'refused',
     REFUSED: 'refused',
     PEER_SEEN: 'connecting',
+    AWAKE: 'connecting',
     STOP: 'stopped',
   },
   stopped: {
@@ -185,6 +196,7 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     FAULT: 'stopped',
     REFUSED: 'stopped',
     PEER_SEEN: 'stopped',
+    AWAKE: 'stopped',
     STOP: 'stopped',
   },
 };
@@ -280,7 +292,7 @@ describe('peer session', () => {
     made.send({ type: 'CHANNEL', channel: newer });
     expect(made.ended).toEqual([made.driven[0]]);
     expect(made.driven[1]).toBe(newer);
-    made.send({ type: 'FAULT', reason: 'x' });
+    made.send({ type: 'FAULT', code: 'PROTOCOL', reason: 'x' });
     expect(made.ended).toHaveLength(2);
   });
 
@@ -311,6 +323,68 @@ describe('peer session', () => {
     made.clock.increment(1);
     expect(made.attempt()).toBe(0);
     expect(made.state()).toBe('live');
+  });
+
+  it('dials at once when the peer is seen, however long the backoff', () => {
+    const made = rig(() => 1);
+    for (let fault = 0; fault < 10; fault += 1) {
+      made.send(EVENTS.CHANNEL());
+      made.send(EVENTS.FAULT());
+    }
+    const before = made.dials();
+    made.send({ type: 'PEER_SEEN' });
+    expect([made.state(), made.dials()]).toEqual(['connecting', before + 1]);
+  });
+
+  it('[N10] dials at once after a sleep or on another network, and begins the backoff anew', () => {
+    const made = rig(() => 1);
+    for (let fault = 0; fault < 10; fault += 1) {
+      made.send(EVENTS.CHANNEL());
+      made.send(EVENTS.FAULT());
+    }
+    const before = made.dials();
+    made.send({ type: 'AWAKE' });
+    expect([made.state(), made.dials(), made.attempt()]).toEqual(['connecting', before + 1, 0]);
+    // The dial that runs is given up for a new one, and time for it begins again.
+    made.clock.increment(CONNECT_TIMEOUT_MS - 1);
+    made.send({ type: 'AWAKE' });
+    expect([made.state(), made.dials()]).toEqual(['connecting', before + 2]);
+    made.clock.increment(CONNECT_TIMEOUT_MS - 1);
+    expect(made.state()).toBe('connecting');
+  });
+
+  it('leaves a session that stands alone when the device wakes up', () => {
+    const made = rigIn('live');
+    made.send({ type: 'AWAKE' });
+    expect([made.state(), made.driven.length, made.ended.length]).toEqual(['live', 1, 0]);
+  });
+
+  it('[N10] waits a part of the step that chance says: 1 s doubled up to 60 s', () => {
+    for (const [fault, step] of [1, 2, 4, 8, 16, 32, 60, 60].entries()) {
+      for (const chance of [0.1, 0.5, 0.9]) {
+        const made = rig(() => chance);
+        for (let faults = 0; faults <= fault; faults += 1) {
+          made.send(EVENTS.CHANNEL());
+          made.send(EVENTS.FAULT());
+        }
+        made.clock.increment(step * 1_000 * chance - 1);
+        expect(made.state()).toBe('backoff');
+        made.clock.increment(1);
+        expect(made.state()).toBe('connecting');
+      }
+    }
+  });
+
+  it('keeps the code of what went wrong, and knows codes of later versions for a refusal', async () => {
+    const made = rig();
+    await made.notConnected(new FlotillaError('UNREACHABLE', 'nobody there'));
+    expect([made.code(), made.reason()]).toEqual(['UNREACHABLE', 'nobody there']);
+    made.send(EVENTS.CHANNEL());
+    made.send(EVENTS.FAULT());
+    expect(made.code()).toBe('PROTOCOL');
+    made.send(EVENTS.CHANNEL());
+    made.send({ type: 'REFUSED', code: '__proto__', reason: 'x' });
+    expect(made.code()).toBe('REFUSED');
   });
 
   it('jitters over the whole step', () => {

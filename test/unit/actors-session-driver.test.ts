@@ -211,7 +211,11 @@ describe('session over two drivers', () => {
     await a.driver.end('the node stops');
     await b.driver.ended;
     expect(a.has('FAULT')).toBe(false);
-    expect(b.events.at(-1)).toEqual({ type: 'FAULT', reason: 'the peer said goodbye: the node stops' });
+    expect(b.events.at(-1)).toEqual({
+      type: 'FAULT',
+      code: 'STOPPED',
+      reason: 'the peer said goodbye: the node stops',
+    });
     for (const { store } of [a, b]) expect([store.openFeeds, store.listening]).toEqual([0, 0]);
   });
 
@@ -295,7 +299,7 @@ describe('session over two drivers', () => {
     sink.beforeApply = () => Promise.reject(new Error('the disk is full'));
     const [a, b] = connect(source, sink);
     await Promise.all([a.driver.ended, b.driver.ended]);
-    expect(b.events.at(-1)).toEqual({ type: 'FAULT', reason: 'the disk is full' });
+    expect(b.events.at(-1)).toEqual({ type: 'FAULT', code: 'UNREACHABLE', reason: 'the disk is full' });
     expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('the disk is full') });
   });
 

@@ -144,6 +144,7 @@ describe('status', () => {
     state: 'backfill',
     via: 'mdns',
     progress: progress(45_000, 182_530, 52_000, 3),
+    code: '',
     reason: '',
     inSync: false,
     differences: [],
@@ -152,7 +153,16 @@ describe('status', () => {
   const status: NodeStatus = nodeStatus({
     peers: [
       peer,
-      { ...peer, device: OTHER, name: '', state: 'refused', via: 'address', progress: null, reason: 'not a member' },
+      {
+        ...peer,
+        device: OTHER,
+        name: '',
+        state: 'refused',
+        via: 'address',
+        progress: null,
+        code: '',
+        reason: 'not a member',
+      },
     ],
     library: {
       ...library,

@@ -25,7 +25,7 @@ async function turn(): Promise<void> {
 describe('up', () => {
   it('prints the events until a signal, stops the node, and exits 0', async () => {
     const { node, io, exited } = await started();
-    node.emit({ event: 'peer', device: PEER, name: 'nas', state: 'live', reason: '' });
+    node.emit({ event: 'peer', device: PEER, name: 'nas', state: 'live', code: '', reason: '' });
     node.emit({ event: 'applied', device: PEER, rows: 3, changed: 2, complete: true });
     expect(node.stops).toBe(0);
     io.signal('SIGTERM');
@@ -33,7 +33,7 @@ describe('up', () => {
     expect(node.stops).toBe(1);
     expect(io.stdout.json).toEqual([
       READY,
-      { event: 'peer', device: PEER, name: 'nas', state: 'live', reason: '' },
+      { event: 'peer', device: PEER, name: 'nas', state: 'live', code: '', reason: '' },
       { event: 'applied', device: PEER, rows: 3, changed: 2, complete: true },
       { event: 'stopped' },
     ]);
@@ -96,6 +96,7 @@ describe('up', () => {
           state: 'backfill',
           via: 'mdns',
           progress: progress(1, 2),
+          code: '',
           reason: '',
           inSync: false,
           differences: [],
@@ -109,7 +110,7 @@ describe('up', () => {
     expect(io.stdout.json).toEqual([
       READY,
       { event: 'notice', message: 'No interface can carry multicast.' },
-      { event: 'peer', device: PEER, name: 'nas', state: 'backfill', reason: '' },
+      { event: 'peer', device: PEER, name: 'nas', state: 'backfill', code: '', reason: '' },
       { event: 'progress', device: PEER, name: 'nas', progress: progress(1, 2) },
       { event: 'stopped' },
     ]);
@@ -126,6 +127,7 @@ describe('up', () => {
           state: 'connecting',
           via: '',
           progress: null,
+          code: '',
           reason: '',
           inSync: false,
           differences: [],
@@ -133,7 +135,7 @@ describe('up', () => {
         answer = () => resolve(nodeStatus({ peers: [peer], discoveryProblem: 'No multicast.' }));
       });
     const { io, exited } = await started(node);
-    node.emit({ event: 'peer', device: PEER, name: 'nas', state: 'live', reason: '' });
+    node.emit({ event: 'peer', device: PEER, name: 'nas', state: 'live', code: '', reason: '' });
     node.emit({ event: 'notice', message: 'No multicast.' });
     answer();
     await turn();

@@ -14,6 +14,7 @@ const peer = (state: PeerState, reason = '', device = PEER): NodeEvent => ({
   device,
   name: 'nas',
   state,
+  code: '',
   reason,
 });
 const passing = (done: number, total = 100, device = PEER): NodeEvent => ({

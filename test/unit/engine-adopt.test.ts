@@ -15,8 +15,8 @@ CREATE TABLE taggings (
 const config = { tables: { tags: { identity: 'name' } } };
 
 /** A copy that has rows without identities, as `join --same` leaves it. */
-function joining(rows: string, device = 'B'): Replica {
-  const replica = new Replica({ device, ddl: DDL, config });
+function joining(rows: string, device = 'B', ddl = DDL, configured: object = config): Replica {
+  const replica = new Replica({ device, ddl, config: configured });
   replica.write('UPDATE flotilla_capture SET suspended = 1');
   replica.write(rows);
   replica.write('UPDATE flotilla_capture SET suspended = 0');
@@ -51,6 +51,30 @@ describe('adopting', () => {
       converge([a, b]);
       expect(b.rows('SELECT name FROM entries WHERE id = 10')).toEqual([['changed']]);
     }
+  });
+
+  it('pairs names that are equal to the index that makes them unique', async () => {
+    const ddl = `CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL COLLATE NOCASE UNIQUE);
+      CREATE TABLE codes (code TEXT COLLATE NOCASE PRIMARY KEY, n INTEGER) WITHOUT ROWID;
+      CREATE TABLE marks (k PRIMARY KEY, n INTEGER)`;
+    const before =
+      "INSERT INTO tags VALUES (1, 'foo'); INSERT INTO codes VALUES ('bar', 1); INSERT INTO marks VALUES (1, 5)";
+    const a = new Replica({ device: 'A', ddl, config, before });
+    const b = joining(
+      "INSERT INTO tags VALUES (7, 'FOO'); INSERT INTO codes VALUES ('BAR', 1); INSERT INTO marks VALUES (1.0, 5)",
+      'B',
+      ddl,
+    );
+    b.pull(a);
+    expect(b.waiting()).toEqual([]);
+    converge([a, b]);
+    // What stands in the copy that joins is the later change.
+    for (const replica of [a, b]) {
+      expect(replica.rows('SELECT name FROM tags')).toEqual([['FOO']]);
+      expect(replica.rows('SELECT code, n FROM codes')).toEqual([['BAR', 1]]);
+      expect(replica.rows('SELECT typeof(k), n FROM marks')).toEqual([['real', 5]]);
+    }
+    await expectEqual(a, b);
   });
 
   it('takes what found no equal for new', async () => {

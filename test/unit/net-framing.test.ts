@@ -11,7 +11,7 @@ import { Outlet, WRITE_BYTES } from '../../src/net/outlet.ts';
 import { openPackets } from '../../src/net/packets.ts';
 import type { Packets } from '../../src/net/packets.ts';
 import { MAX_WINDOW_BYTES } from '../../src/net/transport.ts';
-import { MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
+import { FRAME_BYTES, MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
 import { connectPair } from './net-pair.ts';
 import type { Pair } from './net-pair.ts';
 
@@ -369,6 +369,45 @@ describe('frames', () => {
     out.send(Uint8Array.from([0, 0, 0, 2, 250, 1]));
     await expect(collect(channel.frames)).rejects.toMatchObject({ code: 'PROTOCOL' });
     expect(into.status).toBe('aborted');
+  });
+
+  it('[N8] that have begun and do not go on end the stream, however often a byte comes', async () => {
+    const [out, into] = await pair.open();
+    const channel = openFrames(into, 'a', { stallMs: 60 });
+    out.send(Uint8Array.from([0, 0, 16, 0, 4]));
+    const drip = setInterval(() => out.status === 'open' && out.send(Uint8Array.of(1)), 5);
+    try {
+      await expect(collect(channel.frames)).rejects.toMatchObject({
+        code: 'UNREACHABLE',
+        message: expect.stringContaining('did not go on'),
+      });
+      expect(into.status).toBe('aborted');
+    } finally {
+      clearInterval(drip);
+    }
+  });
+
+  it('[N8] may be as far apart as they like', async () => {
+    const [out, into] = await pair.open();
+    const [a, b] = [openFrames(out, 'b'), openFrames(into, 'a', { stallMs: 1 })];
+    for (const reason of ['one', 'two']) {
+      await a.send({ type: 'bye', reason });
+      expect(await nextOf(b.frames)).toEqual({ type: 'bye', reason });
+      await pair.quiet(() => 0);
+    }
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  it('[N2] announced as longer than any of their type end the stream before they have come', async () => {
+    for (const type of ['hello', 'bye', 'ack', 'inspect', 'want', 'schema'] as const) {
+      const [out, into] = await pair.open();
+      const channel = openFrames(into, 'a');
+      const head = Buffer.alloc(5);
+      head.writeUInt32BE(FRAME_BYTES[type] + 1);
+      head[4] = { hello: 1, bye: 8, ack: 5, inspect: 6, want: 3, schema: 12 }[type];
+      out.send(head);
+      await expect(collect(channel.frames)).rejects.toMatchObject({ code: 'PROTOCOL' });
+    }
   });
 
   it('announced as longer than any frame end the stream', async () => {

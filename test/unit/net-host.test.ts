@@ -6,11 +6,12 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { generateKeyPair } from '@libp2p/crypto/keys';
+import type { Connection } from '@libp2p/interface';
 import { createLibp2p } from 'libp2p';
 import { multiaddr } from '@multiformats/multiaddr';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Heartbeat, MAX_SILENT_BEATS } from '../../src/net/heartbeat.ts';
-import { createHost } from '../../src/net/host.ts';
+import { createHost, MAX_PEER_CONNECTIONS } from '../../src/net/host.ts';
 import type { HostOptions, JoinableHost } from '../../src/net/host.ts';
 import { transportOptions } from '../../src/net/transport.ts';
 import type { Channel } from '../../src/protocol/types.ts';
@@ -153,6 +154,26 @@ describe('the gate', () => {
     host.handleJoin(() => (joins += 1));
     expect(await knock(host, '/flotilla/join/1')).toBe('stream refused');
     expect(joins).toBe(0);
+  });
+
+  it('[N7] lets one peer have so many connections, and closes the oldest', async () => {
+    const host = await start();
+    const privateKey = await generateKeyPair('Ed25519');
+    const dialled: Connection[] = [];
+    for (let n = 0; n < MAX_PEER_CONNECTIONS + 2; n += 1) {
+      const peer = await createLibp2p({ privateKey, ...transportOptions(), connectionMonitor: { enabled: false } });
+      stops.push(() => peer.stop());
+      dialled.push(await peer.dial(host.addresses().map((address) => multiaddr(address))));
+    }
+    const isOver = (connection: Connection | undefined): Promise<void> =>
+      new Promise((resolve) => {
+        if (connection?.status !== 'open') resolve();
+        else connection.addEventListener('close', () => resolve());
+      });
+    await Promise.all(dialled.slice(0, 2).map(isOver));
+    expect(dialled.slice(2).map(({ status }) => status)).toEqual(
+      Array.from({ length: MAX_PEER_CONNECTIONS }, () => 'open'),
+    );
   });
 
   it('asks about the peer that is dialled, too', async () => {

@@ -2,10 +2,10 @@
 import { Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 import { MAX_BATCH_BYTES } from '../../src/protocol/batch.ts';
-import { decodeFrame, encodeFrame, MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
+import { decodeFrame, encodeFrame, FRAME_BYTES, frameLimit, MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
 import { MAX_KNOWN_RUNS } from '../../src/protocol/knowledge.ts';
 import { MAX_CREDIT, MAX_DEVICE_NAME, MAX_INSPECTED_ROWS, MAX_REASON } from '../../src/protocol/messages.ts';
-import { pack, unpack } from '../../src/protocol/msgpack.ts';
+import { MAX_ITEMS, pack, unpack } from '../../src/protocol/msgpack.ts';
 import type { Frame } from '../../src/protocol/types.ts';
 import { bytesOf, RUN_A, sampleFrames } from './protocol-samples.ts';
 
@@ -44,6 +44,31 @@ describe('batch frames', () => {
     expect(() => encodeFrame({ type: 'batch', data: new Uint8Array(MAX_BATCH_BYTES) })).not.toThrow();
     expect(() => encodeFrame({ type: 'batch', data: new Uint8Array(MAX_BATCH_BYTES + 1) })).toThrow(protocolError);
     expect(() => decodeFrame(new Uint8Array(MAX_FRAME_BYTES + 1).fill(4))).toThrow(protocolError);
+  });
+});
+
+describe('[N2] frames that ask for more than they may hold', () => {
+  it('are as long as what their type may hold', () => {
+    for (const [name, frame] of Object.entries(sampleFrames)) {
+      const longer = new Uint8Array(FRAME_BYTES[frame.type] + 1);
+      longer.set(bytesOf(frame));
+      if (frame.type !== 'batch') expect(() => decodeFrame(longer), name).toThrow(protocolError);
+      expect(frameLimit(longer[0] ?? 0), name).toBe(FRAME_BYTES[frame.type]);
+    }
+    expect(frameLimit(250)).toBe(0);
+  });
+
+  it('have at most so many items, and maps count for more', () => {
+    const list = (item: number, count: number): Uint8Array => {
+      const bytes = new Uint8Array(5 + count).fill(item);
+      bytes[0] = 0xdd;
+      new DataView(bytes.buffer).setUint32(1, count);
+      return bytes;
+    };
+    expect(unpack(list(0xc0, MAX_ITEMS))).toHaveLength(MAX_ITEMS);
+    expect(() => unpack(list(0xc0, MAX_ITEMS + 1))).toThrow(protocolError);
+    expect(() => unpack(list(0x80, MAX_ITEMS / 10))).toThrow(protocolError);
+    expect(() => pack(Array.from({ length: MAX_ITEMS + 1 }, () => null))).toThrow(protocolError);
   });
 });
 

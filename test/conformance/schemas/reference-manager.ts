@@ -64,6 +64,10 @@ export const referenceManager: WildSchema = {
       FOR EACH ROW WHEN NEW.fieldMode = 1 AND NEW.firstName <> '' BEGIN
       SELECT RAISE(ABORT, 'an institution has no first name');
     END;
+    CREATE TRIGGER creators_renamed BEFORE UPDATE ON creators
+      FOR EACH ROW WHEN NEW.fieldMode = 1 AND NEW.firstName <> '' BEGIN
+      SELECT RAISE(ABORT, 'an institution has no first name');
+    END;
     CREATE TRIGGER notes_words AFTER INSERT ON itemNotes BEGIN
       INSERT OR IGNORE INTO itemWords (itemID, word) VALUES (NEW.itemID, lower(substr(NEW.note, 1, 8)));
     END;

@@ -3,7 +3,7 @@
  * what that copy knew then. At the end each token must be there, unless there is a write or a delete of its row that the one who
  * wrote it did not know of, or that came after it.
  */
-import type { Named } from './naming.ts';
+import type { Named, TokenCell } from './naming.ts';
 import { tokensOf } from './naming.ts';
 import type { SnapRow } from './snapshot.ts';
 import { contentOf } from './snapshot.ts';
@@ -21,7 +21,7 @@ interface Event {
   readonly isBirth: boolean;
   /** The row is merged as a whole: it belongs to a device. */
   readonly isWhole: boolean;
-  /** Token columns that it wrote. */
+  /** Token columns that it wrote, those that lost their token included. */
   readonly columns: ReadonlySet<number>;
   /** All tokens of the row after it. */
   readonly tokens: ReadonlySet<string>;
@@ -66,8 +66,15 @@ export class Oracle {
   readonly #rowsOfToken = new Map<string, Set<string>>();
   readonly #parents = new Map<string, Map<string, Set<string>>>();
 
-  /** What one statement did. */
-  compare(writer: string, number: number, known: Known, before: Named, after: Named): Effects {
+  /** What one statement did. @param replaced - the table into which it was a REPLACE: that writes every column of its row */
+  compare(
+    writer: string,
+    number: number,
+    known: Known,
+    before: Named,
+    after: Named,
+    replaced: string | null = null,
+  ): Effects {
     const effects: Effects = { events: [], written: [], ended: [], parents: [] };
     const tokens = (named: Named): Set<string> =>
       new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
@@ -92,7 +99,11 @@ export class Oracle {
       const old = before.rows.get(name);
       if (old !== undefined && textOf(old, before) === textOf(row, after)) continue;
       const changed = tokensOf(row).filter(({ token, column }) => old === undefined || !has(old, token, column));
-      const columns = new Set(changed.map(({ column }) => column));
+      const isReplaced = row.table.name === replaced && changed.length > 0;
+      const columns = new Set([
+        ...changed.map(({ column }) => column),
+        ...(isReplaced ? tokenColumns(row) : old === undefined ? [] : tokensOf(old).flatMap(gone(row))),
+      ]);
       const own = new Set(tokensOf(row).map(({ token }) => token));
       const isWhole = row.table.ownership === 'device';
       const isBirth = old === undefined;
@@ -236,6 +247,15 @@ function textOf(row: SnapRow, named: Named): string {
   );
   const targets = row.targets.map((target) => (target === null ? '-' : (named.names.get(target) ?? '?')));
   return [contentOf(row), ...ids, ...targets].join('\u0002');
+}
+
+/** The column of a token that has gone from a row. */
+function gone(row: SnapRow): (cell: TokenCell) => number[] {
+  return ({ token, column }) => (has(row, token, column) ? [] : [column]);
+}
+
+function tokenColumns({ table }: SnapRow): number[] {
+  return table.columns.flatMap(({ purpose }, i) => (purpose === 'token' ? [i] : []));
 }
 
 function has(row: SnapRow, token: string, column: number): boolean {

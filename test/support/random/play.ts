@@ -247,10 +247,23 @@ class Story {
       if (!this.#run(index, sql)) return;
       const number = this.#statements;
       copy.known.set(copy.writer, number);
-      const done = this.#oracle.compare(copy.writer, number, new Map(copy.known), before, this.#named(index, before));
+      const done = this.#oracle.compare(
+        copy.writer,
+        number,
+        new Map(copy.known),
+        before,
+        this.#named(index, before),
+        this.#replacedBy(sql),
+      );
       if (isAlone) this.#oracle.commit([done]);
       else effects.push(done);
     }
+  }
+
+  /** The table into which a statement is a REPLACE. */
+  #replacedBy(sql: string): string | null {
+    const match = /^(?:REPLACE|INSERT OR REPLACE) INTO (.*)$/s.exec(sql);
+    return this.#schema.tables.find(({ name }) => match?.[1]?.startsWith(`${quote(name)} (`) === true)?.name ?? null;
   }
 
   #named(index: number, before: Named | null = null): Named {

@@ -39,6 +39,14 @@ async function fails(
     return null;
   } catch (error) {
     if (!(error instanceof StoryError)) throw error;
-    return error.fault === like.fault ? error : null;
+    return error.fault === like.fault && sentenceOf(error) === sentenceOf(like) ? error : null;
   }
+}
+
+/** What is said first of what goes wrong, without names and numbers. */
+export function sentenceOf({ message }: StoryError): string {
+  const first = message.slice(0, message.indexOf('\n')).replace(/^.*? story of seed \d+: /, '');
+  return (
+    first.replaceAll(/"[^"]*"|\([^)]*\)|\S*\d\S*/g, '').split(' in ')[0] + (/ (?:is|was) \w+/.exec(first)?.[0] ?? '')
+  );
 }

@@ -3,7 +3,15 @@
  */
 import Database from 'better-sqlite3';
 
-import { OP_DELETE, OP_EVICT, OP_INSERT, OP_UPDATE, decodeKey, installCapture } from '../../../src/db/capture.ts';
+import {
+  OP_DELETE,
+  OP_EVICT,
+  OP_FOLLOW,
+  OP_INSERT,
+  OP_UPDATE,
+  decodeKey,
+  installCapture,
+} from '../../../src/db/capture.ts';
 import { parseConfig } from '../../../src/db/config.ts';
 import { createMap, createMetadata } from '../../../src/db/metadata.ts';
 import type { Model, Registry } from '../../../src/db/model.ts';
@@ -15,12 +23,14 @@ export const OWN_DEVICE = 'device-own';
 
 export interface Mark {
   readonly table: string;
-  readonly op: 'insert' | 'update' | 'delete' | 'evict';
+  readonly op: 'insert' | 'update' | 'delete' | 'evict' | 'follow';
   /** Keys, decoded: one value for an INTEGER PRIMARY KEY, else the key columns. Absent where the mark has none. */
   readonly old?: SqlValue | SqlValue[];
   readonly new?: SqlValue | SqlValue[];
-  /** Names of the columns whose bits are set; for updates only. */
+  /** Names of the columns whose bits are set; for updates and references that may have followed only. */
   readonly columns?: string[];
+  /** Of such a reference: the id before and after. */
+  readonly ids?: string;
 }
 
 export interface CaptureLibrary {
@@ -33,7 +43,13 @@ export interface CaptureLibrary {
   takeMarks(): Mark[];
 }
 
-const OP_NAMES = { [OP_INSERT]: 'insert', [OP_UPDATE]: 'update', [OP_DELETE]: 'delete', [OP_EVICT]: 'evict' } as const;
+const OP_NAMES = {
+  [OP_INSERT]: 'insert',
+  [OP_UPDATE]: 'update',
+  [OP_DELETE]: 'delete',
+  [OP_EVICT]: 'evict',
+  [OP_FOLLOW]: 'follow',
+} as const;
 
 /** Creates a library with the given tables and captures them. */
 export function captureLibrary(schema: string, config = '{}', file = ':memory:'): CaptureLibrary {
@@ -86,7 +102,7 @@ function readMark(registry: Registry, row: RawMark): Mark {
     table: model.table,
     op: OP_NAMES[row.op],
     ...(row.old === null ? {} : { old: key(row.old) }),
-    ...(row.new === null ? {} : { new: key(row.new) }),
-    ...(row.op === OP_UPDATE ? { columns: columns.map((column) => column.name) } : {}),
+    ...(row.new === null ? {} : row.op === OP_FOLLOW ? { ids: String(row.new) } : { new: key(row.new) }),
+    ...(row.op === OP_UPDATE || row.op === OP_FOLLOW ? { columns: columns.map((column) => column.name) } : {}),
   };
 }

@@ -1,0 +1,133 @@
+/**
+ * What has become of a row that is dead under its own UUID: it may have become one with another row (`alias.ts`), or have got
+ * another name, where the name is its identity. Its tombstone carries the UUID of its heir as an alias; whoever refers to the
+ * dead one means the heir, before any ON DELETE applies.
+ */
+import { decodeKey } from './capture.ts';
+import type { MarkKey } from './identity.ts';
+import { mapKeyCondition } from './identity.ts';
+import { isKilled } from './killed.ts';
+import type { Library } from './library.ts';
+import type { Model, Registry } from './model.ts';
+import { allModels, mapJoin, quoteName, rowsTable } from './model.ts';
+import { hasWaitingVersion, pendingKind } from './pending.ts';
+import type { StandingRow } from './rivals.ts';
+import { standingRow } from './rivals.ts';
+import { isSettled } from './settled.ts';
+import type { Statements } from './sql.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+
+/** The row that stands for a dead one; `open` while it may still turn out who it is; `none`: nobody does. */
+export type Heir = StandingRow | 'open' | 'none';
+
+/** Steps that aliases may lead on: a row may be renamed, or become one with others, many times. */
+const MAX_STEPS = 100;
+
+/** Finds the heir of a row that has a tombstone here. */
+export function heirOf(library: Library, model: Model, uuid: Uint8Array): Heir {
+  return follow(library, model, uuid).heir;
+}
+
+/** The last of the dead rows to which the aliases of a dead one lead: itself if it has none. */
+export function lastHeir(library: Library, model: Model, uuid: Uint8Array): Uint8Array {
+  return follow(library, model, uuid).last;
+}
+
+/** The heir of a row, if it waits because another row here has its unique value. */
+export function collidingHeir(library: Library, model: Model, uuid: Uint8Array): Uint8Array | null {
+  const { heir, last } = follow(library, model, uuid);
+  return heir === 'open' && pendingKind(library, last) === 'unique' ? last : null;
+}
+
+function follow(library: Library, model: Model, uuid: Uint8Array): { readonly heir: Heir; readonly last: Uint8Array } {
+  let last = uuid;
+  for (let step = 0; step < MAX_STEPS; step += 1) {
+    const grave = library.sql.rows(
+      'SELECT hlc, run, birth_hlc, birth_run, seen, alias FROM flotilla_tombstones WHERE uuid = ?',
+      Buffer.from(last),
+    )[0];
+    // Nothing has been heard of it but its name.
+    if (grave === undefined && step > 0 && standingRow(library, model, last) === null) return { heir: 'open', last };
+    const [hlc, run, birthHlc, birthRun] = (grave ?? []).slice(0, 4).map(Number) as [number, number, number, number];
+    if (step > 0) {
+      const row = standingRow(library, model, last);
+      const tombstone = { hlc, run, birthHlc, birthRun, seen: grave?.[4] ?? null };
+      if (row !== null && (grave === undefined || !isKilled(library, model, tombstone, row, row.cells)))
+        return { heir: isSettled(library, row) ? row : 'open', last };
+      if (hasWaitingVersion(library, last)) return { heir: 'open', last };
+    }
+    if (grave === undefined) return { heir: 'none', last };
+    if (!library.isSettled(run, hlc)) return { heir: 'open', last };
+    const alias = grave[5];
+    if (!(alias instanceof Uint8Array)) return { heir: 'none', last };
+    last = alias;
+  }
+  return { heir: 'none', last };
+}
+
+/**
+ * The alias of each dead row that has one, as hex: for digests, in which a reference to such a row counts as one to its heir. A
+ * row of another device's goes on referring to the old name until its owner has heard of the new one, except where it was renamed.
+ */
+export function readAliases(sql: Statements, registry: Registry): Map<string, string> {
+  const aliases = new Map<string, string>();
+  const found = sql.rows('SELECT uuid, tbl, hlc, alias FROM flotilla_tombstones WHERE alias IS NOT NULL');
+  if (found.length === 0) return aliases;
+  const models = new Map(allModels(registry).map((model) => [model.n, model]));
+  for (const [uuid, tbl, hlc, alias] of found) {
+    const model = models.get(Number(tbl));
+    const lives =
+      model === undefined ||
+      sql.value(
+        `SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ? AND birth_hlc > ?
+         UNION ALL SELECT 1 FROM flotilla_pending WHERE uuid = ? AND version IS NOT NULL AND birth_hlc > ?`,
+        uuid,
+        hlc,
+        uuid,
+        hlc,
+      ) !== undefined;
+    if (!lives) aliases.set(bytesToHex(uuid as Uint8Array), bytesToHex(alias as Uint8Array));
+  }
+  return aliases;
+}
+
+/** Where the aliases of a row lead in the end; the row itself if it has none. All as hex. */
+export function heirIn(aliases: ReadonlyMap<string, string>, uuid: string): string {
+  let last = uuid;
+  for (let step = 0; step < MAX_STEPS; step += 1) {
+    const alias = aliases.get(last);
+    if (alias === undefined) break;
+    last = alias;
+  }
+  return last;
+}
+
+/** A row has got another name: the tombstone of its old one says which row it is now. @param key - of that row, as marks name it */
+export function nameHeir(library: Library, model: Model, dead: Uint8Array, key: MarkKey): void {
+  const isNatural = model.rowid === null;
+  library.sql.run(
+    `UPDATE flotilla_tombstones SET alias = (SELECT m.uuid FROM ${rowsTable(model)} m WHERE ${isNatural ? mapKeyCondition(model) : 'm.key = ?'} AND m.uuid <> flotilla_tombstones.uuid)
+     WHERE uuid = ?`,
+    ...(isNatural ? decodeKey(String(key)) : [key]),
+    Buffer.from(dead),
+  );
+}
+
+/** The same, where the row is known by what its identity holds. */
+export function nameHeirWith(
+  library: Library,
+  model: Model,
+  dead: Uint8Array,
+  values: ReadonlyMap<string, unknown>,
+): void {
+  if (model.identity.kind !== 'derived') return;
+  const { columns } = model.identity;
+  library.sql.run(
+    `UPDATE flotilla_tombstones SET alias = (
+       SELECT m.uuid FROM ${quoteName(model.table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)}
+       WHERE ${columns.map((name) => `t.${quoteName(name)} IS ?`).join(' AND ')} AND m.uuid <> flotilla_tombstones.uuid LIMIT 1)
+     WHERE uuid = ?`,
+    ...columns.map((name) => values.get(name) ?? null),
+    Buffer.from(dead),
+  );
+}

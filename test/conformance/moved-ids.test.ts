@@ -1,0 +1,114 @@
+/** Rows that get another integer id on one device, with references that follow them. Rule C2 of docs/spec.md. */
+import { describe, expect, it } from 'vitest';
+
+import { expectEqual, pairOf } from '../support/engine.ts';
+import { converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
+
+const DDL = `
+  CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT, up INTEGER REFERENCES p ON UPDATE CASCADE);
+  CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON UPDATE CASCADE, v TEXT);
+  CREATE TABLE l (p INTEGER NOT NULL REFERENCES p ON UPDATE CASCADE, k TEXT NOT NULL, n, PRIMARY KEY (p, k)) WITHOUT ROWID;
+  CREATE TABLE m (id INTEGER PRIMARY KEY, p INTEGER, k TEXT, FOREIGN KEY (k, p) REFERENCES l (k, p) ON UPDATE CASCADE);
+  CREATE TABLE b (p INTEGER PRIMARY KEY REFERENCES p ON UPDATE CASCADE, w);
+  CREATE TABLE d (id INTEGER PRIMARY KEY, b INTEGER REFERENCES b ON UPDATE CASCADE);`;
+
+function filled(): [Replica, Replica] {
+  const [a, b] = pairOf(DDL);
+  a.write(`INSERT INTO p VALUES (1, 'x', NULL), (2, 'y', 1), (3, 'z', 3); INSERT INTO c VALUES (1, 1, 'c1'), (2, 2, 'c2');
+    INSERT INTO l VALUES (1, 'k', 0); INSERT INTO m VALUES (1, 1, 'k'); INSERT INTO b VALUES (1, 'w'); INSERT INTO d VALUES (1, 1)`);
+  converge([a, b]);
+  return [a, b];
+}
+
+const REFERENCES = `SELECT c.v, p.name FROM c LEFT JOIN p ON p.id = c.p ORDER BY c.v`;
+
+describe('an id that moves', () => {
+  it('[C2] says nothing to others, nor do the references that follow it, over any number of steps', async () => {
+    const [a, b] = filled();
+    const [clock, digest] = [a.library.hlc, await a.digest()];
+    for (const [from, to] of [
+      [1, 50],
+      [2, 60],
+      [3, 70],
+      [50, -1],
+      [60, 50],
+      [-1, 60],
+    ])
+      a.write('UPDATE p SET id = ? WHERE id = ?', to, from);
+    a.stamp();
+    expect(a.library.hlc).toBe(clock);
+    expect(await a.digest()).toEqual(digest);
+    // What is written afterwards still finds its rows.
+    a.write("UPDATE l SET n = 1; UPDATE m SET k = NULL; UPDATE c SET v = v || '!'; UPDATE d SET b = NULL");
+    converge([a, b]);
+    expect(b.rows(REFERENCES)).toEqual([
+      ['c1!', 'x'],
+      ['c2!', 'y'],
+    ]);
+    expect(b.rows('SELECT name, n FROM l JOIN p ON p.id = l.p')).toEqual([['x', 1]]);
+    await expectEqual(a, b);
+  });
+
+  it('[C2] so a reference that somebody moves meanwhile goes where it was moved, whatever came first', async () => {
+    for (const isLater of [false, true]) {
+      const [a, b] = filled();
+      const follow = (): void => a.write('UPDATE p SET id = 50 WHERE id = 1');
+      if (!isLater) follow();
+      a.stamp();
+      b.write("UPDATE c SET p = (SELECT id FROM p WHERE name = 'z') WHERE v = 'c1'");
+      b.stamp();
+      if (isLater) follow();
+      converge([a, b]);
+      for (const replica of [a, b]) {
+        expect(replica.rows(REFERENCES)).toEqual([
+          ['c1', 'z'],
+          ['c2', 'y'],
+        ]);
+        expect(replica.rows('SELECT count(*) FROM flotilla_conflicts')).toEqual([[0]]);
+      }
+      await expectEqual(a, b);
+    }
+  });
+
+  it('[C2] but a reference that gets to mean another row is written, also where it looks like one that followed', async () => {
+    const [a, b] = filled();
+    // The row that it meant is gone, and another one is at the id that it is given.
+    a.write(`BEGIN; PRAGMA defer_foreign_keys = ON; DELETE FROM d; DELETE FROM b; DELETE FROM m; DELETE FROM l; UPDATE p SET up = NULL;
+      DELETE FROM p WHERE id = 1; INSERT INTO p VALUES (9, 'new', NULL); UPDATE c SET p = 9 WHERE p = 1; COMMIT`);
+    // Without foreign keys: ids are moved first, and references afterwards, one of them elsewhere.
+    a.db.pragma('foreign_keys = OFF');
+    a.write("UPDATE p SET id = id + 100; UPDATE c SET p = p + 100; UPDATE c SET p = 103 WHERE v = 'c2'");
+    a.write(
+      "INSERT INTO p VALUES (7, 'late', NULL); INSERT INTO c VALUES (5, 7, 'c5'); UPDATE p SET id = 8 WHERE id = 7",
+    );
+    a.write("UPDATE p SET id = 7 WHERE name = 'new'");
+    a.write("UPDATE c SET p = 7 WHERE v = 'c1'");
+    a.db.pragma('foreign_keys = ON');
+    expect(a.violations()).toEqual([]);
+    converge([a, b]);
+    for (const replica of [a, b])
+      expect(replica.rows(REFERENCES)).toEqual([
+        ['c1', 'new'],
+        ['c2', 'z'],
+        ['c5', 'new'],
+      ]);
+    await expectEqual(a, b);
+  });
+
+  it('[C2] also when more rows follow than one slice of marks holds', async () => {
+    const [a, b] = filled();
+    a.write(
+      "WITH n (i) AS (VALUES (10) UNION ALL SELECT i + 1 FROM n WHERE i < 7000) INSERT INTO c SELECT i, 1, 'many' FROM n",
+    );
+    converge([a, b]);
+    const [clock, digest] = [a.library.hlc, await a.digest()];
+    a.write('UPDATE p SET id = 50 WHERE id = 1');
+    while (a.applier.stamp(1000) > 0);
+    expect(a.library.hlc).toBe(clock);
+    expect(await a.digest()).toEqual(digest);
+    b.write('UPDATE c SET p = NULL WHERE id > 20');
+    converge([a, b]);
+    await expectEqual(a, b);
+  });
+});

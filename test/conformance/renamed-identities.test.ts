@@ -1,0 +1,173 @@
+/**
+ * Rows whose identity is their name, and get another name: whoever refers to them goes on doing so. Group N of docs/spec.md.
+ */
+import { describe, expect, it } from 'vitest';
+
+import { expectEqual, fleetOf } from '../support/engine.ts';
+import { converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
+
+const CLAUSES = ['CASCADE', 'SET NULL', 'SET DEFAULT', 'RESTRICT', 'NO ACTION'] as const;
+const OWNERSHIPS = ['shared', 'device'] as const;
+const CASES = CLAUSES.flatMap((clause) => OWNERSHIPS.map((ownership) => [clause, ownership] as const));
+
+/** Rows with a declared identity, and rows that refer to them by id. */
+function declared(clause: string, ownership: string, count = 3): Replica[] {
+  return fleetOf(
+    count,
+    `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, note TEXT);
+     CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p (id) ON DELETE ${clause}, v TEXT);`,
+    { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+  );
+}
+
+const SHOWN = 'SELECT c.v, p.name FROM c LEFT JOIN p ON p.id = c.p ORDER BY c.v, p.name';
+
+async function expectShown(replicas: readonly Replica[], query: string, rows: readonly unknown[]): Promise<void> {
+  for (const replica of replicas) {
+    expect(replica.rows(query), replica.device).toEqual(rows);
+    expect(replica.waiting(), replica.device).toEqual([]);
+  }
+  await expectEqual(...replicas);
+}
+
+describe('a declared identity that is renamed', () => {
+  it.each(CASES)('[N1] keeps those who refer to it: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const [a, b, c] = declared(clause, ownership) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    a.write("INSERT INTO c VALUES (2, 7, 'later')");
+    b.write("INSERT INTO c VALUES (5, (SELECT id FROM p), 'of B'); UPDATE p SET name = 'y'");
+    converge([a, b, c]);
+    await expectShown([a, b, c], SHOWN, [
+      ['later', 'y'],
+      ['of A', 'y'],
+      ['of B', 'y'],
+    ]);
+    for (const replica of [a, b, c]) {
+      expect(replica.rows('SELECT name, note FROM p')).toEqual([['y', 'n']]);
+      expect(replica.rows('SELECT rule FROM flotilla_conflicts')).toEqual([]);
+    }
+  });
+
+  it.each(CASES)('[N1] over several renames, back and forth: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const [a, b, c] = declared(clause, ownership) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    a.write("INSERT INTO c VALUES (2, 7, 'later')");
+    for (const name of ['y', 'x', 'z', 'w']) {
+      b.write('UPDATE p SET name = ?', name);
+      b.stamp();
+      if (name === 'x') converge([b, c]);
+    }
+    converge([b, c]);
+    converge([a, b, c]);
+    await expectShown([a, b, c], SHOWN, [
+      ['later', 'w'],
+      ['of A', 'w'],
+    ]);
+  });
+
+  it.each(CASES)('[N2] while its owner is away, the others agree: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const [a, b, c] = declared(clause, ownership) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    b.write("UPDATE p SET name = 'y'");
+    converge([b, c]);
+    await expectEqual(b, c);
+    expect(b.rows(SHOWN)).toEqual([['of A', 'y']]);
+    converge([a, b, c]);
+    await expectShown([a, b, c], SHOWN, [['of A', 'y']]);
+  });
+
+  it.each(CASES)('[N3] to a name that another device made: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const [a, b, c] = declared(clause, ownership) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    a.write("INSERT INTO p VALUES (8, 'y', 'other'); INSERT INTO c VALUES (2, 8, 'also')");
+    a.stamp();
+    b.write("UPDATE p SET name = 'y'");
+    converge([a, b, c]);
+    await expectShown([a, b, c], SHOWN, [
+      ['also', 'y'],
+      ['of A', 'y'],
+    ]);
+  });
+
+  it.each(CASES)('[N3] to two names apart: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const [a, b, c] = declared(clause, ownership) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    a.write("INSERT INTO c VALUES (2, 7, 'later')");
+    b.write("UPDATE p SET name = 'y'");
+    b.stamp();
+    c.write("UPDATE p SET name = 'z'");
+    c.stamp();
+    converge([a, b, c]);
+    await expectShown([a, b, c], SHOWN, [
+      ['later', 'z'],
+      ['of A', 'z'],
+    ]);
+    for (const replica of [a, b, c]) expect(replica.rows('SELECT name, note FROM p')).toEqual([['z', 'n']]);
+    const rules = [a, b, c].flatMap((replica) => replica.rows('SELECT DISTINCT rule FROM flotilla_conflicts').flat());
+    expect(rules).toContain('named-apart');
+  });
+
+  it('[N1] what refers to it in its own name follows, with what refers to that', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       CREATE TABLE files (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE tagged (file INTEGER NOT NULL REFERENCES files ON DELETE CASCADE, tag INTEGER NOT NULL REFERENCES tags ON DELETE CASCADE, PRIMARY KEY (file, tag)) WITHOUT ROWID;
+       CREATE TABLE votes (id INTEGER PRIMARY KEY, file INTEGER, tag INTEGER, n INTEGER, FOREIGN KEY (file, tag) REFERENCES tagged ON DELETE CASCADE)`,
+      { config: { tables: { tags: { identity: 'name' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write(
+      "INSERT INTO tags VALUES (3, 'x'); INSERT INTO files VALUES (1, 'f'), (2, 'g'); INSERT INTO tagged VALUES (1, 3)",
+    );
+    converge([a, b, c]);
+    a.write(
+      'INSERT INTO votes VALUES (1, 1, 3, 5); INSERT INTO tagged VALUES (2, 3); INSERT INTO votes VALUES (2, 2, 3, 6)',
+    );
+    b.write("UPDATE tags SET name = 'y'");
+    converge([a, b, c]);
+    await expectShown(
+      [a, b, c],
+      `SELECT files.name, tags.name, n FROM votes JOIN tagged USING (file, tag) JOIN files ON files.id = file
+       JOIN tags ON tags.id = tag ORDER BY n`,
+      [
+        ['f', 'y', 5],
+        ['g', 'y', 6],
+      ],
+    );
+  });
+});
+
+describe('a natural key that is renamed', () => {
+  const natural = (clause: string, ownership: string): [Replica, Replica, Replica] =>
+    fleetOf(
+      3,
+      `CREATE TABLE p (code TEXT PRIMARY KEY, note TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p TEXT DEFAULT 'none' REFERENCES p ON DELETE ${clause} ON UPDATE CASCADE, v TEXT);`,
+      { config: { tables: { c: { ownership } } } },
+    ) as [Replica, Replica, Replica];
+  const shown = 'SELECT v, p FROM c ORDER BY v';
+
+  it.each(CASES)('[N1] keeps those who refer to it: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const [a, b, c] = natural(clause, ownership);
+    a.write("INSERT INTO p VALUES ('x', 'n')");
+    converge([a, b, c]);
+    // A row that the renaming device has would be written with it, which is not its to do: it is refused there.
+    if (ownership === 'shared') a.write("INSERT INTO c VALUES (1, 'x', 'of A')");
+    converge([a, b, c]);
+    a.write("INSERT INTO c VALUES (2, 'x', 'later')");
+    b.write("INSERT INTO c VALUES (5, 'x', 'of B'); UPDATE p SET code = 'y'; UPDATE p SET code = 'z'");
+    converge([a, b, c]);
+    await expectShown([a, b, c], shown, [
+      ['later', 'z'],
+      ...(ownership === 'shared' ? [['of A', 'z']] : []),
+      ['of B', 'z'],
+    ]);
+    for (const replica of [a, b, c]) expect(replica.rows('SELECT code, note FROM p')).toEqual([['z', 'n']]);
+  });
+});
