@@ -60,8 +60,10 @@ interface Pass {
   completed: boolean;
   /** The last page that went out did not reach the head. */
   isOpen: boolean;
-  /** lsn up to which records of membership went out; null before the first page, which begins with all of them. */
-  records: number | null;
+  /** lsn up to which records of membership went out. */
+  records: number;
+  /** All that there were at the beginning of the pass did. */
+  hasLed: boolean;
 }
 
 /** One version or tombstone between two lsns. */
@@ -121,7 +123,8 @@ export class Feeds {
         remaining,
         completed: false,
         isOpen: false,
-        records: null,
+        records: 0,
+        hasLed: false,
       });
       return { feed: this.#lastId, resumed, total: remaining };
     });
@@ -148,13 +151,13 @@ export class Feeds {
         this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
       )
         return { unstamped: true, dangling: false };
-      const { position: start, records } = pass;
+      const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
       if ('dangling' in page) {
         pass.position = start;
         pass.remaining = this.#countBeyond(start);
-        pass.records = records;
+        Object.assign(pass, { records, hasLed });
         pass.ahead.clear();
       }
       return page;
@@ -164,13 +167,13 @@ export class Feeds {
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
-    const leading = this.#leadWithRecords(builder, pass, head);
+    const leading = pass.hasLed ? 0 : this.#leadWithRecords(builder, pass, head, limits);
     const started = this.#clock();
-    while (pass.position < head && builder.rows === leading && this.#clock() - started < SEARCH_MS) {
+    while (pass.hasLed && pass.position < head && builder.rows === leading && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
-    const complete = pass.position >= head;
+    const complete = pass.hasLed && pass.position >= head;
     const knowledge = complete ? this.#news(pass) : [];
     if (complete) pass.remaining = 0;
     // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
@@ -194,16 +197,18 @@ export class Feeds {
   }
 
   /**
-   * Every pass begins with all records of membership, few as they are, whatever the peer claims to know: it hears who was revoked
-   * before any row, and nobody can have made it believe that it had. @returns how many
+   * Every pass begins with all records of membership, whatever the peer claims to know: it hears who was revoked before any row, and
+   * nobody can have made it believe that it had. They are few; where somebody made many, they are more than one page.
+   * @returns how many are in this one
    */
-  #leadWithRecords(builder: PageBuilder, pass: Pass, head: number): number {
+  #leadWithRecords(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): number {
     const model = this.#registry.byName.get(MEMBERSHIP_TABLE);
-    if (pass.records !== null || model === undefined) return 0;
-    const records = readVersions(this.#sql, model, versionSelect(model, this.#registry, ''), []);
-    builder.addVersions(model, records);
-    pass.records = head;
-    return records.length;
+    const entries: Entry[] = [];
+    pass.records = model === undefined ? head : this.#readTable(model, pass.records, head, limits.bytes, entries);
+    pass.hasLed = pass.records >= head;
+    const records = entries.flatMap(({ version }) => (version === undefined ? [] : [version]));
+    if (model !== undefined) builder.addVersions(model, records);
+    return entries.length;
   }
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
@@ -336,7 +341,7 @@ export class Feeds {
   #spared(pass: Pass, entry: Entry): boolean {
     const { version } = entry;
     if (version === undefined) return false;
-    if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= (pass.records ?? 0);
+    if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
     if (
       this.#isKnown(pass, version[HLC] as number, version[RUN] as number) &&
       this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number) &&

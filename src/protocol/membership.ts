@@ -16,7 +16,7 @@ export const RECORD_ID_BYTES = 16;
 /** Characters of a peer id; those of ours have 52. */
 const MAX_PEER_ID = 128;
 /** Records of one device that a revocation can leave standing: far more than one person invites. */
-const MAX_KEPT = 10_000;
+const MAX_KEPT = 1_000;
 
 /** A peer id. That it is one shows where its device proves itself: by a signature, or to Noise. */
 const device = z.string().min(1).max(MAX_PEER_ID);

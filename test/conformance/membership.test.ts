@@ -271,6 +271,20 @@ describe('a device that was revoked', () => {
     expect(b.rows("SELECT value FROM flotilla_counters WHERE name = 'lookupsIn'")).toEqual(before);
   });
 
+  it('[P8] is told of in as many pages as it takes, where somebody has made a great many records', () => {
+    const [a, b] = fleet(2) as [Replica, Replica];
+    for (let i = 0; i < 150; i += 1) a.admit({ device: `device-${i}` } as Replica);
+    add(a, 'behind them');
+    const pages = pagesFor(b, a, 1000, 2000);
+    expect(pages.length).toBeGreaterThan(4);
+    for (const page of pages) {
+      expect(page.length).toBeLessThan(40_000);
+      b.apply('A', page);
+    }
+    expect(b.rows('SELECT count(*) FROM flotilla_members')).toEqual([[152]]);
+    expect(bodies(b)).toEqual(['behind them']);
+  });
+
   it('[P6] takes along whom it let in unheard of; what those wrote stays', async () => {
     const [a, b, c, d] = fleet(4) as [Replica, Replica, Replica, Replica];
     void d;
