@@ -174,8 +174,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   function part(peer: string, isSelfOut: boolean): void {
     const { host } = opened();
     const driver = drivers.get(peer);
-    const message = `"${options.name}" does not know this device as a member of the library any more`;
-    const said = isSelfOut ? driver?.end('this device is a member no more') : driver?.dismiss('REVOKED', message);
+    const said = isSelfOut ? driver?.end('this device is a member no more') : driver?.dismiss();
     ending(Promise.resolve(said).then(() => host.hangUp(peer)));
   }
 

@@ -6,7 +6,6 @@
 import type { Progress } from '../api.ts';
 import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
-import type { ErrorCode } from '../errors.ts';
 import { compareSchemas } from '../protocol/schema.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Channel, Frame, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
@@ -67,7 +66,7 @@ export interface SessionDriver {
   /** True when the peer has ACKed all that we have. */
   delivered(): boolean;
   /** Tells the peer why there will be no session with it any more, and ends. */
-  dismiss(code: ErrorCode, message: string): Promise<void>;
+  dismiss(): Promise<void>;
   /** Says goodbye and ends. Twice is harmless. */
   end(reason: string): Promise<void>;
   readonly ended: Promise<void>;
@@ -105,7 +104,14 @@ export function startSession(options: DriverOptions): SessionDriver {
     return true;
   }
 
+  const dismissal: Refusal = {
+    code: 'REVOKED',
+    message: `"${facts.name}" does not know this device as a member of the library any more`,
+  };
+
   function fault(error: unknown): void {
+    // The library has heard of it before the node has.
+    if (error instanceof FlotillaError && error.code === 'REVOKED') return void refuse(dismissal);
     const why = whyOf(error);
     if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
   }
@@ -276,8 +282,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
     delivered: () => sender !== null && sender.upToDate(),
-    dismiss(code, message) {
-      finish({ type: 'refuse', code, message });
+    dismiss() {
+      finish({ type: 'refuse', ...dismissal });
       return ended;
     },
     end(reason) {

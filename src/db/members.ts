@@ -57,7 +57,7 @@ export function requireNotRevoked(sql: Statements, device: string): void {
   if (isRevoked(sql, device))
     throw new FlotillaError(
       'REVOKED',
-      'The device is no member of this library any more: nothing goes to it or comes from it.',
+      'The peer is a member of this library no more: nothing goes to it or comes from it.',
     );
 }
 
