@@ -2,6 +2,7 @@
  * The public types: what `openNode` and its companions take and give. `index.ts` exports them; nothing here runs.
  */
 import type {
+  Change,
   ConflictList,
   ConflictQuery,
   InitReport,
@@ -148,6 +149,13 @@ export interface FlotillaNode {
    * @throws FlotillaError NOT_A_MEMBER
    */
   leave(): Promise<LeaveReport>;
+  /** Everything that any program has committed to the library until now, as one thing to wait for. */
+  change(): Promise<Change>;
+  /**
+   * Resolves with the peer ids of the members that hold a change durably, once they are as many as asked for, this device not counted.
+   * Rejects when the signal aborts.
+   */
+  replicated(change: Change, options?: ReplicatedOptions): Promise<readonly string[]>;
   /** What was discarded or changed of what people wrote, newest first. */
   conflicts(query?: ConflictQuery): Promise<ConflictList>;
   /**
@@ -196,6 +204,26 @@ export interface LeaveOptions {
   readonly home?: string;
   /** Keep to loopback while the others are told, if no node runs. @default false */
   readonly localOnly?: boolean;
+}
+
+export interface ReplicatedOptions {
+  /** Other devices that must hold it. @default 1 */
+  readonly devices?: number;
+  /** Ends the wait. @default it lasts until the node stops */
+  readonly signal?: AbortSignal;
+}
+
+export interface WaitOptions {
+  readonly home?: string;
+  /** Other devices that must hold what is committed now. @default 1 */
+  readonly devices?: number;
+  /** ms after which it fails with NOT_REPLICATED. @default 60_000 */
+  readonly timeoutMs?: number;
+}
+
+export interface Replicated {
+  /** Peer ids of the members that are known to hold it durably. */
+  readonly devices: readonly string[];
 }
 
 export interface VerifyReport {

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
-import { systemClock } from './actors/clock.ts';
+import { pause, systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
 import type { WorkerSpec } from './actors/worker-client.ts';
 import type {
@@ -25,9 +25,12 @@ import type {
   OwnOptions,
   PeerState,
   PeerStatus,
+  Replicated,
   VerifyReport,
+  WaitOptions,
 } from './api.ts';
 import type {
+  Change,
   ConflictList,
   ConflictQuery,
   Examination,
@@ -66,6 +69,11 @@ const VERIFY_TIMEOUT_MS = 10 * 60_000;
 const FIND_TIMEOUT_MS = 12_000;
 /** States of a session after which it is known whether the peer is there. */
 const TRIED: readonly PeerState[] = ['ack', 'live', 'backoff', 'refused'];
+/** How long it is waited for other devices, unless the user says otherwise, ms. */
+const WAIT_TIMEOUT_MS = 60_000;
+/** How often a node is asked who has ACKed a change, ms. */
+const HOLDERS_EVERY_MS = 250;
+const NEVER = new AbortController().signal;
 /** How long joining may take, unless the user says otherwise, ms. */
 const JOIN_TIMEOUT_MS = 30_000;
 
@@ -353,6 +361,33 @@ async function whenTried(node: FlotillaNode): Promise<void> {
     const forget = node.onEvent((event) => look(event.event === 'peer' ? [event] : []));
     void node.status().then(({ peers }) => look(peers));
   });
+}
+
+/**
+ * Waits until what is committed to a library now is known to be durable on other devices. Its node must run.
+ * @throws FlotillaError NOT_REPLICATED, UNREACHABLE when no node runs, NO_SUCH_FILE
+ */
+export async function waitReplicated(file: string, options: WaitOptions = {}): Promise<Replicated> {
+  const { devices = 1, timeoutMs = WAIT_TIMEOUT_MS } = options;
+  const path = await requireFile(file);
+  const control = controlPath(homeOf(path, options.home));
+  const ask = async (method: string, params: unknown): Promise<unknown> => {
+    const told = await callControl(control, method, params, STATUS_TIMEOUT_MS);
+    if (told !== null) return told.result;
+    throw new FlotillaError('UNREACHABLE', `No node runs for ${path}: start "flotilla up" first.`);
+  };
+  const change = (await ask('change', {})) as Change;
+  const until = systemClock.now() + timeoutMs;
+  for (;;) {
+    const holders = (await ask('holders', change)) as readonly string[];
+    if (holders.length >= devices) return { devices: holders };
+    if (systemClock.now() >= until)
+      throw new FlotillaError(
+        'NOT_REPLICATED',
+        `It is known to be on ${holders.length} of ${devices} other devices: let them connect, and wait again.`,
+      );
+    await pause(systemClock, HOLDERS_EVERY_MS, NEVER);
+  }
 }
 
 /** The home folder of this device. @throws FlotillaError NOT_INITIALISED */

@@ -15,6 +15,7 @@ export {
   restoreConflict,
   revokeDevice,
   verifyLibrary,
+  waitReplicated,
 } from './companions.ts';
 export { ERROR_CODES, FlotillaError } from './errors.ts';
 export { openNode } from './node.ts';
@@ -39,9 +40,13 @@ export type {
   PeerState,
   PeerStatus,
   Progress,
+  Replicated,
+  ReplicatedOptions,
   VerifyReport,
+  WaitOptions,
 } from './api.ts';
 export type {
+  Change,
   ConflictList,
   ConflictQuery,
   ConflictRecord,
@@ -53,6 +58,7 @@ export type {
   LibraryStatus,
   MemberRow,
   Owned,
+  PruningStatus,
   RestoredConflict,
   Revoked,
   RowName,

@@ -5,7 +5,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { randomBytes } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
-import { systemClock } from './actors/clock.ts';
+import { pause, systemClock } from './actors/clock.ts';
 import { openDatabase, withWorker } from './actors/database.ts';
 import { startNode } from './actors/node-runtime.ts';
 import type { NodeParts, RunningNode } from './actors/node-runtime.ts';
@@ -17,9 +17,10 @@ import type {
   NodeEvent,
   NodeOptions,
   NodeStatus,
+  ReplicatedOptions,
   VerifyReport,
 } from './api.ts';
-import type { ConflictQuery, MemberRow, OwnRequest } from './db/api.ts';
+import type { Change, ConflictQuery, MemberRow, OwnRequest } from './db/api.ts';
 import { describeDevices, requireMember, requireOther } from './devices.ts';
 import { FlotillaError, messageOf } from './errors.ts';
 import { invitationAddresses, listenAddresses, networkOf, parseAddress, peerOf } from './net/addresses.ts';
@@ -151,6 +152,8 @@ async function start(
       devices: () => opening.then((node) => node.devices()),
       revoke: (params) => opening.then((node) => node.revoke((params as { readonly device: string }).device)),
       leave: () => opening.then((node) => node.leave()),
+      change: () => store.change(),
+      holders: (params) => store.holders(params as Change),
       conflicts: (params) => store.conflicts((params ?? {}) as ConflictQuery),
       restore: (params) => store.restoreConflict((params as { readonly id: number }).id),
       async invite(params) {
@@ -305,6 +308,8 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
       setImmediate(() => void running.stop());
       return report;
     },
+    change: () => store.change(),
+    replicated: (change, options = {}) => replicated(running, change, options),
     conflicts: (query = {}) => store.conflicts(query),
     restoreConflict: (id) => store.restoreConflict(id),
     onEvent(listener) {
@@ -313,6 +318,25 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
     },
     stop: () => running.stop(),
   };
+}
+
+/** How often it is looked whether enough devices have ACKed a change, ms. */
+const HOLDERS_EVERY_MS = 100;
+
+async function replicated(
+  running: RunningNode,
+  change: Change,
+  { devices = 1, signal }: ReplicatedOptions,
+): Promise<readonly string[]> {
+  const ended = new AbortController();
+  void running.ended.then(() => ended.abort(new FlotillaError('STOPPED', 'The node was stopped.')));
+  const until = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
+  for (;;) {
+    until.throwIfAborted();
+    const holders = await running.store.holders(change);
+    if (holders.length >= devices) return holders;
+    await pause(systemClock, HOLDERS_EVERY_MS, until);
+  }
 }
 
 async function verify(running: RunningNode): Promise<VerifyReport> {

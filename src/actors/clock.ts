@@ -72,3 +72,16 @@ export function createGate(): Gate {
     },
   };
 }
+
+/** Resolves after so long, ms; rejects when `signal` aborts. */
+export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const aborted = whenAborted(signal);
+  let timer: unknown = null;
+  try {
+    await Promise.race([new Promise<void>((resolve) => (timer = clock.setTimeout(resolve, ms))), aborted.rejected]);
+  } finally {
+    clock.clearTimeout(timer);
+    aborted.stop();
+  }
+}

@@ -1,6 +1,7 @@
 /**
  * The first words of a session: what we say of ourselves, and whether we can talk with who answers. Pure.
  */
+import type { SessionStart } from '../db/api.ts';
 import type { ErrorCode } from '../errors.ts';
 import { differenceInWords, MAX_DRIFT_MS } from '../protocol/hlc.ts';
 import type { SchemaDifferences } from '../protocol/schema.ts';
@@ -29,15 +30,20 @@ export interface Refusal {
   readonly message: string;
 }
 
-export function makeHello(facts: SessionFacts, schema: string, clock: number, knowledge: string): Hello {
+export function makeHello(
+  facts: SessionFacts,
+  { schemaHash, knowledgeHash, floor }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'floor'>,
+  clock: number,
+): Hello {
   return {
     type: 'hello',
     protocol: SESSION_PROTOCOL,
     library: facts.library,
     name: facts.name,
-    schema,
+    schema: schemaHash,
     clock,
-    knowledge,
+    knowledge: knowledgeHash,
+    floor,
   };
 }
 

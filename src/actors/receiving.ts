@@ -54,7 +54,13 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         applying = false;
         options.onDurable(applied);
         unacked -= bytes;
-        await send({ type: 'ack', cursor: applied.cursor, complete: applied.complete, credit: bytes });
+        await send({
+          type: 'ack',
+          cursor: applied.cursor,
+          complete: applied.complete,
+          credit: bytes,
+          knowledge: applied.said,
+        });
         options.onApplied(applied, first);
         if (applied.complete) first = false;
       }

@@ -4,7 +4,7 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { Store } from '../db/api.ts';
-import type { Cursor, Frame, KnowledgeWire } from '../protocol/types.ts';
+import type { Cursor, Frame, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { createGate } from './clock.ts';
 
 export interface BatchLimits {
@@ -17,6 +17,7 @@ export interface SenderOptions {
   readonly store: Pick<Store, 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'acked' | 'onHead'>;
   /** Where the pass begins. */
   readonly cursor: Cursor | null;
+  readonly pass: PassKind;
   /** What the peer knew when it asked. */
   readonly knowledge: KnowledgeWire;
   /** Bytes that the peer grants. */
@@ -36,6 +37,8 @@ export interface Sender {
   acked(ack: Extract<Frame, { type: 'ack' }>): void;
   /** A batch of the peer was applied; a complete one says what the peer knows, which is then not sent back. */
   applied(knowledge: KnowledgeWire | null): void;
+  /** True while a batch is on its way that the peer has not ACKed. */
+  owed(): boolean;
   /** True when the peer has ACKed all that we know of. */
   upToDate(): boolean;
   /** Runs until the signal aborts or something fails (rejects then). The feed is closed either way. */
@@ -55,7 +58,7 @@ export function createSender(options: SenderOptions): Sender {
   let head = 0;
   let sentHead = -1;
   let passEnded = false;
-  let newest: { readonly cursor: Cursor; readonly complete: boolean } | null = null;
+  let newest: { readonly cursor: Cursor; readonly complete: boolean; readonly said: KnowledgeWire } | null = null;
   let storing: Promise<void> | null = null;
   let storeFault: unknown = null;
 
@@ -63,9 +66,9 @@ export function createSender(options: SenderOptions): Sender {
   async function storeAcks(): Promise<void> {
     try {
       while (newest !== null) {
-        const { cursor, complete } = newest;
+        const { cursor, complete, said } = newest;
         newest = null;
-        await store.acked(peer, cursor, complete);
+        await store.acked(peer, cursor, complete, said);
       }
     } catch (error) {
       storeFault = error;
@@ -111,7 +114,8 @@ export function createSender(options: SenderOptions): Sender {
         throw new FlotillaError('PROTOCOL', 'The peer ACKed a batch that was not sent.');
       }
       credit += bytes;
-      newest = { cursor: ack.cursor, complete: ack.complete };
+      const said = newest === null ? ack.knowledge : both(newest.said, ack.knowledge);
+      newest = { cursor: ack.cursor, complete: ack.complete, said };
       storing ??= storeAcks();
       wake.open();
       if (ack.complete) options.onComplete();
@@ -121,6 +125,7 @@ export function createSender(options: SenderOptions): Sender {
       else if (knowledge !== null && feed !== null) void spare(feed, knowledge);
       if (dirty) wake.open();
     },
+    owed: () => inFlight.length > 0,
     upToDate: () => passEnded && inFlight.length === 0 && head <= sentHead && !dirty,
     async run() {
       const unlisten = store.onHead((grown) => {
@@ -130,7 +135,7 @@ export function createSender(options: SenderOptions): Sender {
         if (!options.applying()) wake.open();
       });
       try {
-        feed = (await store.openFeed(peer, options.cursor, options.knowledge)).feed;
+        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass)).feed;
         signal.throwIfAborted();
         for (const knowledge of told.splice(0)) await spare(feed, knowledge);
         await follow(feed);
@@ -144,4 +149,12 @@ export function createSender(options: SenderOptions): Sender {
       }
     },
   };
+}
+
+/** One after the other: of a run that is named twice the greater counts. */
+function both(one: KnowledgeWire, other: KnowledgeWire): KnowledgeWire {
+  const runs = new Uint8Array(one.runs.length + other.runs.length);
+  runs.set(one.runs);
+  runs.set(other.runs, one.runs.length);
+  return { runs, hlc: [...one.hlc, ...other.hlc] };
 }

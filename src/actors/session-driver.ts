@@ -6,10 +6,19 @@
 import type { Progress } from '../api.ts';
 import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
+import { MAX_HEARD } from '../protocol/messages.ts';
 import { compareSchemas } from '../protocol/schema.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
-import type { Channel, Frame, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
-import { whenAborted } from './clock.ts';
+import type {
+  Channel,
+  Frame,
+  HeardWire,
+  Inspection,
+  InspectionAnswer,
+  KnowledgeWire,
+  PassKind,
+} from '../protocol/types.ts';
+import { createGate, pause, whenAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
@@ -28,10 +37,34 @@ import type { BatchLimits, Sender } from './sending.ts';
  */
 export const FAREWELL_TIMEOUT_MS = 3_000;
 
+/** How often a newcomer asks whether it is this peer's turn to give it its first pass, ms. */
+export const TURN_EVERY_MS = 1_000;
+
+/** How often what others know is passed on, ms: pruning and "is it on two devices" can wait so long. */
+export const SPREAD_EVERY_MS = 5_000;
+
+/**
+ * How long a peer that owes us something (what it wants, the rest of a pass, an ACK) may say nothing, ms. Its heart beats, so it is there;
+ * but it may be stuck, or mean to hold us up. Longer than any import is stamped or another program keeps its library locked.
+ */
+export const OWING_TIMEOUT_MS = 10 * 60_000;
+
 /** What a session uses of the store. */
 export interface SessionStore extends Pick<
   Store,
-  'sessionStart' | 'learnSchema' | 'acked' | 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'inspect' | 'onHead'
+  | 'sessionStart'
+  | 'beginPass'
+  | 'hear'
+  | 'hearOfOthers'
+  | 'heardNews'
+  | 'learnSchema'
+  | 'acked'
+  | 'openFeed'
+  | 'page'
+  | 'closeFeed'
+  | 'peerKnows'
+  | 'inspect'
+  | 'onHead'
 > {
   apply(peer: string, data: Uint8Array, priority: Priority): Promise<Applied>;
 }
@@ -86,12 +119,20 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** The peer's hello, while its description of its tables is awaited. */
   let introduced: Hello | null = null;
   let learning = false;
+  let ownPass: PassKind = 'ordinary';
+  /** What the peer's `want` said that it knows. */
+  let base: KnowledgeWire | null = null;
+  const inbound = createGate();
+  let spreading: Promise<void> = Promise.resolve();
+  let hearing: Promise<void> = Promise.resolve();
   let inboundComplete = false;
   let lastComplete = false;
   let reading: Reading | null = null;
   /** The last frame, if it is we who end the session; set by the first thing that ends it. */
   let farewell: { readonly frame: Frame | null } | null = null;
   let cutOff: unknown = null;
+  let lastHeard = clock.now();
+  let watch: unknown = null;
 
   const send = (frame: Frame): Promise<void> => channel.send(frame);
 
@@ -99,6 +140,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     if (farewell !== null) return false;
     farewell = { frame };
     const late = new FlotillaError('STOPPED', 'The session did not end in time.');
+    clock.clearTimeout(watch);
     cutOff = clock.setTimeout(() => channel.abort(late), FAREWELL_TIMEOUT_MS);
     stop.abort(new FlotillaError('STOPPED', 'The session has ended.'));
     return true;
@@ -114,6 +156,17 @@ export function startSession(options: DriverOptions): SessionDriver {
     if (error instanceof FlotillaError && error.code === 'REVOKED') return void refuse(dismissal);
     const why = whyOf(error);
     if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
+  }
+
+  /** Ends the session with a peer that owes something and has said nothing for too long. */
+  function watchOwing(): void {
+    const owes = sender === null || !lastComplete || sender.owed();
+    const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
+    if (owes && left <= 0)
+      return fault(
+        new FlotillaError('UNREACHABLE', `The peer has not gone on for ${OWING_TIMEOUT_MS / 60_000} minutes.`),
+      );
+    watch = clock.setTimeout(watchOwing, owes ? left : OWING_TIMEOUT_MS);
   }
 
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
@@ -132,7 +185,11 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
       if (applied.complete && !inboundComplete) {
         inboundComplete = true;
+        inbound.open();
         emit({ type: 'INBOUND_COMPLETE' });
+        spreading = spread().catch((error: unknown) => {
+          if (!signal.aborted) fault(error);
+        });
       }
     },
   });
@@ -178,14 +235,16 @@ export function startSession(options: DriverOptions): SessionDriver {
     return hello;
   }
 
-  function startSending({ cursor, knowledge, credit }: Extract<Frame, { type: 'want' }>): void {
+  function startSending({ cursor, pass, knowledge, credit }: Extract<Frame, { type: 'want' }>): void {
     if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
+    base = knowledge ?? spoken;
     sender = createSender({
       peer,
       store,
       cursor,
+      pass,
       // "The same as yours" means what our hello said, not what we know by now: a write of ours may have come in between.
-      knowledge: knowledge ?? spoken,
+      knowledge: base,
       credit,
       limits: options.limits,
       send,
@@ -193,7 +252,45 @@ export function startSession(options: DriverOptions): SessionDriver {
       applying: () => receiver.applying(),
       onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
     });
-    sending = sender.run().catch(fault);
+    const following = sender;
+    const run = async (): Promise<void> => {
+      await store.hear(peer, knowledge ?? spoken);
+      // What we have may have been deleted there: first we reconcile. If both must, one of them begins.
+      if (ownPass === 'reconcile' && (pass !== 'reconcile' || facts.device < peer)) await inbound.wait(signal);
+      if (!signal.aborted) await following.run();
+    };
+    sending = run().catch((error: unknown) => {
+      if (!signal.aborted) fault(error);
+    });
+  }
+
+  /** Begins our own pass; a newcomer waits here while another peer gives it its first. */
+  async function ask(hello: Hello, start: SessionStart): Promise<void> {
+    let begun = await store.beginPass(peer, hello.floor);
+    while (begun === null) {
+      await pause(clock, TURN_EVERY_MS, signal);
+      begun = await store.beginPass(peer, hello.floor);
+    }
+    signal.throwIfAborted();
+    ownPass = begun.pass;
+    const knowledge = hello.knowledge === start.knowledgeHash ? null : spoken;
+    await send({ type: 'want', pass: begun.pass, cursor: begun.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+  }
+
+  /** Tells the peer what others know, as long as the session lasts. */
+  async function spread(): Promise<void> {
+    for (;;) {
+      const members = await store.heardNews(peer);
+      signal.throwIfAborted();
+      for (const few of inFrames(members)) await send({ type: 'heard', members: few });
+      await pause(clock, SPREAD_EVERY_MS, signal);
+    }
+  }
+
+  async function heard(members: readonly HeardWire[]): Promise<void> {
+    if (base === null)
+      throw new FlotillaError('PROTOCOL', 'The peer tells of others before it has said what it knows.');
+    await store.hearOfOthers(base, members);
   }
 
   function take(frame: Frame): void {
@@ -210,6 +307,9 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
         sender.acked(frame);
         return options.onAcked?.();
+      case 'heard':
+        hearing = hearing.then(() => heard(frame.members)).catch(fault);
+        return;
       case 'inspect':
         return inspecting.asked(frame);
       case 'inspected':
@@ -227,13 +327,14 @@ export function startSession(options: DriverOptions): SessionDriver {
     const start = await store.sessionStart(peer);
     signal.throwIfAborted();
     spoken = start.knowledge;
-    await send(makeHello(facts, start.schemaHash, clock.now(), start.knowledgeHash));
+    await send(makeHello(facts, start, clock.now()));
     reading = startReading(channel);
     const aborted = whenAborted(signal);
     try {
       for (;;) {
         const next = await Promise.race([reading.next(), aborted.rejected]);
         if (next.done === true) throw new FlotillaError('UNREACHABLE', 'The connection ended without a goodbye.');
+        lastHeard = clock.now();
         if (greeted || next.value.type === 'refuse' || next.value.type === 'bye') {
           take(next.value);
         } else {
@@ -241,9 +342,9 @@ export function startSession(options: DriverOptions): SessionDriver {
           if (farewell !== null) return;
           if (hello === null) continue;
           emit({ type: 'HELLO' });
-          const knowledge = hello.knowledge === start.knowledgeHash ? null : spoken;
+          watchOwing();
           greeted = true;
-          await send({ type: 'want', cursor: start.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+          await ask(hello, start);
         }
       }
     } finally {
@@ -256,7 +357,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
-    await Promise.all([receiver.stop(), inspecting.stop(), sending]);
+    await Promise.all([receiver.stop(), inspecting.stop(), sending, spreading, hearing]);
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);
@@ -292,6 +393,23 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     ended,
   };
+}
+
+/** Entries of knowledge that one frame carries, if it is not of one member alone. */
+const HEARD_ENTRIES = 10_000;
+
+function inFrames(members: readonly HeardWire[]): HeardWire[][] {
+  const frames: HeardWire[][] = [];
+  let left = 0;
+  for (const member of members) {
+    left -= member.knowledge.hlc.length;
+    if (left >= 0 && (frames.at(-1)?.length ?? MAX_HEARD) < MAX_HEARD) frames.at(-1)?.push(member);
+    else {
+      frames.push([member]);
+      left = HEARD_ENTRIES - member.knowledge.hlc.length;
+    }
+  }
+  return frames;
 }
 
 /** The frames of a channel, so that a wait for the next one can be left and taken up again. */

@@ -23,9 +23,11 @@ import type {
   NodeOptions,
   NodeStatus,
   Owned,
+  Replicated,
   RestoredConflict,
   Revoked,
   VerifyReport,
+  WaitOptions,
 } from '../index.ts';
 import { flush } from './output.ts';
 
@@ -47,6 +49,7 @@ export interface Api {
     key: string,
     options: { readonly home?: string; readonly device?: string },
   ): Promise<Owned>;
+  waitReplicated(file: string, options: WaitOptions): Promise<Replicated>;
   verifyLibrary(file: string, options: { readonly home?: string }): Promise<VerifyReport>;
   listConflicts(file: string, options: ConflictQuery & { readonly home?: string }): Promise<ConflictList>;
   restoreConflict(file: string, id: number, options: { readonly home?: string }): Promise<RestoredConflict>;

@@ -6,6 +6,10 @@ import { Option } from 'commander';
 import { z } from 'zod';
 import { UsageError } from './failure.ts';
 
+/** Devices of one person. */
+const MAX_DEVICES = 1000;
+/** A day, s. */
+const MAX_TIMEOUT = 86_400;
 /** Highest TCP port. */
 const MAX_PORT = 65_535;
 /** An invitation is a secret on paper or in a chat: a week is the longest that one should lie around. */
@@ -140,6 +144,18 @@ export const OPTIONS = {
     schema: minutes,
     help: 'minutes until the invitation expires',
     fallback: '15',
+  }),
+  devices: option({
+    flags: '--devices <count>',
+    schema: wholeNumber(1, MAX_DEVICES),
+    help: 'other devices that must hold it',
+    fallback: '1',
+  }),
+  timeout: option({
+    flags: '--timeout <seconds>',
+    schema: wholeNumber(1, MAX_TIMEOUT),
+    help: 'seconds after which it fails',
+    fallback: '60',
   }),
   device: option({
     flags: '--for <device>',

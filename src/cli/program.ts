@@ -20,6 +20,7 @@ import { revokeCommand } from './revoke.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
 import { verifyCommand } from './verify.ts';
+import { waitCommand } from './wait.ts';
 
 /** In the order in which one needs them. */
 export const COMMANDS: readonly CommandSpec[] = [
@@ -33,6 +34,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   revokeCommand,
   leaveCommand,
   ownCommand,
+  waitCommand,
   verifyCommand,
   conflictsCommand,
   restoreCommand,

@@ -59,6 +59,7 @@ export function statusLines(status: NodeStatus): string[] {
     ),
   );
   lines.push('', ...deviceLines(status));
+  if (library.pruning.behind.length > 0) lines.push('', ...pruningLines(status));
   if (library.waitingCount > 0) lines.push('', ...waitingLines(status));
   if (library.conflicts > 0) lines.push('', conflictLine(status));
   lines.push('', ...counterLines(status));
@@ -119,6 +120,23 @@ function waitingLines(status: NodeStatus): string[] {
   ];
   if (waitingCount > shown.length) lines.push(`  … and ${plural(waitingCount - shown.length, 'row')} more`);
   return lines;
+}
+
+/** Who keeps deletes from being forgotten, and since when. */
+function pruningLines({ library: { pruning, members } }: NodeStatus): string[] {
+  const names = new Map(members.map(({ device, name }) => [device, name]));
+  return [
+    'Deleted rows are remembered until every device has them:',
+    ...pruning.behind.map(({ device, tombstones, since, seen, setAside }) => {
+      const last = seen === 0 ? 'was never heard of' : `was last heard of on ${formatDay(seen)}`;
+      const kept = setAside ? ', and is not waited for' : '';
+      return `  ${deviceLabel(names.get(device) ?? '', device)} lacks ${formatCount(tombstones)}, the oldest of ${formatDay(since)}; it ${last}${kept}`;
+    }),
+  ];
+}
+
+function formatDay(at: number): string {
+  return new Date(at).toISOString().slice(0, 'yyyy-mm-dd'.length);
 }
 
 function conflictLine({ library: { conflicts }, file }: NodeStatus): string {

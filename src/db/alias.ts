@@ -148,8 +148,11 @@ function becomeOne(library: Library, model: Model, loser: Uint8Array, winner: Ui
   return true;
 }
 
-/** Rewrites, as a program would, all references to one row into references to another. */
-export function redirect(library: Library, from: StandingRow, to: StandingRow): void {
+/**
+ * Rewrites all references to one row into references to another.
+ * @param goes - the one goes as soon as nothing refers to it any more, and nothing will: what has no room beside the other may wait
+ */
+export function redirect(library: Library, from: StandingRow, to: StandingRow, goes = true): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
       if (foreignKey.table !== from.model.table) continue;
@@ -158,14 +161,31 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow): 
           if (left.model === child && left.foreignKey === foreignKey) rekey(library, left, to);
         continue;
       }
-      if (child.trees.includes(foreignKey) && isAbove(library, child, foreignKey, from, to))
+      if (isTree(child, foreignKey) && isAbove(library, child, foreignKey, from, to)) {
         asWriter(library, () => takePlace(library, foreignKey, from, to));
+        // Its place was taken: it may not come to be above itself.
+        const now = standingAt(library, to);
+        if (now === null || isAbove(library, child, foreignKey, from, now)) continue;
+      }
       move(library, child, foreignKey, from, to, '', []);
       for (const left of referrersOf(library, from.model, [from.key]))
         if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
-          makeRoom(library, left, from, to);
+          makeRoom(library, left, from, to, goes);
     }
   }
+}
+
+/** Also where rows are named by the one above them, and become others when they are moved. */
+function isTree(child: Model, foreignKey: ForeignKey): boolean {
+  const { identity } = child;
+  const names = identity.kind === 'derived' && foreignKey.columns.some((name) => identity.columns.includes(name));
+  return child.trees.includes(foreignKey) || (foreignKey.table === child.table && names);
+}
+
+/** The row that stands where one stood, which may have another name by now. */
+function standingAt(library: Library, { model, key }: StandingRow): StandingRow | null {
+  const uuid = library.sql.value(`SELECT uuid FROM ${rowsTable(model)} WHERE key = ?`, key);
+  return uuid instanceof Uint8Array ? standingRow(library, model, uuid) : null;
 }
 
 /** Whether other rows refer to those of a table by its natural key, in which the reference is. */
@@ -276,7 +296,7 @@ function move(
 }
 
 /** A row that cannot follow, since the winner has one of that name already: its own policy says what becomes of it. */
-function makeRoom(library: Library, left: Referrer, from: StandingRow, to: StandingRow): void {
+function makeRoom(library: Library, left: Referrer, from: StandingRow, to: StandingRow, goes: boolean): void {
   const child = left.model;
   const values = valuesOfRow(library, left);
   const moved = valuesOfRow(library, left);
@@ -285,6 +305,10 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
   for (const unique of child.uniques as readonly UniqueIndex[]) {
     const [rival] = rivalsIn(library, child, unique, moved, left.uuid);
     if (rival === undefined) continue;
+    if (isIdentity(child, unique)) {
+      becomeTwin(library, left, rival);
+      return;
+    }
     const policy = policyOf(library.registry, child, unique);
     const column = policy === 'rename' ? renamedColumn(library.registry, child, unique) : null;
     if (column !== null && values.get(column.name) !== null) {
@@ -300,7 +324,7 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
       move(library, child, left.foreignKey, from, to, ` AND ${rowByKey(child)}`, [left.key]);
     } else if (policy === 'keep-first') {
       // It waits, refers to the winner when it is tried again, and shows when there is room.
-      hideRows(library, [left]);
+      if (goes) hideRows(library, [left]);
     } else {
       const [winner, loser] = Buffer.compare(rival.uuid, left.uuid) < 0 ? [rival, left] : [left, rival];
       absorb(library, loser, winner);
@@ -311,7 +335,22 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
   }
   // The same row twice by its key, like two taggings with tags that are one now: what refers to it follows.
   const twin = child.rowid === null ? twinOf(library, child, moved, left) : null;
-  if (twin === null) return;
+  if (twin !== null) becomeTwin(library, left, twin);
+}
+
+/** Whether rows that have the same values in an index are the same row by their names. */
+function isIdentity({ identity }: Model, { columns, partial }: UniqueIndex): boolean {
+  return (
+    identity.kind === 'derived' &&
+    !partial &&
+    columns.length === identity.columns.length &&
+    columns.every((name) => name !== null && identity.columns.includes(name))
+  );
+}
+
+/** A row that would have the name of one that is here is that row from now on. */
+function becomeTwin(library: Library, left: Referrer, twin: StandingRow): void {
+  if (!mayFollow(library, left)) return;
   absorb(library, left, twin);
   nameAlias(library, left.uuid, twin.uuid);
 }

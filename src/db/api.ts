@@ -3,7 +3,7 @@
  * may drive it in one thread. Everything that crosses it can be structured-cloned; batches are byte arrays that move.
  */
 import type { SchemaDescription } from '../protocol/schema.ts';
-import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
+import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire, PassKind } from '../protocol/types.ts';
 
 /** What `init` found out about one table. */
 export interface TableReport {
@@ -223,6 +223,7 @@ export interface LibraryStatus {
   }>;
   readonly rows: number;
   readonly tombstones: number;
+  readonly pruning: PruningStatus;
   readonly waiting: readonly WaitingRow[];
   /** How many wait in all (`waiting` lists at most 100). */
   readonly waitingCount: number;
@@ -244,10 +245,41 @@ export interface LibraryStatus {
   >;
 }
 
+/** What a device asks of a peer's feed. */
+export interface PassBegun {
+  readonly pass: PassKind;
+  readonly cursor: Cursor | null;
+}
+
+/** A moment in what this device has written: everything up to then. */
+export interface Change {
+  /** Run id, hex. */
+  readonly run: string;
+  readonly hlc: number;
+}
+
+/** What pruning waits for. */
+export interface PruningStatus {
+  /** Deletes that are remembered until every member has them. */
+  readonly tombstones: number;
+  /** Members that lack some of them: since when (ms since 1970, when the oldest of those was made), and how many. */
+  readonly behind: ReadonlyArray<{
+    readonly device: string;
+    readonly tombstones: number;
+    readonly since: number;
+    /** When it was last heard of, directly or by way of others; 0 for never. */
+    readonly seen: number;
+    /** True when it was silent for longer than the retention, so that pruning goes on without it. */
+    readonly setAside: boolean;
+  }>;
+}
+
 /** First words of a session, from this side. */
 export interface SessionStart {
   readonly knowledge: KnowledgeWire;
   readonly knowledgeHash: string;
+  /** Up to where deletes were pruned here. */
+  readonly floor: KnowledgeWire;
   /** Our place in that peer's feed. */
   readonly cursor: Cursor | null;
   /** What we have and know of, and its hash (hex). */
@@ -283,7 +315,7 @@ export interface FeedPage {
 }
 
 /** What applying a batch did. It is durable when this comes back. */
-export interface Applied {
+export interface Taken {
   readonly cursor: Cursor;
   readonly complete: boolean;
   /** Versions and tombstones in the batch. */
@@ -295,6 +327,14 @@ export interface Applied {
   readonly waitingCount: number;
   /** What the sender knows, as the page said it; null unless the page was complete. */
   readonly knowledge: KnowledgeWire | null;
+  /** Why records of membership in it were not taken, one sentence each. */
+  readonly refused: readonly string[];
+}
+
+/** The same, with what the ACK says. */
+export interface Applied extends Taken {
+  /** What has become known here since it was last said to that peer. Empty unless the page was complete. */
+  readonly said: KnowledgeWire;
 }
 
 /** How a library file stands, seen before joining. */
@@ -326,12 +366,27 @@ export interface WriteStore {
   /** Stamps every mark; resolves with the head lsn after it. */
   stamp(): Promise<{ head: number; stamped: number }>;
   sessionStart(peer: string): Promise<SessionStart>;
+  /**
+   * Begins a pass from a peer: what kind to ask for, and our place in its feed; null while another peer gives this newcomer its first.
+   * @param floor - up to where that peer has pruned deletes
+   */
+  beginPass(peer: string, floor: KnowledgeWire): Promise<PassBegun | null>;
+  /** A peer said what it knows. */
+  hear(peer: string, knowledge: KnowledgeWire): Promise<void>;
+  /** A peer said what it has heard of others. @param base - what it said that it knows itself */
+  hearOfOthers(base: KnowledgeWire, members: readonly HeardWire[]): Promise<void>;
+  /** What of other members is news to a peer in this session. */
+  heardNews(peer: string): Promise<readonly HeardWire[]>;
+  /** Everything that is committed until now, stamped: a change to wait for. */
+  change(): Promise<Change>;
+  /** Peer ids of the other devices that are known to hold a change durably. */
+  holders(change: Change): Promise<readonly string[]>;
   /** Remembers tables and columns that a peer has and this device has not, so that what comes of them is kept. */
   learnSchema(schema: SchemaDescription): Promise<void>;
   /** Applies one batch from `peer` in one transaction. Rejects, changing nothing, when it is damaged or not allowed. */
   apply(peer: string, data: Uint8Array): Promise<Applied>;
-  /** `peer` says that it holds our feed durably up to `cursor`. */
-  acked(peer: string, cursor: Cursor, complete: boolean): Promise<void>;
+  /** `peer` says that it holds our feed durably up to `cursor`, and what it knows since it last said so. */
+  acked(peer: string, cursor: Cursor, complete: boolean, knowledge: KnowledgeWire): Promise<void>;
   /** Members, and devices that were. */
   members(): Promise<MemberRow[]>;
   /** Lets a device in, also one that was a member before. Durable and stamped when it resolves; harmless for a member. */
@@ -349,8 +404,8 @@ export interface WriteStore {
 
 /** The read-only side. */
 export interface ReadStore {
-  /** Opens a pass for a peer: `knowledge` null means "the same as ours". */
-  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened>;
+  /** Opens a pass for a peer: `knowledge` null means "the same as ours". Rejects with BELOW_FLOOR when it has to reconcile. */
+  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): Promise<FeedOpened>;
   page(feed: number, limits: PageLimits): Promise<FeedPage>;
   closeFeed(feed: number): Promise<void>;
   /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */

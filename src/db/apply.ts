@@ -6,26 +6,24 @@ import { FlotillaError } from '../errors.ts';
 import { decodeBatch } from '../protocol/batch.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
-import type { Applied } from './api.ts';
+import type { Taken } from './api.ts';
 import { Adopter } from './adopt.ts';
 import { checkClaims } from './claims.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
+import { hear } from './heard.ts';
 import { checkTables, requireKnown } from './incoming.ts';
 import { requireNotRevoked, screenRecords, takeRecords } from './members.ts';
 import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
+import { noteSource, sourceOf } from './newcomer.ts';
+import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
-
-/** What applying a batch did, and which records of membership in it were not taken, one sentence each. */
-export interface Taken extends Applied {
-  readonly refused: readonly string[];
-}
 
 export class Applier {
   readonly #library: Library;
@@ -40,6 +38,7 @@ export class Applier {
   apply(peer: string, data: Uint8Array): Taken {
     const batch = decodeBatch(data);
     checkClaims(this.#library, batch);
+    this.#checkPass(peer, batch);
     requireKnown(this.#library, batch);
     checkTables(this.#library, batch);
     try {
@@ -105,7 +104,8 @@ export class Applier {
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.db.pragma('defer_foreign_keys = ON');
       const screened = screenRecords(library, batch);
-      const changed = library.withoutCapture(() => this.#merge(screened, holdDeletes));
+      const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
+      noteSource(library, peer, batch.end.complete);
       const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
@@ -123,20 +123,37 @@ export class Applier {
         refused: screened.refused,
       };
     });
+    if (batch.end.floor !== undefined) endReconciling(library);
     if (applied.complete && this.#adopter !== null) this.#finishAdopting();
     return applied;
   }
 
-  #merge({ batch, records }: Screened, holdDeletes: boolean): number {
+  #merge(peer: string, { batch, records }: Screened, holdDeletes: boolean): number {
     const library = this.#library;
+    if (isReconcilingWith(library, peer)) noteNamed(library, batch);
     // First of all, and apart: nothing of theirs waits for anything.
-    let changed = records === null ? 0 : takeRecords(library, records);
-    changed += this.#mergeAndWake(batch, holdDeletes, false);
-    if (batch.end.complete) {
-      library.learn(batch.end.knowledge);
-      settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
-    }
+    const news = records === null ? 0 : takeRecords(library, records);
+    const changed = news + this.#mergeAndWake(batch, holdDeletes, false);
+    const { complete, knowledge, floor } = batch.end;
+    if (!complete) return changed;
+    library.learn(knowledge);
+    // What it says that it knows is durable there.
+    hear(library, peer, knowledge, library.around.now());
+    const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor);
+    settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
+    forgetGraves(library, gone);
     return changed;
+  }
+
+  /** What a newcomer takes comes from one peer until it has all; a pass that reconciles ends with a floor, and no other does. */
+  #checkPass(peer: string, { end }: Batch): void {
+    const library = this.#library;
+    const isReconciling = isReconcilingWith(library, peer);
+    if (end.complete && (end.floor !== undefined) !== isReconciling)
+      throw new FlotillaError('PROTOCOL', 'The peer ends another kind of pass than it was asked for.');
+    const source = sourceOf(library);
+    if (source !== null && source !== '' && source !== peer)
+      throw new FlotillaError('BUSY', `This device takes its first pass from ${source}; others follow.`);
   }
 
   /** Merges a batch, then what waited for its rows, then what waited for those. Returns how much of the batch was news. */

@@ -9,7 +9,7 @@ import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
 import { MAX_KNOWN_RUNS } from '../protocol/knowledge.ts';
 import { unpackRuns } from '../protocol/stamp.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
-import type { Batch } from '../protocol/types.ts';
+import type { Batch, KnowledgeWire } from '../protocol/types.ts';
 import type { Library } from './library.ts';
 import { runBytes } from './page.ts';
 
@@ -26,7 +26,6 @@ export function checkClaims(library: Library, batch: Batch): void {
 }
 
 function checkClock(library: Library, batch: Batch): void {
-  const now = library.around.now();
   let latest = 0;
   const see = (hlcs: readonly number[]): void => {
     for (let i = 0; i < hlcs.length; i += 1) if ((hlcs[i] as number) > latest) latest = hlcs[i] as number;
@@ -35,6 +34,12 @@ function checkClock(library: Library, batch: Batch): void {
   for (const table of batch.tables) see(table.hlc);
   for (const table of batch.tombstones) see(table.hlc);
   see(batch.end.knowledge.hlc);
+  see(batch.end.floor?.hlc ?? []);
+  refuseFuture(library, latest);
+}
+
+function refuseFuture(library: Library, latest: number): void {
+  const now = library.around.now();
   // What is no later than our own clock does not raise it: after our clock was set back, our own stamps may come home.
   if (latest > library.hlc && isTooFarAhead(latest, now)) {
     throw new FlotillaError(
@@ -73,13 +78,37 @@ function checkOwnRun(library: Library, batch: Batch): void {
   if (isFalse) throw new FlotillaError('PROTOCOL', 'The peer says that this device has written what it has not.');
 }
 
+/**
+ * What a peer says that it or others know, or have pruned.
+ * @throws FlotillaError CLOCK_AHEAD or PROTOCOL, before anything is changed
+ */
+export function checkKnown(library: Library, ...said: readonly KnowledgeWire[]): void {
+  for (const { hlc } of said)
+    refuseFuture(
+      library,
+      hlc.reduce((last, one) => Math.max(last, one), 0),
+    );
+  requireRoom(
+    library,
+    said.flatMap(({ runs }) => unpackRuns(runs)),
+  );
+}
+
 /** Beyond what a message may name, nobody could tell another one what he knows. */
 function checkRuns(library: Library, { runs, runDevices, end }: Batch): void {
-  const { knowledge } = end;
+  const { knowledge, floor } = end;
+  const most = runDevices.length + knowledge.hlc.length + (floor?.hlc.length ?? 0);
+  if (library.runCount + most <= MAX_KNOWN_RUNS) return;
+  requireRoom(
+    library,
+    [runs, knowledge.runs, floor?.runs ?? new Uint8Array(0)].flatMap((list) => unpackRuns(list)),
+  );
+}
+
+function requireRoom(library: Library, runs: readonly string[]): void {
   const count = library.runCount;
-  if (count + runDevices.length + knowledge.hlc.length <= MAX_KNOWN_RUNS) return;
-  const named = new Set([...unpackRuns(runs), ...unpackRuns(knowledge.runs)]);
-  const fresh = [...named].filter((run) => !library.hasRun(run)).length;
+  if (count + runs.length <= MAX_KNOWN_RUNS) return;
+  const fresh = [...new Set(runs)].filter((run) => !library.hasRun(run)).length;
   if (fresh > 0 && count + fresh > MAX_KNOWN_RUNS)
     throw new FlotillaError(
       'PROTOCOL',

@@ -16,7 +16,7 @@ import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { ownStamp, writeOutcome } from './outcome.ts';
 import { cellsHere, cellsOverWaiting } from './owned-outcomes.ts';
-import { collidingVersions, pendingKind } from './pending.ts';
+import { collidingVersions, hasWaitingVersion, pendingKind } from './pending.ts';
 import type { Pending } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, valuesHere, valuesOfRow } from './rivals.ts';
@@ -87,15 +87,15 @@ function settleCollision(library: Library, collider: Collider, merge: MergeWaiti
   if (!found.every(({ rival }) => Buffer.compare(uuid, rival.uuid) < 0)) return false;
   const kept = found.filter(({ unique }) => policyOf(library.registry, model, unique) === 'keep-first');
   if (kept.length < found.length) return false;
-  if (
-    !hideRows(
+  // Something else may hold it as well: then the others stay.
+  return library.attempt(() => {
+    const isHidden = hideRows(
       library,
       found.map(({ rival }) => rival),
-    )
-  )
-    return false;
-  retake(library, collider.version, merge);
-  return true;
+    );
+    if (isHidden) retake(library, collider.version, merge);
+    return isHidden && !hasWaitingVersion(library, uuid);
+  });
 }
 
 /** Renames the larger of the two. */

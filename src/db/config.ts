@@ -13,6 +13,9 @@ export const CONFIG_FILE = 'flotilla.config.json';
 /** Days for which records of conflicts are kept, unless the configuration says otherwise: a device may be away for a month. */
 export const CONFLICT_DAYS = 30;
 
+/** Days of silence after which pruning goes on without a member, unless the configuration says otherwise. */
+export const RETENTION_DAYS = 30;
+
 const columnName = z.string().min(1, 'a column name must not be empty');
 const ownership = z.enum(['shared', 'device']);
 
@@ -63,6 +66,8 @@ const configSchema = z.strictObject({
   ownership: ownership.optional(),
   /** Days for which records of conflicts are kept. @default {@link CONFLICT_DAYS} */
   conflictDays: z.number().positive().optional(),
+  /** Days of silence after which a member no longer keeps the others from forgetting deletes. @default {@link RETENTION_DAYS} */
+  retentionDays: z.number().positive().optional(),
   /** File beside the library that exports the functions named as policies. @default none */
   module: z
     .string()

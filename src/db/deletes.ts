@@ -10,7 +10,7 @@ import { recordRow } from './conflicts.ts';
 import { keepLast } from './graves.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
 import { forgetPending, hasPending, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
@@ -245,14 +245,10 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
     return `${select} FROM (SELECT value AS key FROM json_each(?)) p
       CROSS JOIN ${childTable} ON t.${quoteName(foreignKey.columns[0] ?? '')} = p.key CROSS JOIN ${childMap}`;
   }
-  // The parent's column first: a foreign key compares by its collation.
-  const on = foreignKey.columns.map(
-    (column, i) => `pt.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`,
-  );
   return `${select} FROM (SELECT value AS key FROM json_each(?)) j
     CROSS JOIN ${rowsTable(parent)} p ON p.key = j.key
     CROSS JOIN ${quoteName(parent.table)} pt ON ${mapJoin(parent, 'pt', 'p')}
-    CROSS JOIN ${childTable} ON ${on.join(' AND ')} CROSS JOIN ${childMap}`;
+    CROSS JOIN ${childTable} ON ${refersTo(foreignKey, 'pt')} CROSS JOIN ${childMap}`;
 }
 
 /** Names a row among others, by the key in its map table. */

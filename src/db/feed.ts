@@ -7,11 +7,14 @@ import type { Database } from 'better-sqlite3';
 
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import { NO_RUN } from '../protocol/stamp.ts';
-import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
+import { FlotillaError } from '../errors.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
+import { floorOf, isBelow } from './floor.ts';
+import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
@@ -48,6 +51,9 @@ export interface NotYet {
 
 /** One pass over the feed, for one peer. */
 interface Pass {
+  /** Our floor when it was opened. */
+  readonly floor: ReadonlyMap<string, number>;
+  readonly kind: PassKind;
   position: number;
   /** What the peer knows, by run id (hex). */
   readonly known: Map<string, number>;
@@ -108,14 +114,18 @@ export class Feeds {
   }
 
   /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
-  open(cursor: Cursor | null, knowledge: KnowledgeWire | null): FeedOpened {
+  open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary'): FeedOpened {
     return this.#snapshot(() => {
-      const resumed = cursor !== null && this.#fits(cursor);
+      const resumed = cursor !== null && kind !== 'reconcile' && this.#fits(cursor);
       const position = resumed ? cursor.position : 0;
       const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
+      const floor = floorOf(this.#sql);
+      if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
       const remaining = this.#countBeyond(position);
       this.#lastId += 1;
       this.#passes.set(this.#lastId, {
+        floor,
+        kind,
         position,
         known,
         sent: new Map(),
@@ -174,7 +184,9 @@ export class Feeds {
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
     const complete = pass.hasLed && pass.position >= head;
-    const knowledge = complete ? this.#news(pass) : [];
+    const reconciled = complete && pass.kind === 'reconcile' && !pass.completed;
+    const knowledge = reconciled ? [...this.#knowledge()] : complete ? this.#news(pass) : [];
+    this.#checkFloor(pass);
     if (complete) pass.remaining = 0;
     // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
     if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
@@ -188,6 +200,7 @@ export class Feeds {
       complete,
       knowledge: wireOf(knowledge),
       remaining: pass.remaining,
+      ...(reconciled ? { floor: wireOf([...pass.floor]) } : {}),
     });
     this.counters.batchesOut += 1;
     const rows = builder.rows - leading;
@@ -231,7 +244,7 @@ export class Feeds {
       }
       count += 1;
     }
-    const wanted = within.slice(0, count).filter((entry) => !this.#spared(pass, entry));
+    const wanted = within.slice(0, count).filter((entry) => !this.#spared(pass, entry, builder));
     const versions = new Map<Model, RawRow[]>();
     for (const entry of wanted) {
       if (entry.model === undefined || entry.version === undefined) continue;
@@ -338,7 +351,14 @@ export class Feeds {
   }
 
   /** True when the peer has this already: all its stamps are known there, or it went ahead and has not changed since. */
-  #spared(pass: Pass, entry: Entry): boolean {
+  #spared(pass: Pass, entry: Entry, builder: PageBuilder): boolean {
+    if (!this.#isNoNews(pass, entry)) return false;
+    if (pass.kind === 'reconcile' && !pass.completed && entry.model !== undefined && entry.version !== undefined)
+      builder.mention(entry.model, entry.version);
+    return true;
+  }
+
+  #isNoNews(pass: Pass, entry: Entry): boolean {
     const { version } = entry;
     if (version === undefined) return false;
     if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
@@ -364,6 +384,16 @@ export class Feeds {
     return [...parseCells(version[CELLS])].every(
       ([column, cell]) => column < 0 || stampsOf(cell).every(({ hlc, run }) => this.#isKnown(pass, hlc, run)),
     );
+  }
+
+  /** What was pruned since the pass began may be among what it has sent, and never will be taken back. */
+  #checkFloor(pass: Pass): void {
+    const floor = floorOf(this.#sql);
+    if (!isBelow(pass.floor, floor)) return;
+    const known = new Map(pass.known);
+    for (const [run, hlc] of pass.sent) raise(known, run, hlc);
+    const isFirst = pass.kind !== 'ordinary' && !pass.completed;
+    if (isFirst || isBelow(known, floor)) throw belowFloor();
   }
 
   #isKnown(pass: Pass, hlc: number, run: number): boolean {
@@ -468,20 +498,15 @@ function stampOnly(hlc: number, run: number): RawRow {
   return row;
 }
 
+function belowFloor(): FlotillaError {
+  return new FlotillaError(
+    'BELOW_FLOOR',
+    'Deletes that the peer has not seen were pruned here: it has to compare all rows first, which it does with the next session.',
+  );
+}
+
 function raise(map: Map<string, number>, run: string, hlc: number): void {
   if (hlc > (map.get(run) ?? -1)) map.set(run, hlc);
-}
-
-function entriesOf(wire: KnowledgeWire): [string, number][] {
-  return wire.hlc.map((hlc, i) => [bytesToHex(wire.runs.subarray(i * 16, i * 16 + 16)), hlc]);
-}
-
-/** Knowledge entries as they travel: runs in ascending order. */
-export function wireOf(unordered: ReadonlyArray<readonly [string, number]>): KnowledgeWire {
-  const entries = [...unordered].sort(([a], [b]) => (a < b ? -1 : 1));
-  const runs = new Uint8Array(entries.length * 16);
-  entries.forEach(([run], i) => runs.set(hexToBytes(run), i * 16));
-  return { runs, hlc: entries.map(([, hlc]) => hlc) };
 }
 
 /** The bytes in an ArrayBuffer of their own, which can move to another thread. */

@@ -6,7 +6,7 @@
 import type { Library } from './library.ts';
 import { referrersOf } from './deletes.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 
 /** A row that a merge has written. */
@@ -98,13 +98,10 @@ export class LooseKeys {
 
   #isViolated(model: Model, key: ForeignKey, uuid: Uint8Array): boolean {
     const set = key.columns.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ');
-    const on = key.columns
-      .map((column, i) => `p.${quoteName(key.targets[i] ?? '')} = t.${quoteName(column)}`)
-      .join(' AND ');
     return (
       this.#library.sql.value(
         `SELECT 1 FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
-         WHERE m.uuid = ? AND ${set} AND NOT EXISTS (SELECT 1 FROM ${quoteName(key.table)} p WHERE ${on})`,
+         WHERE m.uuid = ? AND ${set} AND NOT EXISTS (SELECT 1 FROM ${quoteName(key.table)} p WHERE ${refersTo(key)})`,
         Buffer.from(uuid),
       ) !== undefined
     );

@@ -202,6 +202,18 @@ export function mapJoin(model: Model, t = 't', m = 'm'): string {
 }
 
 /**
+ * SQL: the row `t` refers to the row `p`, as SQLite takes it: values are compared with the affinity and collation of the parent's
+ * columns. The plus takes the affinity of the child's away, which could find more than one parent; without it, an index of the
+ * child's is found.
+ */
+export function refersTo({ columns, targets }: Pick<ForeignKey, 'columns' | 'targets'>, p = 'p', t = 't'): string {
+  return columns
+    .map((name, i): [string, string] => [`${p}.${quoteName(targets[i] ?? '')}`, `${t}.${quoteName(name)}`])
+    .map(([parent, child]) => `${parent} = ${child} AND ${parent} = +${child}`)
+    .join(' AND ');
+}
+
+/**
  * SQL for one column of a natural key, to be compared as the index of the key does: the column itself may be declared with
  * another collation, which would find other rows, and none of them by the index.
  */

@@ -5,7 +5,7 @@
 import { foldName } from './config.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
@@ -21,12 +21,10 @@ const known = new WeakMap<Library, Map<Model, OutsideKey[]>>();
 export function keysHeldOutside(library: Library, model: Model, keys: readonly Key[]): Key[] {
   const held: Key[] = [];
   for (const { table, columns, targets } of outsideKeys(library, model)) {
-    // The parent's column first: a foreign key compares by its collation.
-    const on = columns.map((column, i) => `t.${quoteName(targets[i] ?? '')} = c.${quoteName(column)}`);
     const rows = library.sql.rows(
       `SELECT m.key FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value
        CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
-       WHERE EXISTS (SELECT 1 FROM ${quoteName(table)} c WHERE ${on.join(' AND ')})`,
+       WHERE EXISTS (SELECT 1 FROM ${quoteName(table)} c WHERE ${refersTo({ columns, targets }, 't', 'c')})`,
       jsonKeys(keys),
     );
     for (const [key] of rows) held.push(key as Key);

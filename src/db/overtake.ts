@@ -3,12 +3,15 @@
  * is the older row with the new value in it, and neither the value nor the rest of the version may be lost.
  */
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
-import type { SqlValue } from '../protocol/types.ts';
+import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
+import type { LocalStamp } from './cells.ts';
+import { record } from './conflicts.ts';
+import { bindable, cellsOf, columnData } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import { forgetPending, putPending } from './pending.ts';
-import { joinVersion, readVersion, targetsIn, withBirthOf } from './join.ts';
+import { joinVersion, readVersion, targetsIn, translateRuns, withBirthOf } from './join.ts';
 
 /**
  * Brings the version that waits for this row, if there is one, up to what was just written here in some columns.
@@ -40,6 +43,8 @@ export function amendWaiting(
     forgetPending(library, uuid);
     return;
   }
+  // With another birth nothing says that whoever wrote here did not see what it held: here it is known.
+  if (births < 0) recordBorn(library, { model, uuid }, columns, theirs, { version: here, hlc, run });
   // Entries from before another birth say nothing of it: only what has just been added counts there too.
   const own = births === 0 ? columns : columns.filter(({ policy }) => policy === undefined);
   // Where neither has a stamp of its own, what waits has the later birth.
@@ -63,6 +68,36 @@ export function amendWaiting(
       .filter((target) => !stands(library, target))
       .map((target) => target.uuid),
   });
+}
+
+/** Records the values that a version was born with and that are written over though nobody here has seen them. */
+function recordBorn(
+  library: Library,
+  row: { readonly model: Model; readonly uuid: Uint8Array },
+  columns: readonly Column[],
+  waiting: Batch,
+  here: LocalStamp & { readonly version: Batch },
+): void {
+  const table = waiting.tables[0] as TableData;
+  const cells = cellsOf(row.model, table, 0, translateRuns(library, waiting));
+  const index = table.rows[0] ?? 0;
+  const run = translateRuns(library, waiting)[waiting.birthRun[index] ?? 0] ?? 0;
+  const birth = { hlc: waiting.birthHlc[index] ?? 0, run };
+  for (const column of columns) {
+    if (column.policy !== undefined || cells.has(column.number)) continue;
+    const lost = { ...birth, value: valueIn(waiting, column) };
+    const kept = { hlc: here.hlc, run: here.run, value: valueIn(here.version, column) };
+    record(library, row.model, row.uuid, column, 'later-write', lost, kept);
+  }
+}
+
+/** What a version holds in a column, a reference as the UUID of its target. */
+function valueIn(version: Batch, { wire }: Column): SqlValue {
+  const data = columnData(version.tables[0] as TableData, wire);
+  if (data === undefined) return null;
+  if (data.kind === 'value') return bindable(data, 0) as SqlValue;
+  const index = data.refs[0] ?? -1;
+  return index < 0 ? null : version.uuids.slice(index * 16, index * 16 + 16);
 }
 
 function stands(library: Library, { table, uuid }: { readonly table: string; readonly uuid: Uint8Array }): boolean {

@@ -14,7 +14,7 @@ import { parseCells } from './cells.ts';
 import type { ColumnStamps } from './stamp-lists.ts';
 import { pickStamps, StampLists } from './stamp-lists.ts';
 import type { Column, Model, Registry } from './model.ts';
-import { lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
+import { lateColumns, mapJoin, quoteName, refersTo, rowsTable, syncedColumns } from './model.ts';
 import type { Key, RawRow, Statements } from './sql.ts';
 import { jsonKeys, narrow, readBig, readExact } from './sql.ts';
 
@@ -78,10 +78,7 @@ export function versionSelect(model: Model, registry: Registry, condition: strin
     const target = registry.byName.get(foreignKey.table);
     if (target === undefined) continue;
     const [table, map] = [`t${foreignKey.number}`, `m${foreignKey.number}`];
-    const on = foreignKey.columns.map(
-      (column, i) => `${table}.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(column)}`,
-    );
-    joins.push(`LEFT JOIN ${quoteName(target.table)} ${table} ON ${on.join(' AND ')}`);
+    joins.push(`LEFT JOIN ${quoteName(target.table)} ${table} ON ${refersTo(foreignKey, table)}`);
     joins.push(`LEFT JOIN ${rowsTable(target)} ${map} ON ${mapJoin(target, table, map)}`);
     columns.push(`${map}.key`);
     if (withTargets) joinTarget(map);
@@ -228,6 +225,15 @@ export class PageBuilder {
     const { model, key, uuid, birthHlc, birthRun } = target;
     this.#section(model).byKey.set(key, this.#entry(model, uuid, birthHlc, this.#run(birthRun)));
     return target;
+  }
+
+  /** Names a row that the receiver has already, so that it hears that the row is still here. */
+  mention(model: Model, version: RawRow): void {
+    const { byKey } = this.#section(model);
+    const key = version[KEY] as Key;
+    if (byKey.has(key)) return;
+    const run = this.#run(version[BIRTH_RUN] as number);
+    byKey.set(key, this.#entry(model, version[UUID] as Uint8Array, version[BIRTH_HLC] as number, run));
   }
 
   addTombstone(

@@ -7,7 +7,7 @@ import type { Database } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
-import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../protocol/types.ts';
+import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type {
   ConflictList,
   ConflictQuery,
@@ -20,17 +20,19 @@ import type {
   PageLimits,
   WaitingRow,
 } from './api.ts';
+import { RETENTION_DAYS } from './config.ts';
 import { listConflicts } from './conflict-list.ts';
 import { inspect } from './digest.ts';
 import { Feeds } from './feed.ts';
 import type { NotYet } from './feed.ts';
+import { pruningStatus } from './floor.ts';
 import { readGrant } from './grant.ts';
 import { readMembers, requireNotRevoked } from './members.ts';
 import { getState } from './metadata.ts';
 import type { Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import { explainSqlite, openForReading, requireDatabase } from './open.ts';
-import { readServedRegistry, requireLibrary, schemaCookie } from './serving.ts';
+import { readServedRegistry, requireLibrary, schemaCookie, storedConfig } from './serving.ts';
 import { Statements } from './sql.ts';
 
 /** Waiting rows that a status lists; their number is given beside. */
@@ -70,10 +72,10 @@ export class Reader {
     }
   }
 
-  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): FeedOpened {
+  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): FeedOpened {
     return this.#do(() => {
       requireNotRevoked(this.#sql, peer);
-      const opened = this.#feeds.open(cursor, knowledge);
+      const opened = this.#feeds.open(cursor, knowledge, pass);
       this.#readers.set(opened.feed, peer);
       return opened;
     });
@@ -122,6 +124,12 @@ export class Reader {
         tables,
         rows: tables.reduce((sum, table) => sum + table.rows, 0),
         tombstones: this.#sql.number('SELECT count(*) FROM flotilla_tombstones'),
+        pruning: pruningStatus(
+          this.#sql,
+          String(this.#sql.value('SELECT device FROM flotilla_self')),
+          Date.now(),
+          storedConfig(this.#db).retentionDays ?? RETENTION_DAYS,
+        ),
         waiting: this.#waiting(),
         waitingCount: this.#sql.number('SELECT count(*) FROM flotilla_pending'),
         conflicts: this.#sql.number('SELECT count(*) FROM flotilla_conflicts WHERE restored_at IS NULL'),

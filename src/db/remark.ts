@@ -9,10 +9,11 @@ import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
 import { getState } from './metadata.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import { foreignCondition } from './owners.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
+import { ringsOf } from './trees.ts';
 
 /**
  * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
@@ -45,6 +46,10 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
     for (const foreignKey of child.foreignKeys) {
       const isSpared = !foreignKey.targets.includes(model.rowid ?? '') || haveFollowed(library, child, foreignKey, key);
       if (why === 'moved' && isSpared) continue;
+      // In a ring of rows that are named by each other there is no end to new names.
+      const mayBeRing =
+        why === 'renamed' && child === model && foreignKey.table === model.table && model.rowid !== null;
+      if (mayBeRing && ringsOf(library, model, foreignKey, [key as Key]).size > 0) continue;
       if (foreignKey.table === model.table) touch(library, child, foreignKey, model, key, own);
     }
   }
@@ -74,13 +79,11 @@ function touch(
   condition = '',
 ): void {
   const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
-  // The parent's column first: a foreign key compares by its collation.
-  const on = foreignKey.columns.map((name, i) => `p.${quoteName(foreignKey.targets[i] ?? '')} = t.${quoteName(name)}`);
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(
     `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
      SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
-     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${on.join(' AND ')} WHERE ${where}${condition}`,
+     FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${refersTo(foreignKey)} WHERE ${where}${condition}`,
     library.around.now(),
     maskOf(child, foreignKey),
     ...(model.rowid === null ? decodeKey(String(key)) : [key]),

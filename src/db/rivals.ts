@@ -74,10 +74,13 @@ export function rivalsIn(
   if (unique.where !== null) terms.push(`(${unique.where})`, ofNewRow(`(${unique.where})`));
   // A generated column cannot be worked out here: nothing is found, and the row waits.
   if (unique.columns.some((name) => name !== null && !values.has(name))) return [];
+  const keyColumns = (model.rowid === null ? model.key : [model.rowid]).map(quoteName).join(', ');
   return library.sql
     .rows(
+      // Apart from the map, since a condition may name a column that is called as one of the map's.
       `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells
-       FROM ${table} CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model, table)} WHERE ${terms.join(' AND ')} AND m.uuid <> ?`,
+       FROM (SELECT ${keyColumns} FROM ${table} WHERE ${terms.join(' AND ')}) t
+       CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE m.uuid <> ?`,
       ...params,
       Buffer.from(self),
     )

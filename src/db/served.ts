@@ -7,7 +7,7 @@ import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import { Applier } from './apply.ts';
-import type { Taken } from './apply.ts';
+import type { Taken } from './api.ts';
 import { installCapture } from './capture.ts';
 import { catchUp } from './catch-up.ts';
 import type { Config } from './config.ts';

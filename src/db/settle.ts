@@ -19,7 +19,7 @@ import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
 import { heirOf } from './heirs.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
 import { settleOrphans } from './orphans.ts';
 import { writeOutcome } from './outcome.ts';
 import {
@@ -102,9 +102,13 @@ function redirectToHeirs(library: Library, merge: MergeWaiting): boolean {
     if (heir === 'open' && admitHeir(library, loser, merge)) return true;
     if (typeof heir === 'string' || here === null) continue;
     const referrers = referrersOf(library, loser.model, [loser.key]);
-    if (!referrers.some(({ model, key }) => mayWriteHere(library, model, key))) continue;
-    redirect(library, here, heir);
-    moved ||= referrersOf(library, loser.model, [loser.key]).length < referrers.length;
+    const own = referrers.filter(({ model, key }) => mayWriteHere(library, model, key));
+    if (own.length === 0) continue;
+    redirect(library, here, heir, own.length === referrers.length);
+    const left = referrersOf(library, loser.model, [loser.key]);
+    // At once: what had to make room for others would come back to it otherwise.
+    if (left.length === 0) carryOutDeletes(library, [loser]);
+    moved ||= left.length < referrers.length;
   }
   return moved;
 }
@@ -152,7 +156,7 @@ function clearReference(library: Library, { model, foreignKey, key, cells }: Ref
 function hasTarget(library: Library, model: Model, { columns, table, targets }: ForeignKey, key: Key): boolean {
   const target = library.model(table);
   const own = (name: string): string => `${quoteName(model.table)}.${quoteName(name)}`;
-  const on = columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = ${own(name)}`).join(' AND ');
+  const on = refersTo({ columns, targets }, 'p', quoteName(model.table));
   const isNull = columns.map((name) => `${own(name)} IS NULL`).join(' OR ');
   return (
     library.sql.value(

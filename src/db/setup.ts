@@ -19,6 +19,7 @@ import type { Surroundings } from './library.ts';
 import { firstKnown, join, numbersOf, readKnown, writeKnown } from './known.ts';
 import { createMap, createMetadata, getState, hasMetadata, setState } from './metadata.ts';
 import { screenRecords, takeRecords, writeFounder } from './members.ts';
+import { markNewcomer } from './newcomer.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase } from './open.ts';
@@ -206,6 +207,7 @@ function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: Gr
   library.transact(() => {
     takeMembership(library, grant);
     library.count('batchesIn', 1);
+    markNewcomer(library);
   });
   if (existing === 'same' && rows > 0) setState(db, 'adopting', 1);
   const stampedRows = existing === 'union' ? stampEverything(library) : 0;

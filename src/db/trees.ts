@@ -8,7 +8,7 @@ import type { TableConfig } from './config.ts';
 import { foldName } from './config.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Identity, Model } from './model.ts';
-import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
@@ -46,18 +46,13 @@ export function treesOf(
   });
 }
 
-/** SQL that joins the row `t` of a table to what it refers to in the same one, `p`. */
-function parentJoin({ columns, targets }: ForeignKey): string {
-  return columns.map((name, i) => `p.${quoteName(targets[i] ?? '')} = t.${quoteName(name)}`).join(' AND ');
-}
-
 /** UUID of the row here that is above one that stands here; null for none. */
 export function parentHere(library: Library, model: Model, tree: ForeignKey, uuid: Uint8Array): Uint8Array | null {
   const map = rowsTable(model);
   const table = quoteName(model.table);
   const parent = library.sql.value(
     `SELECT pm.uuid FROM ${map} m CROSS JOIN ${table} t ON ${mapJoin(model)}
-       CROSS JOIN ${table} p ON ${parentJoin(tree)} CROSS JOIN ${map} pm ON ${mapJoin(model, 'p', 'pm')}
+       CROSS JOIN ${table} p ON ${refersTo(tree)} CROSS JOIN ${map} pm ON ${mapJoin(model, 'p', 'pm')}
      WHERE m.uuid = ?`,
     Buffer.from(uuid),
   );
@@ -92,7 +87,7 @@ export function ringsOf(library: Library, model: Model, tree: ForeignKey, keys: 
       ? `SELECT u.start, t.${quoteName(tree.columns[0] ?? '')} FROM ${from} u
            CROSS JOIN ${table} t ON t.${quoteName(model.rowid ?? '')} = u.at WHERE t.${quoteName(tree.columns[0] ?? '')} IS NOT NULL`
       : `SELECT u.start, pm.key FROM ${from} u CROSS JOIN ${map} m ON m.key = u.at CROSS JOIN ${table} t ON ${mapJoin(model)}
-           CROSS JOIN ${table} p ON ${parentJoin(tree)} CROSS JOIN ${map} pm ON ${mapJoin(model, 'p', 'pm')}`;
+           CROSS JOIN ${table} p ON ${refersTo(tree)} CROSS JOIN ${map} pm ON ${mapJoin(model, 'p', 'pm')}`;
   // UNION ends at what it has been through.
   const reached = library.sql.rows(
     `WITH RECURSIVE first (start, at) AS (SELECT value, value FROM json_each(?)),

@@ -10,21 +10,28 @@ import { FlotillaError } from '../errors.ts';
 import { isSignedBy, signWith } from '../protocol/peer-id.ts';
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
-import type { Cursor } from '../protocol/types.ts';
+import type { Cursor, HeardWire, KnowledgeWire } from '../protocol/types.ts';
 import type {
   Applied,
+  Change,
   LibraryInfo,
   MemberRow,
   OwnRequest,
   Owned,
+  PassBegun,
   RestoredConflict,
   Revoked,
   SessionStart,
 } from './api.ts';
 import { CONFLICT_DAYS } from './config.ts';
+import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
+import { Conversation, hear, hearOfOthers } from './heard.ts';
 import { describeModels } from './describe.ts';
-import { wireOf } from './feed.ts';
+import { floorOf, prune } from './floor.ts';
+import { entriesOf, wireOf } from './knowledge-wire.ts';
+import { passKind, sourceOf, takeOver } from './newcomer.ts';
+import { beginPass } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import { admit, readMembers, revoke } from './members.ts';
@@ -40,6 +47,14 @@ import { watchCommits } from './watch.ts';
 
 /** Tries to find a moment without a foreign write for a reader that never found one. */
 const HOLD_TRIES = 100;
+
+/** How often it is looked whether deletes may be forgotten, ms. */
+const PRUNE_EVERY_MS = 10_000;
+
+/** How long a newcomer waits for more of its first pass before it takes that from another peer, ms. */
+const FIRST_PASS_PATIENCE_MS = 10_000;
+
+const NOTHING_SAID: KnowledgeWire = { runs: new Uint8Array(0), hlc: [] };
 
 /** How often old records of conflicts are looked for, ms: nobody counts on the hour in which they go. */
 const AGE_OUT_EVERY_MS = 3_600_000;
@@ -83,6 +98,12 @@ export class Writer {
   readonly #conflictDays: number;
   /** When old records of conflicts are looked for again. */
   #ageOutAt = 0;
+  /** When it may be tried again to prune, and the timer for that. */
+  #pruneAt = 0;
+  #pruning: NodeJS.Timeout | null = null;
+  /** When the last page came, ms since 1970. */
+  #lastOfSource = 0;
+  readonly #sessions = new Map<string, Conversation>();
   #announced = 0;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
@@ -158,14 +179,70 @@ export class Writer {
       const digest = createHash('sha256');
       for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
       const { registry } = this.#library;
+      this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
       return {
         knowledge: wireOf(entries),
         knowledgeHash: digest.digest('hex').slice(0, 32),
+        floor: wireOf([...floorOf(this.#library.sql)]),
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
         schemaHash: registry.schemaHash,
       };
     });
+  }
+
+  beginPass(peer: string, floor: KnowledgeWire): PassBegun | null {
+    checkKnown(this.#library, floor);
+    return this.#do(() =>
+      this.#library.transact(() => {
+        const library = this.#library;
+        const source = sourceOf(library);
+        const isTaken = source !== null && source !== '' && source !== peer;
+        if (isTaken && library.around.now() - this.#lastOfSource < FIRST_PASS_PATIENCE_MS) return null;
+        takeOver(library, peer);
+        const pass = passKind(library, peer, new Map(entriesOf(floor)));
+        beginPass(library, peer, pass);
+        return { pass, cursor: library.cursor(peer) };
+      }),
+    );
+  }
+
+  hear(peer: string, knowledge: KnowledgeWire): void {
+    checkKnown(this.#library, knowledge);
+    this.#do(() => this.#library.transact(() => hear(this.#library, peer, knowledge, this.#library.around.now())));
+    this.#tidy();
+  }
+
+  hearOfOthers(base: KnowledgeWire, members: readonly HeardWire[]): void {
+    checkKnown(this.#library, base, ...members.map(({ knowledge }) => knowledge));
+    this.#do(() => this.#library.transact(() => hearOfOthers(this.#library, base, members)));
+    this.#tidy();
+  }
+
+  heardNews(peer: string): readonly HeardWire[] {
+    return this.#do(() => this.#sessions.get(peer)?.spreading.news(this.#library) ?? []);
+  }
+
+  change(): Change {
+    this.#stampSlices();
+    return this.#do(() => {
+      const library = this.#library;
+      return library.transact(() => ({
+        run: library.runHex(library.run),
+        hlc: library.knowledge().get(library.runHex(library.run)) ?? 0,
+      }));
+    });
+  }
+
+  holders({ run, hlc }: Change): readonly string[] {
+    return this.#library.sql
+      .rows(
+        `SELECT h.device FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run
+         WHERE r.id = ? AND h.hlc >= ? AND h.device IN (SELECT device FROM flotilla_members WHERE revoked_at IS NULL)`,
+        Buffer.from(hexToBytes(run)),
+        hlc,
+      )
+      .map(([device]) => String(device));
   }
 
   learnSchema(schema: SchemaDescription): void {
@@ -176,10 +253,12 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
-      const { refused, ...applied } = this.#served.apply(peer, data);
-      for (const message of refused) this.#onFault(new FlotillaError('PROTOCOL', message));
+      const applied = this.#served.apply(peer, data);
+      for (const message of applied.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
+      this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
-      return applied;
+      const said = applied.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
+      return { ...applied, said };
     });
   }
 
@@ -187,9 +266,11 @@ export class Writer {
     return this.#do(() => restoreConflict(this.#library, id));
   }
 
-  acked(peer: string, cursor: Cursor, complete: boolean): void {
+  acked(peer: string, cursor: Cursor, complete: boolean, knowledge: KnowledgeWire): void {
+    checkKnown(this.#library, knowledge);
     this.#do(() =>
-      this.#library.transact(() =>
+      this.#library.transact(() => {
+        hear(this.#library, peer, knowledge, this.#library.around.now());
         this.#library.sql.run(
           `INSERT INTO flotilla_acks (peer, position, complete, at) VALUES (?, ?, ?, ?)
            ON CONFLICT (peer) DO UPDATE SET position = excluded.position, complete = excluded.complete, at = excluded.at`,
@@ -197,9 +278,10 @@ export class Writer {
           cursor.position,
           complete ? 1 : 0,
           this.#library.around.now(),
-        ),
-      ),
+        );
+      }),
     );
+    this.#tidy();
   }
 
   members(): MemberRow[] {
@@ -251,6 +333,7 @@ export class Writer {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    if (this.#pruning !== null) clearTimeout(this.#pruning);
     this.release();
     this.#stopWatching();
     try {
@@ -286,6 +369,25 @@ export class Writer {
     if (now < this.#ageOutAt) return;
     this.#ageOutAt = now + AGE_OUT_EVERY_MS;
     ageOutConflicts(this.#library, this.#conflictDays);
+  }
+
+  /** Now and then: when others are known to have more, deletes may be forgotten. */
+  #tidy(): void {
+    if (this.#isClosed || this.#pruning !== null) return;
+    const wait = Math.max(0, this.#pruneAt - this.#library.around.now());
+    // What was heard before that is looked at then, all at once.
+    this.#pruning = setTimeout(
+      () => {
+        this.#pruning = null;
+        this.#pruneAt = this.#library.around.now() + PRUNE_EVERY_MS;
+        try {
+          if (!this.#isHeld) this.#do(() => prune(this.#library, storedConfig(this.#db).retentionDays));
+        } catch (error) {
+          this.#onFault(explainSqlite(error, this.#file));
+        }
+      },
+      Math.min(wait, PRUNE_EVERY_MS),
+    );
   }
 
   #lookAgain(): void {

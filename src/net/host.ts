@@ -38,6 +38,8 @@ const MAX_STREAMS = 4;
 export const MAX_PEER_CONNECTIONS = 4;
 /** Longest packet of the join protocol, bytes: it carries the DDL and the members of a library. */
 export const MAX_JOIN_BYTES = 8 * 1024 * 1024;
+/** The same for what a newcomer says: a key, a signature, a name. Read as JSON on the main thread. */
+const MAX_JOIN_REQUEST_BYTES = 16 * 1024;
 
 export interface HostOptions {
   readonly privateKey: PrivateKey;
@@ -145,7 +147,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
         stream.abort(new FlotillaError('INVITE_USED', `${peer} holds no open invitation of this node.`));
         return;
       }
-      const packets = openPackets(stream, peer, MAX_JOIN_BYTES, slow);
+      const packets = openPackets(stream, peer, MAX_JOIN_BYTES, { limitOf: () => MAX_JOIN_REQUEST_BYTES, ...slow });
       for (const handler of joinHandlers) handler(packets);
     },
     limits,

@@ -19,6 +19,7 @@ import type {
   CellData,
   ColumnData,
   DependencyData,
+  KnowledgeWire,
   PageEnd,
   RegisterData,
   StampList,
@@ -339,24 +340,37 @@ function writeEnd(writer: ByteWriter, end: PageEnd): void {
   writer.double(end.cursor.position);
   writer.double(end.cursor.head);
   writer.raw(runToBytes(end.cursor.run));
-  writer.byte(end.complete ? 1 : 0);
+  writer.byte(end.floor !== undefined ? ENDS.reconciled : end.complete ? ENDS.complete : ENDS.middle);
   writer.double(end.remaining);
-  writer.count(end.knowledge.hlc.length);
-  writer.raw(end.knowledge.runs);
-  writer.integers(end.knowledge.hlc, 0, MAX_HLC, 'knowledge');
+  writeKnowledge(writer, end.knowledge);
+  if (end.floor !== undefined) writeKnowledge(writer, end.floor);
+}
+
+/** How a page stands in its pass, as a byte. */
+const ENDS = { middle: 0, complete: 1, reconciled: 2 } as const;
+
+function writeKnowledge(writer: ByteWriter, { runs, hlc }: KnowledgeWire): void {
+  writer.count(hlc.length);
+  writer.raw(runs);
+  writer.integers(hlc, 0, MAX_HLC, 'knowledge');
+}
+
+function readKnowledge(reader: ByteReader): KnowledgeWire {
+  const count = reader.count(MAX_KNOWN_RUNS, 'known runs');
+  const runs = reader.raw(count * RUN_BYTES);
+  return { runs, hlc: reader.integers(count, 0, MAX_HLC, 'knowledge') };
 }
 
 function readEnd(reader: ByteReader): PageEnd {
   const position = reader.natural('position');
   const head = reader.natural('head');
   const run = bytesToRun(reader.raw(RUN_BYTES));
-  const complete = reader.byte();
-  if (complete > 1) damaged('The end of a batch is neither complete nor not.');
+  const kind = reader.byte();
+  if (kind > ENDS.reconciled) damaged('The end of a batch is neither complete nor not.');
   const remaining = reader.natural('remaining');
-  const count = reader.count(MAX_KNOWN_RUNS, 'known runs');
-  const runs = reader.raw(count * RUN_BYTES);
-  const hlc = reader.integers(count, 0, MAX_HLC, 'knowledge');
-  const end = { cursor: { position, head, run }, complete: complete === 1, knowledge: { runs, hlc }, remaining };
+  const knowledge = readKnowledge(reader);
+  const whole = { cursor: { position, head, run }, complete: kind !== ENDS.middle, knowledge, remaining };
+  const end: PageEnd = kind === ENDS.reconciled ? { ...whole, floor: readKnowledge(reader) } : whole;
   checkEnd(end);
   return end;
 }
@@ -422,8 +436,9 @@ function checkEnd(end: PageEnd): void {
   for (const number of [position, head, end.remaining]) {
     if (!Number.isSafeInteger(number) || number < 0) damaged(`The end of a batch names ${number}.`);
   }
-  const fault = knowledgeFault(end.knowledge);
+  const fault = knowledgeFault(end.knowledge) ?? (end.floor === undefined ? null : knowledgeFault(end.floor));
   if (fault !== null) damaged(fault);
+  if (!end.complete && end.floor !== undefined) damaged('A page in the middle of a pass names a floor.');
   if (!end.complete && end.knowledge.hlc.length > 0) damaged('A page in the middle of a pass claims knowledge.');
 }
 

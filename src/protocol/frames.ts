@@ -12,7 +12,7 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, want, batch (format 1), ack, inspect, inspected, bye.
+ * 1: hello, schema, refuse, want, batch (format 1), ack, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
@@ -20,20 +20,35 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
 /** First byte of each frame. 9 to 11 are meant for offer, need and head (see the architecture), which have no form yet. */
-const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8, schema: 12 } as const;
+export const FRAME_TYPES = {
+  hello: 1,
+  refuse: 2,
+  want: 3,
+  batch: 4,
+  ack: 5,
+  inspect: 6,
+  inspected: 7,
+  bye: 8,
+  schema: 12,
+  heard: 13,
+} as const;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /**
  * Bytes of a frame of each type, its type byte included. Control frames are read on the main thread, so they are as short as what
- * they may hold; `hello`, `refuse` and `bye` have room for fields of later versions.
+ * they may hold; `refuse` and `bye` have room for fields of later versions.
  */
 export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
-  hello: 16 * KIB,
+  /** Its floor names as many runs as a knowledge. */
+  hello: 4 * MIB,
   refuse: 16 * KIB,
   bye: 16 * KIB,
-  ack: KIB,
+  /** After a whole pass it says all that has become known. */
+  ack: 4 * MIB,
+  /** One member's knowledge, or several small ones. */
+  heard: 4 * MIB,
   /** A name of 1,024 characters. */
   inspect: 8 * KIB,
   /** A knowledge of 100,000 runs has 2.5 MB. */
@@ -46,7 +61,7 @@ export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
 };
 
 const BYTES_BY_TYPE = new Map(
-  Object.entries(TYPES).map(([name, type]) => [type as number, FRAME_BYTES[name as Frame['type']]]),
+  Object.entries(FRAME_TYPES).map(([name, type]) => [type as number, FRAME_BYTES[name as Frame['type']]]),
 );
 
 /** How long a frame may be, by its first byte; 0 for one that is of no type. */
@@ -59,7 +74,7 @@ export function frameLimit(first: number): number {
  * @throws FlotillaError PROTOCOL when the receiver would refuse it
  */
 export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
-  const type = TYPES[frame.type];
+  const type = FRAME_TYPES[frame.type];
   if (frame.type === 'batch') {
     if (frame.data.length > MAX_BATCH_BYTES)
       damaged(`A batch of ${frame.data.length} bytes is larger than ${MAX_BATCH_BYTES}.`);
@@ -91,25 +106,27 @@ function readFrame(bytes: Uint8Array): Frame {
   const type = bytes[0];
   if (type === undefined) damaged('A frame is empty.');
   checkSize(type, bytes.length);
-  if (type === TYPES.batch)
+  if (type === FRAME_TYPES.batch)
     return { type: 'batch', data: new Uint8Array(bytes.buffer, bytes.byteOffset + 1, bytes.byteLength - 1) };
   const fields = bytes.subarray(1);
   switch (type) {
-    case TYPES.hello:
+    case FRAME_TYPES.hello:
       return { type: 'hello', ...check(messages.hello, unpack(fields), 'hello') };
-    case TYPES.schema:
+    case FRAME_TYPES.schema:
       return { type: 'schema', schema: check(messages.schema, unpack(fields), 'schema') };
-    case TYPES.refuse:
+    case FRAME_TYPES.refuse:
       return { type: 'refuse', ...check(messages.refuse, unpack(fields), 'refuse') };
-    case TYPES.want:
+    case FRAME_TYPES.want:
       return { type: 'want', ...check(messages.want, unpack(fields), 'want') };
-    case TYPES.ack:
+    case FRAME_TYPES.ack:
       return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
-    case TYPES.inspect:
+    case FRAME_TYPES.heard:
+      return { type: 'heard', ...check(messages.heard, unpack(fields), 'heard') };
+    case FRAME_TYPES.inspect:
       return { type: 'inspect', ...check(messages.inspect, unpack(fields), 'inspect') };
-    case TYPES.inspected:
+    case FRAME_TYPES.inspected:
       return fromInspected(check(messages.inspected, unpack(fields), 'inspected'));
-    case TYPES.bye:
+    case FRAME_TYPES.bye:
       return { type: 'bye', ...check(messages.bye, unpack(fields), 'bye') };
     default:
       return damaged(`A frame has the unknown type ${type}.`);
@@ -143,6 +160,8 @@ function toFields(frame: Exclude<Frame, { type: 'batch' }>): Plain {
       return check(messages.want, fields, type);
     case 'ack':
       return check(messages.ack, fields, type);
+    case 'heard':
+      return check(messages.heard, fields, type);
     case 'inspect':
       return check(messages.inspect, fields, type);
   }

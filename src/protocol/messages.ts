@@ -11,6 +11,9 @@ import type { KnowledgeWire } from './types.ts';
 /** Characters of a device's name. */
 export const MAX_DEVICE_NAME = 256;
 
+/** Characters of a peer id. */
+const MAX_DEVICE_ID = 128;
+
 /** Characters of a reason in words. */
 export const MAX_REASON = 2000;
 
@@ -57,6 +60,8 @@ export const hello = z.object({
   schema: hex,
   clock: natural,
   knowledge: hex,
+  // Another version's hello may lack it, and is answered all the same.
+  floor: knowledge.default({ runs: new Uint8Array(), hlc: [] }),
 });
 
 const columnName = tableName;
@@ -110,12 +115,27 @@ function hasDistinctNames(items: ReadonlyArray<{ readonly name: string }>): bool
 export const refuse = z.object({ code: z.string().max(64), message: z.string().max(MAX_REASON) });
 
 export const want = z.strictObject({
+  pass: z.enum(['ordinary', 'newcomer', 'reconcile']),
   cursor: cursor.nullable(),
   knowledge: knowledge.nullable(),
   credit: z.int().min(1).max(MAX_CREDIT),
 });
 
-export const ack = z.strictObject({ cursor, complete: z.boolean(), credit: z.int().min(0).max(MAX_CREDIT) });
+export const ack = z.strictObject({
+  cursor,
+  complete: z.boolean(),
+  credit: z.int().min(0).max(MAX_CREDIT),
+  knowledge,
+});
+
+/** Members that one message may speak of. */
+export const MAX_HEARD = 1000;
+
+export const heard = z.strictObject({
+  members: z
+    .array(z.strictObject({ device: z.string().min(1).max(MAX_DEVICE_ID), at: natural, knowledge, whole: z.boolean() }))
+    .max(MAX_HEARD),
+});
 
 export const inspect = z.strictObject({
   id: natural,

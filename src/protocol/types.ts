@@ -115,6 +115,23 @@ export interface TombstoneData {
   readonly seen: StampList;
 }
 
+/**
+ * What a device asks of a peer's feed. `newcomer`: it has nothing, and takes its first pass from that peer alone. `reconcile`: it lacks
+ * deletes that were pruned there, so it hears of every row that is there, and at the end of the floor.
+ */
+export type PassKind = 'ordinary' | 'newcomer' | 'reconcile';
+
+/** What a member knows, as another one has heard it. */
+export interface HeardWire {
+  /** Peer id. */
+  readonly device: string;
+  /** When it was last heard of, ms since 1970. */
+  readonly at: number;
+  /** Of `whole`: where it differs from what the sender's `want` says that the sender knows (0 for nothing). Else: what has grown. */
+  readonly knowledge: KnowledgeWire;
+  readonly whole: boolean;
+}
+
 /** How a page ends. */
 export interface PageEnd {
   /** The receiver's next cursor in this sender's feed. */
@@ -125,6 +142,8 @@ export interface PageEnd {
   readonly knowledge: KnowledgeWire;
   /** Entries that still lie between `cursor.position` and the head. */
   readonly remaining: number;
+  /** Only at the end of a pass that reconciles: the sender's floor. What it has no longer was deleted there, or never was. */
+  readonly floor?: KnowledgeWire;
 }
 
 /** A page of the feed: row versions and tombstones, grouped by table, in columns, with one dictionary. */
@@ -174,6 +193,8 @@ export type Frame =
       readonly clock: number;
       /** Hash of the sender's knowledge, hex. */
       readonly knowledge: string;
+      /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
+      readonly floor: KnowledgeWire;
     }
   | {
       /** Follows both hellos when their schema hashes differ. */
@@ -183,6 +204,7 @@ export type Frame =
   | {
       /** Asks the other side for its feed. */
       readonly type: 'want';
+      readonly pass: PassKind;
       readonly cursor: Cursor | null;
       /** null: "my knowledge has the hash that you said of yours". */
       readonly knowledge: KnowledgeWire | null;
@@ -198,6 +220,13 @@ export type Frame =
       readonly complete: boolean;
       /** Bytes of credit given back. */
       readonly credit: number;
+      /** What has become known here since it was last said to this peer, durable as the batch. */
+      readonly knowledge: KnowledgeWire;
+    }
+  | {
+      /** What others know, so that it spreads to devices that never meet them. */
+      readonly type: 'heard';
+      readonly members: readonly HeardWire[];
     }
   | { readonly type: 'inspect'; readonly id: number; readonly query: Inspection }
   | { readonly type: 'inspected'; readonly id: number; readonly answer: InspectionAnswer }

@@ -78,7 +78,7 @@ describe('records that arrive', () => {
 
   it('[P2] without the signature of its signer are not taken, and that is said; the rest of the batch is', async () => {
     const [a, b] = fleet(2) as [Replica, Replica];
-    a.admit({ device: 'X' } as Replica);
+    a.admit({ device: 'X' });
     add(a, 'beside it');
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
     const bad = forged(page, (name, value) => (name === 'signature' ? Buffer.alloc(32) : value));
@@ -97,7 +97,7 @@ describe('records that arrive', () => {
     ['no text', () => null],
   ])('[P2] with %s than what was signed are not taken', (_, change) => {
     const [a, b] = fleet(2) as [Replica, Replica];
-    a.admit({ device: 'X' } as Replica);
+    a.admit({ device: 'X' });
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
     const bad = forged(page, (name, value, about) =>
       name === 'record' && about === 'X' ? change(String(value)) : value,
@@ -108,7 +108,7 @@ describe('records that arrive', () => {
 
   it('[P2] one that is signed is taken beside others that are not', () => {
     const [a, b] = fleet(2) as [Replica, Replica];
-    for (const device of ['X', 'Y', 'Z']) a.admit({ device } as Replica);
+    for (const device of ['X', 'Y', 'Z']) a.admit({ device });
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
     const bad = forged(page, (name, value, about) =>
       name === 'signature' && 'XZ'.includes(about) ? Buffer.alloc(32) : value,
@@ -119,7 +119,7 @@ describe('records that arrive', () => {
 
   it('[P2] under the identity of another row are not taken: they would push that one out', () => {
     const [a, b] = fleet(2) as [Replica, Replica];
-    a.admit({ device: 'X' } as Replica);
+    a.admit({ device: 'X' });
     const [page] = pagesFor(b, a, 1000) as [Uint8Array];
     const bad = altered(page, (batch) => {
       const uuids = Uint8Array.from(batch.uuids);
@@ -158,7 +158,7 @@ describe('records that arrive', () => {
     expect([a.members(), b.members()]).toEqual(['AB', 'AB']);
     expect(b.rows("SELECT value FROM flotilla_state WHERE key = 'uncounted'")).toEqual([[1]]);
     // Its signer becomes a member after all.
-    b.admit({ device: 'X' } as Replica);
+    b.admit({ device: 'X' });
     a.pull(b);
     expect([a.members(), b.members()]).toEqual(['ABXY', 'ABXY']);
     expect(b.rows("SELECT value FROM flotilla_state WHERE key = 'uncounted'")).toEqual([[0]]);
@@ -233,7 +233,7 @@ describe('a device that was revoked', () => {
     expect(c.apply('B', word).changed).toBe(1);
     expect(c.members()).toBe('AB');
     expect(() => c.revoke(a)).toThrow(/This device is no member/);
-    expect(() => c.admit({ device: 'X' } as Replica)).toThrow(/This device is no member/);
+    expect(() => c.admit({ device: 'X' })).toThrow(/This device is no member/);
     expect(b.members()).toBe('ABC');
   });
 
@@ -273,7 +273,7 @@ describe('a device that was revoked', () => {
 
   it('[P8] is told of in as many pages as it takes, where somebody has made a great many records', () => {
     const [a, b] = fleet(2) as [Replica, Replica];
-    for (let i = 0; i < 150; i += 1) a.admit({ device: `device-${i}` } as Replica);
+    for (let i = 0; i < 150; i += 1) a.admit({ device: `device-${i}` });
     add(a, 'behind them');
     const pages = pagesFor(b, a, 1000, 2000);
     expect(pages.length).toBeGreaterThan(4);

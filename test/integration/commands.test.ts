@@ -32,7 +32,7 @@ const FIELDS: Record<NodeEvent['event'], readonly string[]> = {
   ready: ['device', 'library', 'addresses'],
   notice: ['message'],
   discovered: ['device', 'via'],
-  peer: ['device', 'name', 'state', 'reason'],
+  peer: ['device', 'name', 'state', 'code', 'reason'],
   progress: ['device', 'name', 'progress'],
   applied: ['device', 'rows', 'changed', 'complete'],
   joined: ['device', 'name'],

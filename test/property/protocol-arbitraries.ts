@@ -290,15 +290,35 @@ export const frame: fc.Arbitrary<Frame> = fc.oneof(
     schema: hex,
     clock: fc.maxSafeNat(),
     knowledge: hex,
+    floor: knowledge.map((known) => known.toWire()),
   }),
   record({
     type: fc.constant('want' as const),
+    pass: fc.constantFrom('ordinary' as const, 'newcomer' as const, 'reconcile' as const),
     cursor: fc.option(cursor),
     knowledge: fc.option(knowledge.map((known) => known.toWire())),
     credit: fc.integer({ min: 1, max: 2 ** 30 }),
   }),
   record({ type: fc.constant('batch' as const), data: fc.uint8Array() }),
-  record({ type: fc.constant('ack' as const), cursor, complete: fc.boolean(), credit: fc.nat(2 ** 30) }),
+  record({
+    type: fc.constant('ack' as const),
+    cursor,
+    complete: fc.boolean(),
+    credit: fc.nat(2 ** 30),
+    knowledge: knowledge.map((known) => known.toWire()),
+  }),
+  record({
+    type: fc.constant('heard' as const),
+    members: fc.array(
+      record({
+        device: fc.string({ minLength: 1, maxLength: 60 }),
+        at: fc.maxSafeNat(),
+        knowledge: knowledge.map((known) => known.toWire()),
+        whole: fc.boolean(),
+      }),
+      { maxLength: 4 },
+    ),
+  }),
   record({
     type: fc.constant('inspect' as const),
     id: fc.maxSafeNat(),

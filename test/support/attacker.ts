@@ -122,7 +122,13 @@ export class Wire {
 
   /** Asks for everything, and takes the first batch. */
   async firstBatch(cursor: Extract<Frame, { type: 'want' }>['cursor'] = null): Promise<Batch> {
-    await this.send({ type: 'want', cursor, knowledge: { runs: new Uint8Array(0), hlc: [] }, credit: 1 << 22 });
+    await this.send({
+      type: 'want',
+      pass: 'ordinary',
+      cursor,
+      knowledge: { runs: new Uint8Array(0), hlc: [] },
+      credit: 1 << 22,
+    });
     return decodeBatch((await this.next('batch')).data);
   }
 

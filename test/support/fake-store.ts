@@ -4,18 +4,20 @@
  */
 import type {
   Applied,
+  Change,
   ConflictList,
   FeedOpened,
   FeedPage,
   LibraryInfo,
   LibraryStatus,
   MemberRow,
+  PassBegun,
   Revoked,
   SessionStart,
 } from '../../src/db/api.ts';
 import type { NodeStore } from '../../src/actors/database.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
-import type { Cursor, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
+import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
 
 interface Row {
   readonly id: string;
@@ -23,6 +25,8 @@ interface Row {
   readonly hlc: number;
   readonly member?: MemberRow;
 }
+
+const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
 interface FakeBatch {
   readonly rows: readonly Row[];
@@ -151,6 +155,7 @@ export class FakeStore implements NodeStore {
     return {
       knowledge: wireOf(entries),
       knowledgeHash: JSON.stringify(entries),
+      floor: NOTHING,
       cursor: this.#cursors.get(peer) ?? null,
       schema: this.schema,
       schemaHash: this.schema.tables.length === 0 ? 'schema' : JSON.stringify(this.schema),
@@ -174,10 +179,44 @@ export class FakeStore implements NodeStore {
       if (fresh.some(({ member }) => member !== undefined)) for (const listener of this.#memberListeners) listener();
       const { cursor, complete, remaining, rows } = batch;
       const knowledge = complete ? wireOf(batch.knowledge) : null;
-      return { cursor, complete, remaining, rows: rows.length, changed: fresh.length, waitingCount: 0, knowledge };
+      return {
+        cursor,
+        complete,
+        remaining,
+        rows: rows.length,
+        changed: fresh.length,
+        waitingCount: 0,
+        knowledge,
+        said: NOTHING,
+        refused: [],
+      };
     } finally {
       this.applying -= 1;
     }
+  }
+
+  async beginPass(peer: string): Promise<PassBegun | null> {
+    return { pass: 'ordinary', cursor: this.#cursors.get(peer) ?? null };
+  }
+
+  async hear(): Promise<void> {
+    // What others know is of no use here.
+  }
+
+  async hearOfOthers(): Promise<void> {
+    // Nor what they have heard.
+  }
+
+  async heardNews(): Promise<readonly HeardWire[]> {
+    return [];
+  }
+
+  async change(): Promise<Change> {
+    return { run: this.#run, hlc: this.#head };
+  }
+
+  async holders(): Promise<readonly string[]> {
+    return [];
   }
 
   async acked(peer: string, cursor: Cursor, complete: boolean): Promise<void> {

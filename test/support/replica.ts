@@ -5,17 +5,23 @@
 import Sqlite from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 
-import type { Applied } from '../../src/db/api.ts';
+import type { Taken } from '../../src/db/api.ts';
 import type { Applier } from '../../src/db/apply.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
+import { wireOf } from '../../src/db/knowledge-wire.ts';
+import type { Pruned } from '../../src/db/floor.ts';
+import { floorOf, isBelow, prune } from '../../src/db/floor.ts';
+import { hear } from '../../src/db/heard.ts';
 import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
 import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
+import { markNewcomer, passKind } from '../../src/db/newcomer.ts';
+import { beginPass } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
 import { createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
@@ -38,6 +44,8 @@ export interface ReplicaOptions {
   readonly file?: string;
   /** Rows that are there before the library is initialised. */
   readonly before?: string;
+  /** It has just joined: its first pass comes from one member. @default false */
+  readonly newcomer?: boolean;
 }
 
 export const LIBRARY_ID = '00112233445566778899aabbccddeeff';
@@ -93,6 +101,7 @@ export class Replica {
       library.transact(() => {
         library.sql.run('DELETE FROM flotilla_marks');
         for (const model of library.registry.models) stampExisting(library, model, this.#now());
+        if (options.newcomer === true) markNewcomer(library);
       });
     }
     this.served = this.#serve();
@@ -169,11 +178,11 @@ export class Replica {
   }
 
   /** Lets a device in. */
-  admit({ device }: Replica): void {
+  admit({ device }: Pick<Replica, 'device'>): void {
     admit(this.library, device, `${device}'s box`);
   }
 
-  revoke({ device }: Replica): void {
+  revoke({ device }: Pick<Replica, 'device'>): void {
     revoke(this.library, device);
   }
 
@@ -209,26 +218,44 @@ export class Replica {
       this.look();
     }
     const cursor = this.library.cursor(from.device);
-    const knowledge = this.library.knowledge();
-    const runs = Buffer.concat([...knowledge.keys()].map((run) => Buffer.from(run, 'hex')));
-    const { feed } = from.feeds.open(cursor, { runs, hlc: [...knowledge.values()] });
+    from.hear(this);
+    const kind = passKind(this.library, from.device, floorOf(from.library.sql));
+    // Whoever is behind what was pruned gives nothing before it has reconciled itself.
+    const isStale = isBelow(from.library.knowledge(), floorOf(this.library.sql));
+    if (isStale && kind !== 'reconcile') return new Pass(this, from, null);
+    this.library.transact(() => beginPass(this.library, from.device, kind));
+    const { feed } = from.feeds.open(cursor, wireOf([...this.library.knowledge()]), kind);
     return new Pass(this, from, feed);
   }
 
+  /** Hears from another member what it knows. */
+  hear(member: Replica): void {
+    this.library.transact(() =>
+      hear(this.library, member.device, wireOf([...member.library.knowledge()]), this.#now()),
+    );
+  }
+
+  /** Prunes what every member has ACKed. */
+  prune(retentionDays?: number): Pruned {
+    this.stamp();
+    return prune(this.library, retentionDays);
+  }
+
   /** Takes all that `from` has, in one complete pass. */
-  pull(from: Replica, rows = 1000): Applied[] {
+  pull(from: Replica, rows = 1000): Taken[] {
     const pass = this.passFrom(from);
-    const applied: Applied[] = [];
+    const applied: Taken[] = [];
     for (let page = pass.next(rows); page !== null; page = pass.next(rows)) {
       const result = this.apply(from.device, page);
       applied.push(result);
       if (result.complete) break;
     }
     pass.close();
+    from.hear(this);
     return applied;
   }
 
-  apply(peer: string, page: Uint8Array): Applied {
+  apply(peer: string, page: Uint8Array): Taken {
     const applied = this.served.apply(peer, page);
     this.look();
     return applied;
@@ -252,9 +279,10 @@ export class Replica {
 export class Pass {
   readonly #to: Replica;
   readonly #from: Replica;
-  readonly #feed: number;
+  /** Null where nothing may be taken. */
+  readonly #feed: number | null;
 
-  constructor(to: Replica, from: Replica, feed: number) {
+  constructor(to: Replica, from: Replica, feed: number | null) {
     this.#to = to;
     this.#from = from;
     this.#feed = feed;
@@ -262,6 +290,7 @@ export class Pass {
 
   /** The next page, encoded; null when there is nothing to send. */
   next(rows = 1000, bytes = 1 << 20): Uint8Array | null {
+    if (this.#feed === null) return null;
     for (let tries = 0; tries < 10; tries += 1) {
       const page = this.#from.feeds.page(this.#feed, { rows, bytes });
       if ('unstamped' in page) {
@@ -275,7 +304,7 @@ export class Pass {
   }
 
   close(): void {
-    this.#from.feeds.close(this.#feed);
+    if (this.#feed !== null) this.#from.feeds.close(this.#feed);
   }
 }
 

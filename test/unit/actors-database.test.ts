@@ -213,7 +213,9 @@ describe('database workers', () => {
 
   it('rejects what was asked of a worker that dies, and starts it anew', async () => {
     const store = await open();
-    await expect(store.acked('peer', { position: 0, head: 0, run: '' }, true)).rejects.toBeInstanceOf(FlotillaError);
+    await expect(
+      store.acked('peer', { position: 0, head: 0, run: '' }, true, { runs: new Uint8Array(), hlc: [] }),
+    ).rejects.toBeInstanceOf(FlotillaError);
     await expect(store.info()).rejects.toMatchObject({ code: 'STOPPED' });
     let answered = false;
     while (!answered) {

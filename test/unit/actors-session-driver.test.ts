@@ -6,11 +6,11 @@ import type { SessionFacts } from '../../src/actors/handshake.ts';
 import { INSPECT_TIMEOUT_MS } from '../../src/actors/inspecting.ts';
 import type { DriverEvent } from '../../src/actors/peer-session.ts';
 import { RECEIVE_CREDIT_BYTES } from '../../src/actors/receiving.ts';
-import { FAREWELL_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
+import { FAREWELL_TIMEOUT_MS, OWING_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
-import type { Channel, Frame } from '../../src/protocol/types.ts';
+import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
 import { FlotillaError } from '../../src/errors.ts';
 import { FakeStore } from '../support/fake-store.ts';
 import type { FakeStoreOptions } from '../support/fake-store.ts';
@@ -69,6 +69,8 @@ function connect(
 
 const isLive = (one: Side): boolean => one.has('INBOUND_COMPLETE') && one.has('OUTBOUND_ACKED');
 
+const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
+
 /** A peer that is played frame by frame. */
 function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: BatchLimits) {
   const clock = new SimulatedClock();
@@ -86,11 +88,13 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     schema: 'schema',
     clock: clockMs,
     knowledge: 'other',
+    floor: NOTHING,
   });
   const want = (credit: number): Frame => ({
     type: 'want',
+    pass: 'ordinary',
     cursor: null,
-    knowledge: { runs: new Uint8Array(), hlc: [] },
+    knowledge: NOTHING,
     credit,
   });
   return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
@@ -460,7 +464,13 @@ describe('session: credit', () => {
         frame = await a.next();
       }
       for (const { bytes, cursor } of flying) {
-        await a.theirs.send({ type: 'ack', cursor: cursor as never, complete: false, credit: bytes });
+        await a.theirs.send({
+          type: 'ack',
+          cursor: cursor as never,
+          complete: false,
+          credit: bytes,
+          knowledge: NOTHING,
+        });
       }
       flying = [];
     }
@@ -509,7 +519,13 @@ describe('session: credit', () => {
     const a = played(new FakeStore('a'));
     await a.theirs.send(a.hello());
     await a.theirs.send(a.want(1_000_000));
-    await a.theirs.send({ type: 'ack', cursor: { position: 1, head: 1, run: 'r' }, complete: true, credit: 1 << 30 });
+    await a.theirs.send({
+      type: 'ack',
+      cursor: { position: 1, head: 1, run: 'r' },
+      complete: true,
+      credit: 1 << 30,
+      knowledge: NOTHING,
+    });
     await until(() => a.has('FAULT'));
     await a.theirs.close();
     await a.driver.ended;
@@ -517,14 +533,14 @@ describe('session: credit', () => {
 });
 
 describe('session: what the protocol does not allow', () => {
-  const wants: Frame = { type: 'want', cursor: null, knowledge: null, credit: 1 };
+  const wants: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: 1 };
   const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],
     ['a second want', [wants, wants], true],
     [
       'an ACK before a want',
-      [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0 }],
+      [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0, knowledge: NOTHING }],
       true,
     ],
   ];
@@ -548,6 +564,29 @@ describe('session: what the protocol does not allow', () => {
     a.theirs.abort(new Error('killed'));
     await a.driver.ended;
     expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('without a goodbye') });
+  });
+
+  it('[N8] ends with a peer that owes an answer and says nothing for long, and never with one that owes nothing', async () => {
+    const a = played(new FakeStore('a'));
+    await a.theirs.send(a.hello());
+    await until(() => a.has('HELLO'));
+    a.clock.increment(OWING_TIMEOUT_MS - 1);
+    expect(a.has('FAULT')).toBe(false);
+    a.clock.increment(1);
+    expect(a.events.at(-1)).toMatchObject({
+      type: 'FAULT',
+      code: 'UNREACHABLE',
+      reason: expect.stringMatching(/not gone on/),
+    });
+    await a.theirs.close();
+    await a.driver.ended;
+
+    const clock = new SimulatedClock();
+    const [one, two] = connect(new FakeStore('a'), new FakeStore('b'), {}, clock);
+    await until(() => isLive(one) && isLive(two) && one.driver.inSync() && two.driver.inSync());
+    for (let hour = 0; hour < 24; hour += 1) clock.increment(3_600_000);
+    expect([one.has('FAULT'), two.has('FAULT')]).toEqual([false, false]);
+    await Promise.all([one.driver.end('done'), two.driver.end('done')]);
   });
 
   it('gives up a question that is not answered', async () => {

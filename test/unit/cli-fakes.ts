@@ -1,6 +1,7 @@
 /** A world and a library for the commands' tests: nothing here touches the process, the clock or a file. */
 import { Writable } from 'node:stream';
 import type {
+  Change,
   ConflictList,
   DeviceList,
   FlotillaNode,
@@ -147,6 +148,7 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       revokeDevice: refuse('revokeDevice'),
       leaveLibrary: refuse('leaveLibrary'),
       ownRow: refuse('ownRow'),
+      waitReplicated: refuse('waitReplicated'),
       verifyLibrary: refuse('verifyLibrary'),
       listConflicts: refuse('listConflicts'),
       restoreConflict: refuse('restoreConflict'),
@@ -192,6 +194,14 @@ export class FakeNode implements FlotillaNode {
 
   own(): Promise<Owned> {
     return Promise.reject(new Error('own was not expected'));
+  }
+
+  change(): Promise<Change> {
+    return Promise.reject(new Error('change was not expected'));
+  }
+
+  replicated(): Promise<readonly string[]> {
+    return Promise.reject(new Error('replicated was not expected'));
   }
 
   conflicts(): Promise<ConflictList> {
@@ -240,6 +250,7 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
       ],
       rows: 182_532,
       tombstones: 3,
+      pruning: { tombstones: 3, behind: [] },
       waiting: [],
       waitingCount: 0,
       conflicts: 0,

@@ -87,7 +87,7 @@ function newcomer(file: string, grant: JoinGrant, existing: 'empty' | 'union' | 
 /** Everything that `from` has goes to `to`. */
 function send(from: string, to: Writer): void {
   const source = reader(from);
-  const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] });
+  const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary');
   for (;;) {
     const page = source.page(feed, { rows: 2, bytes: 1 << 20 });
     if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');

@@ -148,6 +148,21 @@ describe('the gate', () => {
     expect(channels).toBe(0);
   });
 
+  it('takes no long words from a newcomer', async () => {
+    const host = await start({ allowed: none, invited: anyone });
+    const said = new Promise<unknown>((resolve) => {
+      host.handleJoin((packets) => {
+        packets.packets[Symbol.asyncIterator]().next().then(resolve, resolve);
+      });
+    });
+    const newcomer = await createLibp2p({ ...transportOptions(), connectionMonitor: { enabled: false } });
+    stops.push(() => newcomer.stop());
+    const connection = await newcomer.dial(host.addresses().map((address) => multiaddr(address)));
+    const stream = await connection.newStream('/flotilla/join/1', { signal: soon() });
+    stream.send(Uint8Array.of(0, 1, 0, 0, 0x5b));
+    expect(await said).toMatchObject({ code: 'PROTOCOL', message: expect.stringContaining('65536 bytes') });
+  });
+
   it('gives a member no join stream', async () => {
     const host = await start();
     let joins = 0;

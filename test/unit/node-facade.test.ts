@@ -98,6 +98,7 @@ describe('public API', () => {
       'restoreConflict',
       'revokeDevice',
       'verifyLibrary',
+      'waitReplicated',
     ]);
   });
 });

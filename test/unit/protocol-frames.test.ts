@@ -74,8 +74,8 @@ describe('[N2] frames that ask for more than they may hold', () => {
 
 describe('control frames', () => {
   it('have the same bytes whatever the order of their fields', () => {
-    const { type, cursor, complete, credit } = sampleFrames['ack'] as Extract<Frame, { type: 'ack' }>;
-    expect(bytesOf({ credit, complete, cursor, type })).toEqual(bytesOf(sampleFrames['ack']!));
+    const { type, cursor, complete, credit, knowledge } = sampleFrames['ack'] as Extract<Frame, { type: 'ack' }>;
+    expect(bytesOf({ knowledge, credit, complete, cursor, type })).toEqual(bytesOf(sampleFrames['ack']!));
   });
 
   it('cut reasons to what fits instead of failing', () => {
@@ -99,6 +99,7 @@ describe('control frames', () => {
     const hlc = Array.from({ length: MAX_KNOWN_RUNS }, (_, i) => i);
     const frame: Frame = {
       type: 'want',
+      pass: 'ordinary',
       cursor: null,
       knowledge: { runs: new Uint8Array(hlc.length * 16), hlc },
       credit: 1,
@@ -179,9 +180,14 @@ describe('hostile frames', () => {
   });
 
   it('we do not send what the other side would refuse', () => {
-    expect(() => encodeFrame({ type: 'want', cursor: null, knowledge: null, credit: -1 })).toThrow(protocolError);
+    expect(() => encodeFrame({ type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: -1 })).toThrow(
+      protocolError,
+    );
     expect(() =>
-      encodeFrame({ type: 'hello', protocol: 1, library: 'x', name: '', schema: 'aa', clock: 1, knowledge: 'aa' }),
+      encodeFrame({
+        ...(sampleFrames['hello'] as Extract<Frame, { type: 'hello' }>),
+        library: 'x',
+      }),
     ).toThrow(protocolError);
   });
 });

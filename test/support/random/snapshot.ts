@@ -152,7 +152,8 @@ function selectOf(table: Table, schema: Schema): string {
   const joins = table.foreignKeys.map((foreignKey: ForeignKey, i) => {
     const parent = tableOf(schema, foreignKey.table);
     columns.push(...parent.key.map((name) => `p${i}.${quote(name)}`));
-    const on = foreignKey.columns.map((name, at) => `p${i}.${quote(foreignKey.targets[at] ?? '')} = t.${quote(name)}`);
+    // The plus: only the parent's affinity counts.
+    const on = foreignKey.columns.map((name, at) => `p${i}.${quote(foreignKey.targets[at] ?? '')} = +t.${quote(name)}`);
     return `LEFT JOIN ${quote(parent.name)} p${i} ON ${on.join(' AND ')}`;
   });
   return `SELECT ${columns.join(', ')} FROM ${quote(table.name)} t ${joins.join(' ')}`;

@@ -1,7 +1,7 @@
 /** Small messages that ask for much, and messages as long as they may be: each decoder must answer soon, in little memory. */
 import { MAX_BATCH_BYTES, MAX_BATCH_GROUPS, MAX_BATCH_ROWS, BATCH_FORMAT } from '../../../src/protocol/batch.ts';
 import { ByteWriter } from '../../../src/protocol/bytes.ts';
-import { MAX_FRAME_BYTES } from '../../../src/protocol/frames.ts';
+import { FRAME_TYPES, MAX_FRAME_BYTES } from '../../../src/protocol/frames.ts';
 
 export type Bomb = readonly [name: string, make: () => Uint8Array];
 
@@ -11,8 +11,6 @@ const COUNTING = 0x10;
 const DOUBLE_BYTES = 8;
 /** Bytes of a column without a value in any of no rows, its name of four characters included. */
 const EMPTY_COLUMN_BYTES = 10;
-
-const TYPES = { hello: 1, refuse: 2, want: 3, batch: 4, ack: 5, inspect: 6, inspected: 7, bye: 8, schema: 12 } as const;
 
 function constant(writer: ByteWriter, value: number): void {
   writer.byte(CONSTANT);
@@ -182,14 +180,14 @@ export const MESSAGE_BOMBS: readonly Bomb[] = [
 ];
 
 /** Each message bomb in a frame of each type, and frames that hide a long list under an unknown key. */
-export const FRAME_BOMBS: readonly Bomb[] = Object.entries(TYPES).flatMap(([name, type]): Bomb[] => {
+export const FRAME_BOMBS: readonly Bomb[] = Object.entries(FRAME_TYPES).flatMap(([name, type]): Bomb[] => {
   const frame = (fields: Uint8Array): Uint8Array => {
     const bytes = new Uint8Array(1 + fields.length);
     bytes[0] = type;
     bytes.set(fields, 1);
     return bytes;
   };
-  if (type === TYPES.batch) return [['a batch of nothing', () => frame(new Uint8Array(0))]];
+  if (type === FRAME_TYPES.batch) return [['a batch of nothing', () => frame(new Uint8Array(0))]];
   return [
     ...MESSAGE_BOMBS.slice(0, 2).map(([what, make]): Bomb => [`${name} of ${what}`, () => frame(make())]),
     [`${name} with an unknown key`, () => frame(unknownKey(MAX_FRAME_BYTES - 1))],

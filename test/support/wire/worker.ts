@@ -69,7 +69,7 @@ const prototypes = [Object.prototype, Array.prototype, Function.prototype, Map.p
 const keysBefore = prototypes.map((prototype) => Reflect.ownKeys(prototype).length);
 
 /** Reads one message; what is wrong with how that went, null for nothing. */
-function fire(
+export function fire(
   target: Target,
   bytes: Uint8Array,
   tally: { read: number; refused: number },

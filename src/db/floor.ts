@@ -1,0 +1,124 @@
+/**
+ * Pruning, and what it costs whoever was away. A tombstone goes when every member is known to have it, and our **floor** rises to its
+ * stamp: below it a feed would bring rows back that were deleted. Who knows less than a floor says takes no ordinary feed from there, and
+ * gives none; it reconciles first (`reconcile.ts`).
+ */
+import { hlcToMs } from '../protocol/hlc.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import type { PruningStatus } from './api.ts';
+import { RETENTION_DAYS } from './config.ts';
+import type { Heard } from './heard.ts';
+import { heardMembers } from './heard.ts';
+import type { Library } from './library.ts';
+import type { Statements } from './sql.ts';
+
+const DAY_MS = 86_400_000;
+
+/** Tombstones that one transaction prunes: some ms. */
+const PRUNED_AT_ONCE = 5_000;
+
+/** What pruning did. */
+export interface Pruned {
+  readonly tombstones: number;
+  /** Peer ids of members that hold it up: they have not ACKed some tombstone, or know what has not come here. */
+  readonly blockedBy: readonly string[];
+}
+
+/** Prunes what may go, in slices of a transaction each. */
+export function prune(library: Library, retentionDays: number = RETENTION_DAYS): Pruned {
+  let tombstones = 0;
+  for (;;) {
+    const { pruned, blockedBy } = library.transact(() => pruneSlice(library, retentionDays));
+    tombstones += pruned;
+    if (pruned < PRUNED_AT_ONCE) return { tombstones, blockedBy };
+  }
+}
+
+function pruneSlice(library: Library, retentionDays: number): { pruned: number; blockedBy: readonly string[] } {
+  if (library.sql.value('SELECT 1 FROM flotilla_tombstones LIMIT 1') === undefined) return { pruned: 0, blockedBy: [] };
+  const members = heardMembers(library.sql, library.around.device);
+  // Somebody knows of something that has not come here: it may be a newcomer whom he has told more than we know.
+  const ahead = members.filter(({ knowledge }) => [...knowledge].some(([run, hlc]) => !library.knows(run, hlc)));
+  if (ahead.length > 0) return { pruned: 0, blockedBy: ahead.map(({ device }) => device) };
+  const counting = members.filter((member) => !isSetAside(library.around.now(), member, retentionDays));
+  const known = knownToAll(library, counting);
+  const gone = library.sql.rows(
+    `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
+     DELETE FROM flotilla_tombstones WHERE uuid IN (
+       SELECT t.uuid FROM flotilla_tombstones t JOIN known d ON d.run = t.run AND t.hlc <= d.hlc
+         JOIN known b ON b.run = t.birth_run AND t.birth_hlc <= b.hlc
+       WHERE NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = t.uuid)
+         AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)
+       LIMIT ${PRUNED_AT_ONCE})
+     RETURNING run, hlc`,
+    JSON.stringify([...known]),
+  );
+  for (const [run, hlc] of gone) raiseFloor(library, Number(run), Number(hlc));
+  const blockedBy =
+    gone.length === PRUNED_AT_ONCE
+      ? []
+      : counting.filter((member) => lacksTombstones(library, member)).map(({ device }) => device);
+  return { pruned: gone.length, blockedBy };
+}
+
+/** Whether a member has been silent for so long that pruning goes on without it. One that has never said a word blocks for good. */
+export function isSetAside(now: number, { at, knowledge }: Heard, retentionDays: number): boolean {
+  return knowledge.size > 0 && now - at > retentionDays * DAY_MS;
+}
+
+/** What this device and all of these members know: run → hlc. */
+function knownToAll(library: Library, members: readonly Heard[]): Map<number, number> {
+  const known = new Map<number, number>();
+  for (const [hex, own] of library.knowledge()) {
+    const run = library.runOrdinal(hex, null);
+    const least = members.reduce((hlc, { knowledge }) => Math.min(hlc, knowledge.get(run) ?? -1), own);
+    if (least >= 0) known.set(run, least);
+  }
+  return known;
+}
+
+function lacksTombstones(library: Library, member: Heard): boolean {
+  return lackedBy(library.sql, member).tombstones > 0;
+}
+
+/** The tombstones that a member is not known to have: how many, and the stamp of the oldest. */
+function lackedBy(sql: Pick<Statements, 'rows'>, { knowledge }: Heard): { tombstones: number; oldest: number } {
+  const [row] = sql.rows(
+    `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
+     SELECT count(*), ifnull(min(t.hlc), 0) FROM flotilla_tombstones t
+     WHERE NOT EXISTS (SELECT 1 FROM known d WHERE d.run = t.run AND t.hlc <= d.hlc)`,
+    JSON.stringify([...knowledge]),
+  );
+  return { tombstones: Number(row?.[0]), oldest: Number(row?.[1]) };
+}
+
+/** What pruning waits for, for people. */
+export function pruningStatus(sql: Statements, own: string, now: number, retentionDays: number): PruningStatus {
+  const behind = heardMembers(sql, own).flatMap((member) => {
+    const { tombstones, oldest } = lackedBy(sql, member);
+    if (tombstones === 0) return [];
+    const { device, at: seen } = member;
+    return [{ device, tombstones, since: hlcToMs(oldest), seen, setAside: isSetAside(now, member, retentionDays) }];
+  });
+  return { tombstones: sql.number('SELECT count(*) FROM flotilla_tombstones'), behind };
+}
+
+export function raiseFloor(library: Library, run: number, hlc: number): void {
+  library.sql.run(
+    `INSERT INTO flotilla_floor (run, hlc) VALUES (?, ?)
+     ON CONFLICT (run) DO UPDATE SET hlc = excluded.hlc WHERE excluded.hlc > flotilla_floor.hlc`,
+    run,
+    hlc,
+  );
+}
+
+/** Our floor: run id (hex) → hlc. */
+export function floorOf(sql: Pick<Library['sql'], 'rows'>): Map<string, number> {
+  const rows = sql.rows('SELECT r.id, f.hlc FROM flotilla_floor f JOIN flotilla_runs r ON r.run = f.run');
+  return new Map(rows.map(([id, hlc]) => [bytesToHex(id as Uint8Array), Number(hlc)]));
+}
+
+/** Whether who knows so much lacks what was pruned up to a floor. */
+export function isBelow(knowledge: ReadonlyMap<string, number>, floor: ReadonlyMap<string, number>): boolean {
+  return [...floor].some(([run, hlc]) => (knowledge.get(run) ?? -1) < hlc);
+}

@@ -1,0 +1,142 @@
+/**
+ * What other members know, as they have said or ACKed it themselves, directly or by way of others, and when they were last heard of. It
+ * only grows. (A device that was restored knows less than we heard; that is found out when it asks for a feed, see `floor.ts`.)
+ */
+import { bytesToHex } from '../protocol/uuid.ts';
+import type { HeardWire, KnowledgeWire } from '../protocol/types.ts';
+import { entriesOf, wireOf } from './knowledge-wire.ts';
+import type { Library } from './library.ts';
+import type { Statements } from './sql.ts';
+
+/** A member's being there is told again after so long, ms. */
+const SEEN_AGAIN_MS = 3_600_000;
+
+/**
+ * Takes over what a device says that it knows. Returns whether that was news.
+ * @param at - when it said so, ms since 1970
+ */
+export function hear(library: Library, device: string, { runs, hlc }: KnowledgeWire, at: number): boolean {
+  if (device === library.around.device) return false;
+  library.sql.run(
+    `INSERT INTO flotilla_seen (device, at) VALUES (?, ?)
+     ON CONFLICT (device) DO UPDATE SET at = excluded.at WHERE excluded.at > flotilla_seen.at`,
+    device,
+    Math.min(at, library.around.now()),
+  );
+  let isNews = false;
+  hlc.forEach((known, i) => {
+    const run = library.runOrdinal(bytesToHex(runs.subarray(i * 16, i * 16 + 16)), null);
+    const changed = library.sql.run(
+      `INSERT INTO flotilla_heard (device, run, hlc) VALUES (?, ?, ?)
+       ON CONFLICT (device, run) DO UPDATE SET hlc = excluded.hlc WHERE excluded.hlc > flotilla_heard.hlc`,
+      device,
+      run,
+      known,
+    );
+    isNews ||= changed > 0;
+  });
+  return isNews;
+}
+
+/** Another member, as far as we have heard. */
+export interface Heard {
+  readonly device: string;
+  /** Local number of the run → hlc. Empty when it has never said anything. */
+  readonly knowledge: ReadonlyMap<number, number>;
+  /** When it was last heard of, ms since 1970; 0 for never. */
+  readonly at: number;
+}
+
+/** All members but this device. */
+export function heardMembers(sql: Pick<Statements, 'rows'>, own: string): Heard[] {
+  const devices = sql.rows(
+    `SELECT m.device, ifnull(s.at, 0) FROM flotilla_members m LEFT JOIN flotilla_seen s ON s.device = m.device
+     WHERE m.device <> ? AND m.revoked_at IS NULL`,
+    own,
+  );
+  return devices.map(([device, at]) => {
+    const rows = sql.rows('SELECT run, hlc FROM flotilla_heard WHERE device = ?', device);
+    return {
+      device: String(device),
+      knowledge: new Map(rows.map(([run, hlc]) => [Number(run), Number(hlc)])),
+      at: Number(at),
+    };
+  });
+}
+
+const NOBODY: ReadonlyMap<number, number> = new Map();
+
+/** What was said to one peer in its session. */
+export class Conversation {
+  /** What others know. */
+  readonly spreading: Spreading;
+  /** What we know ourselves: run id (hex) → hlc. */
+  readonly #told: Map<string, number>;
+
+  /** @param base - what our own `want` says that we know */
+  constructor(peer: string, base: ReadonlyMap<string, number>) {
+    this.spreading = new Spreading(peer, base);
+    this.#told = new Map(base);
+  }
+
+  /** What we know since it was last said. */
+  sayTo(library: Library): KnowledgeWire {
+    const news = [...library.knowledge()].filter(([run, hlc]) => hlc > (this.#told.get(run) ?? -1));
+    for (const [run, hlc] of news) this.#told.set(run, hlc);
+    return wireOf(news);
+  }
+}
+
+/** What of others was said to one peer in its session. */
+class Spreading {
+  readonly #peer: string;
+  /** What our own `want` said that we know: the first word about each member is where it differs from that. */
+  readonly #base: ReadonlyMap<string, number>;
+  readonly #told = new Map<string, Heard>();
+
+  constructor(peer: string, base: ReadonlyMap<string, number>) {
+    this.#peer = peer;
+    this.#base = base;
+  }
+
+  /** What is news to the peer. */
+  news(library: Library): HeardWire[] {
+    return heardMembers(library.sql, library.around.device).flatMap((member): HeardWire[] => {
+      const { device, at, knowledge } = member;
+      if (device === this.#peer || knowledge.size === 0) return [];
+      const told = this.#told.get(device);
+      const entries = told === undefined ? this.#differences(library, knowledge) : grown(knowledge, told.knowledge);
+      // That it is still there is news now and then.
+      if (told !== undefined && entries.length === 0 && at < told.at + SEEN_AGAIN_MS) return [];
+      this.#told.set(device, member);
+      const named = entries.map(([run, hlc]): [string, number] => [library.runHex(run), hlc]);
+      return [{ device, at, knowledge: wireOf(named), whole: told === undefined }];
+    });
+  }
+
+  #differences(library: Library, knowledge: ReadonlyMap<number, number>): [number, number][] {
+    const base = new Map([...this.#base].map(([hex, hlc]) => [library.runOrdinal(hex, null), hlc]));
+    const lower = [...base].filter(([run, hlc]) => (knowledge.get(run) ?? 0) < hlc);
+    return [...lower.map(([run]): [number, number] => [run, knowledge.get(run) ?? 0]), ...grown(knowledge, base)];
+  }
+}
+
+function grown(
+  knowledge: ReadonlyMap<number, number>,
+  before: ReadonlyMap<number, number> = NOBODY,
+): [number, number][] {
+  return [...knowledge].filter(([run, hlc]) => hlc > (before.get(run) ?? -1));
+}
+
+/**
+ * Takes over what a peer has heard of others.
+ * @param base - what the peer's `want` said that it knows
+ */
+export function hearOfOthers(library: Library, base: KnowledgeWire, members: readonly HeardWire[]): boolean {
+  let isNews = false;
+  for (const { device, at, knowledge, whole } of members) {
+    const named = new Map([...(whole ? entriesOf(base) : []), ...entriesOf(knowledge)].filter(([, hlc]) => hlc > 0));
+    isNews = hear(library, device, wireOf([...named]), at) || isNews;
+  }
+  return isNews;
+}

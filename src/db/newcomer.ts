@@ -1,0 +1,51 @@
+/**
+ * A device that has just joined takes its first pass from one member alone: from several at once it could get a row from one, and the
+ * claim that nothing is missing from another who has pruned the row's delete.
+ */
+import type { PassKind } from '../protocol/types.ts';
+import { isBelow } from './floor.ts';
+import type { Library } from './library.ts';
+import { getState, setState } from './metadata.ts';
+
+/** The member from whom a newcomer takes its first pass; '' for nobody yet. No such entry once it is complete. */
+const KEY = 'newcomer';
+
+/** Call it where a library is made of an invitation. */
+export function markNewcomer(library: Library): void {
+  setState(library.db, KEY, '');
+}
+
+/** Before the peer id: what has come already is not from that one alone. */
+const MIXED = '+';
+
+/** From whom the first pass comes: '' when nobody has sent anything yet, null when it is complete. */
+export function sourceOf(library: Library): string | null {
+  return readSource(library)?.peer ?? null;
+}
+
+function readSource(library: Library): { readonly peer: string; readonly isMixed: boolean } | null {
+  const value = getState(library.db, KEY);
+  if (typeof value !== 'string') return null;
+  return { peer: value.replace(MIXED, ''), isMixed: value.startsWith(MIXED) };
+}
+
+/** What kind of pass this device has to ask a peer for. @param floor - the peer's */
+export function passKind(library: Library, peer: string, floor: ReadonlyMap<string, number>): PassKind {
+  const source = readSource(library);
+  if (source !== null && !source.isMixed && (source.peer === '' || source.peer === peer)) return 'newcomer';
+  return isBelow(library.knowledge(), floor) ? 'reconcile' : 'ordinary';
+}
+
+/** A page of a peer was taken. */
+export function noteSource(library: Library, peer: string, isComplete: boolean): void {
+  const source = sourceOf(library);
+  if (source === null) return;
+  if (isComplete) library.sql.run('DELETE FROM flotilla_state WHERE key = ?', KEY);
+  else if (source !== peer) setState(library.db, KEY, peer);
+}
+
+/** Another peer takes over where the first one was lost. What has come may lack deletes that it has pruned, so it reconciles. */
+export function takeOver(library: Library, peer: string): void {
+  const source = sourceOf(library);
+  if (source !== null && source !== '' && source !== peer) setState(library.db, KEY, MIXED + peer);
+}

@@ -1,0 +1,183 @@
+/**
+ * Coming back after so long that deletes were pruned meanwhile. The pass goes from the beginning and names every row that the sender has.
+ * At its end, in one transaction: what the sender knows of and has no longer was deleted; what was written here meanwhile is written anew
+ * (its old stamps may be older than deletes of which nothing is left); and the sender's floor is ours.
+ */
+import type { Database } from 'better-sqlite3';
+
+import type { Batch, KnowledgeWire, PassKind } from '../protocol/types.ts';
+import { hlcToMs } from '../protocol/hlc.ts';
+import { encodedKey } from './capture.ts';
+import { MEMBERSHIP_TABLE } from './choose.ts';
+import { formatSeen, parseCells, seenIn } from './cells.ts';
+import { raiseFloor } from './floor.ts';
+import { entriesOf } from './knowledge-wire.ts';
+import type { Library } from './library.ts';
+import type { Model } from './model.ts';
+import { mapJoin, quoteName, rowsTable } from './model.ts';
+import { putPending } from './pending.ts';
+import { OP_REBORN } from './remark.ts';
+import { isStaying } from './settled.ts';
+import type { Key, RawRow } from './sql.ts';
+import { jsonKeys } from './sql.ts';
+import { asWriter } from './stamp.ts';
+
+/** From whom an open library takes a pass that reconciles. */
+const sources = new WeakMap<Database, string>();
+
+/** Begins a pass from a peer; of one that reconciles nothing has been named yet. */
+export function beginPass(library: Library, peer: string, kind: PassKind): void {
+  if (kind !== 'reconcile') {
+    if (sources.get(library.db) === peer) sources.delete(library.db);
+    return;
+  }
+  sources.set(library.db, peer);
+  library.db.exec(
+    'CREATE TEMP TABLE IF NOT EXISTS flotilla_named (uuid BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM temp.flotilla_named',
+  );
+}
+
+/** Whether what this peer sends is such a pass. */
+export function isReconcilingWith(library: Library, peer: string): boolean {
+  return sources.get(library.db) === peer;
+}
+
+/** Notes the rows that a page says are there: all that it names otherwise than as dead. What it says is dead dies of its tombstone. */
+export function noteNamed(library: Library, batch: Batch): void {
+  const dead = new Set(batch.tombstones.flatMap(({ rows, alias }) => [...rows, ...alias]));
+  for (let index = 0; index < batch.birthHlc.length; index += 1) {
+    if (dead.has(index)) continue;
+    const uuid = Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
+    library.sql.run('INSERT OR IGNORE INTO temp.flotilla_named (uuid) VALUES (?)', uuid);
+  }
+}
+
+/** A row that the sender knows of and has no longer. */
+export interface Missing {
+  readonly uuid: Buffer;
+  /** The tombstone of an earlier life, if one is here: others may still need it. */
+  readonly before: RawRow | null;
+}
+
+const GRAVE = 'uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, version, alias';
+
+/** What the sender knows, as local numbers of runs. */
+type Known = ReadonlyMap<number, number>;
+
+/**
+ * After the last page was merged and its knowledge taken over, before what waits is settled.
+ * @param knowledge - all that the sender knows
+ * @returns the rows that are to go
+ */
+export function finishReconciling(library: Library, knowledge: KnowledgeWire, floor: KnowledgeWire): Missing[] {
+  const known = new Map(entriesOf(knowledge).map(([run, hlc]) => [library.runOrdinal(run, null), hlc]));
+  // Records of membership are never deleted, and stand for themselves whoever has them.
+  const models = library.registry.models.filter(({ table }) => table !== MEMBERSHIP_TABLE);
+  const gone = models.flatMap((model) => buryMissing(library, model, known));
+  for (const model of models) bearAnew(library, model, known, floor);
+  for (const [run, hlc] of entriesOf(floor)) raiseFloor(library, library.runOrdinal(run, null), hlc);
+  library.db.exec('DELETE FROM temp.flotilla_named');
+  return gone;
+}
+
+/**
+ * Gives rows that the sender knows of and has no longer a tombstone, under which they go or are born again, as with any delete that comes
+ * late. It is stamped with the sender's last stamp: whoever has that knows that they are gone.
+ */
+function buryMissing(library: Library, model: Model, known: Known): Missing[] {
+  const last = [...known].reduce<readonly [run: number, hlc: number]>((a, b) => (b[1] > a[1] ? b : a), [0, -1]);
+  const rows = library.sql.rows(
+    `SELECT m.uuid, m.birth_hlc, m.birth_run, m.cells FROM ${rowsTable(model)} m
+     WHERE NOT EXISTS (SELECT 1 FROM temp.flotilla_named n WHERE n.uuid = m.uuid)
+       AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = m.uuid)
+       AND ${isStaying('m')}`,
+  );
+  const gone: Missing[] = [];
+  for (const [uuid, birthHlc, birthRun, cells] of rows) {
+    if (!covers(known, Number(birthRun), Number(birthHlc))) continue;
+    const seen = seenIn(parseCells(cells)).filter(({ run, hlc }) => covers(known, run, hlc));
+    const stamp = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: last[1], run: last[0] };
+    const before = library.sql.rows(`SELECT ${GRAVE} FROM flotilla_tombstones WHERE uuid = ?`, uuid)[0] ?? null;
+    library.sql.run(
+      'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      uuid,
+      model.n,
+      stamp.birthHlc,
+      stamp.birthRun,
+      stamp.hlc,
+      stamp.run,
+      library.nextLsn(),
+      formatSeen(seen),
+    );
+    putPending(library, {
+      model,
+      uuid: uuid as Uint8Array,
+      ...stamp,
+      reason: 'referrers',
+      detail: 'It was deleted while this device was away.',
+      version: null,
+      targets: [],
+    });
+    gone.push({ uuid: Buffer.from(uuid as Uint8Array), before });
+  }
+  return gone;
+}
+
+/** A row's first birth is stamped when its UUID is made; beyond that, ms, it is taken for a later one. */
+const SAME_MOMENT_MS = 10_000;
+
+/**
+ * Rows that the sender does not know of, and of whose identity it may have pruned a later delete, begin anew: some still have that delete,
+ * and would take it for one of this row. That cannot be of a row with a UUID of its own in its first life. Rows of other devices are left
+ * to those.
+ */
+function bearAnew(library: Library, model: Model, known: Known, floor: KnowledgeWire): void {
+  const last = Math.max(-1, ...floor.hlc);
+  const rows = library.sql.rows(
+    `SELECT key, uuid, birth_run, birth_hlc FROM ${rowsTable(model)} WHERE birth_hlc <= ?`,
+    last,
+  );
+  const keys = rows
+    .filter(([, , run, hlc]) => !covers(known, Number(run), Number(hlc)))
+    .filter(([, , run]) => model.ownership === 'shared' || library.runDevice(Number(run)) === library.around.device)
+    .filter(([, uuid, , hlc]) => model.identity.kind === 'derived' || !isFirstBirth(uuid as Uint8Array, Number(hlc)))
+    .map(([key]) => key as Key);
+  if (keys.length === 0) return;
+  asWriter(library, () =>
+    library.sql.run(
+      `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+       SELECT ${model.n}, ${OP_REBORN}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, 0
+       FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}`,
+      library.around.now(),
+      jsonKeys(keys),
+    ),
+  );
+}
+
+/** Whether a row with a v7 UUID was born when that was made. */
+function isFirstBirth(uuid: Uint8Array, hlc: number): boolean {
+  return Buffer.from(uuid).readUIntBE(0, 6) + SAME_MOMENT_MS > hlcToMs(hlc);
+}
+
+/** The transaction that ended it is durable. */
+export function endReconciling(library: Library): void {
+  sources.delete(library.db);
+}
+
+/** The new tombstones of rows that have gone say nothing to anybody: whoever may hear of them has pruned them, or will reconcile. */
+export function forgetGraves(library: Library, gone: readonly Missing[]): void {
+  for (const { uuid, before } of gone) {
+    const forgotten = library.sql.run(
+      `DELETE FROM flotilla_tombstones AS t WHERE uuid = ? AND alias IS NULL
+         AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = t.uuid)
+         AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)`,
+      uuid,
+    );
+    if (forgotten > 0 && before !== null)
+      library.sql.run(`INSERT INTO flotilla_tombstones (${GRAVE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, ...before);
+  }
+}
+
+function covers(known: Known, run: number, hlc: number): boolean {
+  return hlc <= (known.get(run) ?? -1);
+}

@@ -1,0 +1,371 @@
+/** Pruning, absence and coming back. Rule ids are those of docs/spec.md, group F. */
+import { describe, expect, it } from 'vitest';
+
+import { floorOf } from '../../src/db/floor.ts';
+import { Conversation, hearOfOthers } from '../../src/db/heard.ts';
+import { wireOf } from '../../src/db/knowledge-wire.ts';
+import { Chance } from '../support/chance.ts';
+import { expectEqual, fleetOf } from '../support/engine.ts';
+import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
+import type { ReplicaOptions } from '../support/replica.ts';
+
+const DDL = `CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+  CREATE TABLE files (id INTEGER PRIMARY KEY, folder_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, name TEXT, size INTEGER);
+  CREATE TABLE links (id INTEGER PRIMARY KEY, folder_id INTEGER NOT NULL REFERENCES folders (id), what TEXT);
+  CREATE TABLE tags (name TEXT PRIMARY KEY, colour TEXT)`;
+
+const DAY_MS = 86_400_000;
+
+/** A clock of their own: days pass at once. */
+class Days {
+  #now = Date.UTC(2026, 5, 1);
+
+  readonly now = (): number => (this.#now += 1);
+
+  pass(days: number): void {
+    this.#now += days * DAY_MS;
+  }
+}
+
+function members(count: number, days: Days, options: Partial<ReplicaOptions> = {}): Replica[] {
+  const replicas = fleetOf(count, DDL, { now: days.now, libraryId: FOUNDED_ID, ...options });
+  const [first, ...others] = replicas;
+  first?.found();
+  for (const other of others) first?.admit(other);
+  converge(replicas);
+  return replicas;
+}
+
+function content(replica: Replica): unknown[][] {
+  return [
+    ...replica.rows('SELECT name FROM folders ORDER BY name'),
+    ...replica.rows(
+      'SELECT f.name, f.size, p.name FROM files f LEFT JOIN folders p ON p.id = f.folder_id ORDER BY f.name',
+    ),
+    ...replica.rows('SELECT l.what, p.name FROM links l JOIN folders p ON p.id = l.folder_id ORDER BY l.what'),
+    ...replica.rows('SELECT name, colour FROM tags ORDER BY name'),
+  ];
+}
+
+function tombstones(replica: Replica): number {
+  return Number(replica.rows('SELECT count(*) FROM flotilla_tombstones')[0]?.[0]);
+}
+
+async function expectSame(replicas: readonly Replica[]): Promise<void> {
+  for (const replica of replicas) {
+    expect(content(replica)).toEqual(content(replicas[0] as Replica));
+    expect(replica.waiting()).toEqual([]);
+  }
+  await expectEqual(...replicas);
+}
+
+describe('[F1] a tombstone', () => {
+  it('goes when every member has ACKed it, and not before', () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    b.pull(a);
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['C'] });
+    c.pull(b);
+    // A has not heard of it.
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['C'] });
+    a.hear(c);
+    expect(a.prune()).toEqual({ tombstones: 1, blockedBy: [] });
+    expect(tombstones(a)).toBe(0);
+    expect(floorOf(a.library.sql).size).toBe(1);
+    converge([a, b, c]);
+    for (const replica of [b, c]) expect(replica.prune().tombstones).toBe(1);
+    expect(content(b)).toEqual([['y']]);
+  });
+
+  it('stays while a member has never said what it knows, however long', () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.admit({ device: 'Z' });
+    a.write("INSERT INTO folders VALUES (1, 'x')");
+    converge([a, b]);
+    a.write('DELETE FROM folders');
+    converge([a, b]);
+    days.pass(400);
+    a.hear(b);
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['Z'] });
+  });
+
+  it('stays while somebody knows of what has not come here: it may be a newcomer whom he has told more', () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x')");
+    converge([a, b]);
+    b.write('DELETE FROM folders');
+    converge([a, b]);
+    // A lets somebody in, and then says what it knows.
+    a.admit({ device: 'N' });
+    a.stamp();
+    b.hear(a);
+    expect(b.prune()).toEqual({ tombstones: 0, blockedBy: ['A'] });
+    b.pull(a);
+    expect(b.prune()).toEqual({ tombstones: 0, blockedBy: ['N'] });
+  });
+
+  it('stays while its delete waits here, or something waits for what it deleted', () => {
+    const [a, b] = members(2, new Days()) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x')");
+    converge([a, b]);
+    a.write('DELETE FROM folders');
+    a.stamp();
+    b.library.transact(() => b.library.sql.run("INSERT INTO flotilla_waits SELECT uuid, x'00' FROM flotilla_rows_1"));
+    b.pull(a);
+    b.hear(a);
+    expect(b.prune().tombstones).toBe(0);
+  });
+});
+
+describe('[F2] a member that was silent for longer than the retention', () => {
+  it('is set aside; when it comes back, what the others deleted goes, and what it wrote stays and is sent', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y'); INSERT INTO files VALUES (1, 1, 'a', 1), (2, 2, 'b', 2)");
+    converge([a, b, c]);
+    days.pass(31);
+    a.write("DELETE FROM folders WHERE name = 'x'; UPDATE files SET size = 3 WHERE name = 'b'");
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.prune()).toEqual({ tombstones: 2, blockedBy: [] });
+    c.write("INSERT INTO folders VALUES (9, 'of C'); INSERT INTO files VALUES (9, 9, 'of C', 9)");
+    converge([a, b, c]);
+    expect(content(a)).toEqual([['of C'], ['y'], ['b', 3, 'y'], ['of C', 9, 'of C']]);
+    await expectSame([a, b, c]);
+    for (const replica of [a, b, c]) expect(tombstones(replica)).toBe(0);
+  });
+
+  it('finds what it wrote to rows that are gone in the records of conflicts', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'); INSERT INTO files VALUES (1, 1, 'a', 1)");
+    converge([a, b]);
+    days.pass(31);
+    a.write('DELETE FROM files');
+    a.prune();
+    b.write('UPDATE files SET size = 100');
+    converge([a, b]);
+    expect(content(b)).toEqual([['x']]);
+    expect(b.rows('SELECT rule FROM flotilla_conflicts')).toEqual([['deleted']]);
+    expect(a.rows('SELECT rule FROM flotilla_conflicts')).toEqual([]);
+    await expectSame([a, b]);
+  });
+
+  it('keeps, with its own new rows, what those cannot do without', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'kept'), (2, 'gone')");
+    converge([a, b, c]);
+    days.pass(31);
+    a.write('DELETE FROM folders');
+    converge([a, b]);
+    a.prune();
+    c.write("INSERT INTO links VALUES (1, 1, 'l'); INSERT INTO files VALUES (1, 2, 'f', 1)");
+    converge([a, b, c]);
+    // NO ACTION forbids the delete of the one, CASCADE takes what C hung on the other.
+    expect(content(a)).toEqual([['kept'], ['l', 'kept']]);
+    await expectSame([a, b, c]);
+  });
+
+  it('writes a natural key anew that the others deleted meanwhile: it lives everywhere', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    days.pass(31);
+    c.write("INSERT INTO tags VALUES ('t', 'red')");
+    c.stamp();
+    a.write("INSERT INTO tags VALUES ('t', 'blue')");
+    a.stamp();
+    a.write("DELETE FROM tags WHERE name = 't'");
+    converge([a, b]);
+    // B has pruned the delete, A has not.
+    b.prune();
+    expect([tombstones(a), tombstones(b)]).toEqual([1, 0]);
+    c.pull(b);
+    converge([a, b, c]);
+    expect(content(a)).toEqual([['t', 'red']]);
+    await expectSame([a, b, c]);
+  });
+
+  it('gives nothing before it has reconciled, also where a second one was away', async () => {
+    const days = new Days();
+    const [a, b, c, d] = members(4, days) as [Replica, Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c, d]);
+    days.pass(31);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    for (const replica of [a, b]) replica.prune();
+    // C and D meet first: neither knows of the delete.
+    c.write("INSERT INTO files SELECT 5, id, 'late', 5 FROM folders WHERE name = 'x'");
+    d.pull(c);
+    expect(b.pull(d)).toEqual([]);
+    expect(content(b)).toEqual([['y']]);
+    d.pull(b);
+    expect(content(d)).toEqual([['y']]);
+    converge([a, b, c, d]);
+    expect(content(a)).toEqual([['y']]);
+    await expectSame([a, b, c, d]);
+  });
+
+  it('and one that pruned by itself meanwhile come together, whoever begins', async () => {
+    for (const order of [
+      [0, 1, 2, 3],
+      [3, 2, 1, 0],
+    ]) {
+      const days = new Days();
+      const replicas = members(4, days) as [Replica, Replica, Replica, Replica];
+      const [a, b, c, d] = replicas;
+      a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y'), (3, 'z')");
+      converge(replicas);
+      days.pass(31);
+      a.write("DELETE FROM folders WHERE name = 'x'");
+      converge([a, b]);
+      c.write("DELETE FROM folders WHERE name = 'y'");
+      converge([c, d]);
+      for (const replica of replicas) replica.prune();
+      for (const replica of replicas) expect(tombstones(replica)).toBe(0);
+      converge(order.map((i) => replicas[i] as Replica));
+      expect(content(a)).toEqual([['z']]);
+      await expectSame(replicas);
+    }
+  });
+
+  it('may be restored from a backup that is older than what was pruned', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b]);
+    const backup = b.backup();
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    expect(a.prune().tombstones).toBe(1);
+    const old = b.restored(backup);
+    expect(content(old)).toEqual([['x'], ['y']]);
+    converge([a, old]);
+    expect(content(a)).toEqual([['y']]);
+    await expectSame([a, old]);
+  });
+
+  it('begins again when it is cut off in the middle', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write(
+      `WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO folders SELECT i, 'f' || i FROM n`,
+    );
+    converge([a, b]);
+    days.pass(31);
+    a.write("DELETE FROM folders WHERE id <= 20; UPDATE folders SET name = 'g' || id WHERE id >= 49");
+    a.prune();
+    const pass = b.passFrom(a);
+    expect(b.apply('A', pass.next(1) as Uint8Array).complete).toBe(false);
+    pass.close();
+    b.restart();
+    expect(content(b)).toHaveLength(50);
+    converge([a, b], 10);
+    expect(content(b)).toHaveLength(30);
+    await expectSame([a, b]);
+  });
+});
+
+describe('[F4] what members know', () => {
+  it('spreads to those that never meet them, first where it differs from what the teller knows, then as it grows', () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    // From now on B is between the two.
+    const toA = new Conversation('A', b.library.knowledge());
+    const base = wireOf([...b.library.knowledge()]);
+    const tell = (): number => {
+      const news = toA.spreading.news(b.library);
+      a.library.transact(() => hearOfOthers(a.library, base, news));
+      return news.length;
+    };
+    expect(tell()).toBe(1);
+    expect(tell()).toBe(0);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    b.pull(a);
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['C'] });
+    c.pull(b);
+    expect(tell()).toBe(1);
+    expect(a.prune()).toEqual({ tombstones: 1, blockedBy: [] });
+  });
+});
+
+describe('[F3] a newcomer', () => {
+  it('takes its first pass from one member, whatever that one has pruned', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b]);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    for (const replica of [a, b]) replica.prune();
+    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    a.admit({ device: 'N' });
+    const pass = n.passFrom(a);
+    n.apply('A', pass.next(1) as Uint8Array);
+    expect(() => n.pull(b)).toThrow(/first pass from A/);
+    pass.close();
+    n.pull(a);
+    converge([a, b, n]);
+    expect(content(n)).toEqual([['y']]);
+    await expectSame([a, b, n]);
+  });
+});
+
+describe('[F1] [F2] random fleets', () => {
+  const SEEDS = Number(process.env['FLOTILLA_PRUNE_SEEDS'] ?? 8);
+
+  it.each(Array.from({ length: SEEDS }, (_, i) => i + 1))(
+    'that prune and stay away at random are equal in the end, and no deleted row comes back (seed %i)',
+    async (seed) => {
+      const chance = new Chance(seed);
+      const days = new Days();
+      const replicas = members(4, days);
+      const away = new Set<Replica>();
+      const deleted = new Set<string>();
+      let names = 0;
+      for (let step = 0; step < 150; step += 1) {
+        const replica = chance.pick(replicas);
+        const kind = chance.below(20);
+        if (kind < 4) {
+          const name = `n${(names += 1)}`;
+          replica.write(`INSERT INTO folders (name) VALUES ('${name}')`);
+          replica.write(`INSERT INTO files (folder_id, name, size) SELECT max(id), '${name}', 0 FROM folders`);
+          if (chance.happens(0.5))
+            replica.write(`INSERT OR REPLACE INTO tags VALUES ('t${chance.below(3)}', '${name}')`);
+        } else if (kind < 6) {
+          replica.write(`UPDATE files SET size = ${step} WHERE id % 3 = ${chance.below(3)}`);
+        } else if (kind < 8) {
+          const [name] = replica
+            .rows('SELECT name FROM folders WHERE id NOT IN (SELECT folder_id FROM links) ORDER BY name LIMIT 1')
+            .flat();
+          if (typeof name !== 'string') continue;
+          replica.write('DELETE FROM folders WHERE name = ?', name);
+          deleted.add(name);
+        } else if (kind < 9) replica.write(`DELETE FROM tags WHERE name = 't${chance.below(3)}'`);
+        else if (kind < 10) {
+          if (away.has(replica)) away.delete(replica);
+          else if (away.size < 2) away.add(replica);
+        } else if (kind < 11) days.pass(chance.below(20));
+        else if (kind < 13) replica.prune();
+        else {
+          const other = chance.pick(replicas);
+          if (other !== replica && away.has(other) === away.has(replica)) replica.pull(other, 1 + chance.below(8));
+        }
+        expect(replica.violations()).toEqual([]);
+      }
+      converge(replicas);
+      for (const replica of replicas) replica.prune();
+      converge(replicas);
+      await expectSame(replicas);
+      for (const replica of replicas) {
+        const present = new Set(replica.rows('SELECT name FROM folders').flat());
+        expect([...deleted].filter((name) => present.has(name))).toEqual([]);
+      }
+    },
+  );
+});
