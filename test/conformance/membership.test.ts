@@ -319,6 +319,39 @@ describe('a device that was revoked', () => {
     await expectEqual(a, b, c);
   });
 
+  it('[P12] is not waited for by what forgets deletes, and brings none of them back when it is let in again', async () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders (name) VALUES ('x'), ('y')");
+    converge([a, b, c]);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    for (const [one, other] of [
+      [a, b],
+      [b, a],
+    ] as const)
+      one.hear(other);
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['C'] });
+    a.revoke(c);
+    converge([a, b]);
+    for (const [one, other] of [
+      [a, b],
+      [b, a],
+    ] as const)
+      one.hear(other);
+    expect([a, b].map((one) => one.prune())).toEqual([
+      { tombstones: 1, blockedBy: [] },
+      { tombstones: 1, blockedBy: [] },
+    ]);
+    add(c, 'written while out');
+    b.admit(c);
+    converge([a, b, c]);
+    for (const one of [a, b, c]) {
+      expect(one.rows('SELECT name FROM folders')).toEqual([['y']]);
+      expect(bodies(one)).toEqual(['written while out']);
+    }
+    await expectEqual(a, b, c);
+  });
+
   it('[P13] holds up no decision by what it has left half told', async () => {
     const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
     a.write("INSERT INTO folders (name) VALUES ('f')");
