@@ -319,7 +319,7 @@ describe('a device that was revoked', () => {
     await expectEqual(a, b, c);
   });
 
-  it('[P12] is not waited for by what forgets deletes, and brings none of them back when it is let in again', async () => {
+  it('[P12] [P13] is not waited for by what forgets deletes, and brings none of them back when it is let in again', async () => {
     const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
     a.write("INSERT INTO folders (name) VALUES ('x'), ('y')");
     converge([a, b, c]);
