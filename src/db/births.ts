@@ -8,10 +8,11 @@ import type { Cells } from './cells.ts';
 import { formatSeen, seenIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
-import { rowsTable } from './model.ts';
+import { quoteName, rowsTable } from './model.ts';
 import { cellsAtBirth } from './register-writes.ts';
 import { forgetPending, hasPending, noteArrival } from './pending.ts';
-import { insertMany } from './sql.ts';
+import type { Key } from './sql.ts';
+import { insertMany, jsonKeys } from './sql.ts';
 import { tenureOf, tenureStamps } from './tenure.ts';
 
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
@@ -27,12 +28,31 @@ export function bear(
       model,
       left.map((row) => row.key),
     );
-    // Rows that are named by rows of the same table come after those; what has no name in the end gets a fresh UUID.
+    // Rows that are named by rows of the same table come after those; what has no name in the end gets a fresh UUID, roots first.
     const named = isNamedByItself(model) ? left.filter((row) => derived.has(row.key)) : left;
-    const now = named.length > 0 ? named : left;
+    const now =
+      [named, named.length > 0 ? [] : rootsOf(library, model, left), left].find((rows) => rows.length > 0) ?? [];
     writeBirths(library, model, now, derived);
-    left = now === left ? [] : left.filter((row) => !derived.has(row.key));
+    const done = new Set(now);
+    left = left.filter((row) => !done.has(row));
   }
+}
+
+/** Those of some rows that refer to themselves by their identity: they have no name, and others are named by them. */
+function rootsOf<T extends { readonly key: MarkKey }>(library: Library, model: Model, rows: readonly T[]): T[] {
+  const { identity, rowid } = model;
+  const own = (identity.kind === 'derived' ? identity.columns : []).filter((name) => {
+    const role = model.columns.find((column) => column.name === name)?.role;
+    return role?.kind === 'ref' && role.table === model.table;
+  });
+  if (rowid === null) return [];
+  const found = library.sql.rows(
+    `SELECT ${quoteName(rowid)} FROM ${quoteName(model.table)}
+     WHERE ${quoteName(rowid)} IN (SELECT value FROM json_each(?)) AND (${own.map((name) => `${quoteName(name)} = ${quoteName(rowid)}`).join(' OR ')})`,
+    jsonKeys(rows.map(({ key }) => key as Key)),
+  );
+  const keys = new Set<MarkKey>(found.map(([key]) => key as Key));
+  return rows.filter(({ key }) => keys.has(key));
 }
 
 function writeBirths(

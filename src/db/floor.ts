@@ -49,6 +49,7 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
          JOIN known b ON b.run = t.birth_run AND t.birth_hlc <= b.hlc
        WHERE NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = t.uuid)
          AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)
+         AND t.uuid NOT IN (SELECT o.alias FROM flotilla_tombstones o WHERE o.alias IS NOT NULL)
        LIMIT ${PRUNED_AT_ONCE})
      RETURNING run, hlc`,
     JSON.stringify([...known]),

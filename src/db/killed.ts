@@ -55,12 +55,14 @@ export function isUnseen(
   library: Library,
   model: Model,
   row: KnownVersion & { readonly cells: SqlValue | undefined },
-  tombstone: Omit<KnownTombstone, 'hlc'>,
+  tombstone: KnownTombstone,
 ): boolean {
   if (model.ownership === 'shared') {
     const knewBirth = tombstone.birthRun === row.birthRun && row.birthHlc <= tombstone.birthHlc;
     return !knewBirth || hasUnseen(parseCells(row.cells), parseSeen(tombstone.seen));
   }
+  // Nobody has seen what came after: the row that is here may have been made in the place of the deleted one.
+  if (library.compare(row.hlc, row.run, tombstone.hlc, tombstone.run) > 0) return true;
   const tenure = tenureOfGrave(tombstone.seen);
   return !hasSeen({ run: tombstone.run, tenure }, row, (run) => library.runDevice(run));
 }

@@ -220,7 +220,7 @@ export function pendingDeletes(library: Library): PendingDelete[] {
           library,
           model,
           { ...versionOf(stamps.slice(0, 4).map(Number)), cells },
-          { birthHlc: Number(stamps[4]), birthRun: Number(stamps[5]), run: Number(run), seen },
+          { birthHlc: Number(stamps[4]), birthRun: Number(stamps[5]), hlc: Number(hlc), run: Number(run), seen },
         ),
       })),
   );

@@ -294,7 +294,15 @@ class Replay {
     const { model } = slot;
     live.delete(foldedKey(model, slot.key));
     const evicted = live.get(foldedKey(model, to));
-    if (evicted !== undefined && evicted !== slot) this.#kill(live, evicted, slot.order, slot.at);
+    if (evicted !== undefined && evicted !== slot) {
+      // Marked under its new key before it moved there: what ON UPDATE does to a row that refers to itself.
+      if (evicted.mapped === null && evicted.mask !== ALL_COLUMNS) {
+        slot.changed ||= evicted.changed;
+        slot.mask |= evicted.mask;
+        slot.renamed ||= evicted.renamed;
+      }
+      this.#kill(live, evicted, slot.order, slot.at);
+    }
     slot.key = to;
     slot.hasMoved = true;
     live.set(foldedKey(model, to), slot);

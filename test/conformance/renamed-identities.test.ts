@@ -113,6 +113,38 @@ describe('a declared identity that is renamed', () => {
     expect(rules).toContain('named-apart');
   });
 
+  it('[N1] as long as the old name is held anywhere, the way to the new one is not forgotten', async () => {
+    const replicas = fleetOf(
+      2,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p ON DELETE CASCADE, v TEXT);
+       CREATE TABLE own (p INTEGER REFERENCES p)`,
+      { config: { tables: { p: { identity: 'name' }, own: { sync: false } } } },
+    ) as [Replica, Replica];
+    const [a, b] = replicas;
+    for (const { device } of replicas) a.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    a.write("INSERT INTO p VALUES (7, 'x'); INSERT INTO own VALUES (7)");
+    converge(replicas);
+    for (const name of ['y', 'z']) {
+      b.write('UPDATE p SET name = ?', name);
+      converge(replicas);
+    }
+    const graves = (): unknown => a.rows('SELECT count(*) FROM flotilla_tombstones')[0]?.[0];
+    expect(graves()).toBe(2);
+    a.prune();
+    expect(graves()).toBe(2);
+    // The row is still there under its old name, for a table that does not sync.
+    a.write("INSERT INTO c VALUES (1, 7, 'late')");
+    converge(replicas);
+    for (const replica of replicas)
+      expect(replica.rows('SELECT c.v, p.name FROM c JOIN p ON p.id = c.p')).toEqual([['late', 'z']]);
+    await expectEqual(...replicas);
+    a.write('DELETE FROM own');
+    converge(replicas);
+    for (let i = 0; i < 2; i += 1) a.prune();
+    expect(graves()).toBe(0);
+  });
+
   it('[N1] what refers to it in its own name follows, with what refers to that', async () => {
     const [a, b, c] = fleetOf(
       3,
@@ -192,6 +224,18 @@ describe('rows that are named by the one above them', () => {
       expect(replica.rows('SELECT count(*) FROM c')).toEqual([[1]]);
     }
     await expectEqual(a, b, c);
+  });
+
+  it('[V7] have their names also where the root comes in the same breath', () => {
+    const [a] = folders();
+    const names = (): unknown[][] =>
+      a.rows("SELECT name, hex(uuid) FROM p JOIN flotilla_rows_1 ON key = id WHERE name <> 'root' ORDER BY name");
+    a.write("INSERT INTO p VALUES (1, 1, 'root'), (3, 2, 'sub'), (2, 1, 'x')");
+    a.stamp();
+    const before = names();
+    a.write("DELETE FROM p WHERE name = 'x'; INSERT INTO p VALUES (7, 1, 'x'), (8, 7, 'sub')");
+    a.stamp();
+    expect(names()).toEqual(before);
   });
 
   it('[N1] a ring that a program makes of them is stamped, and ends', () => {

@@ -46,6 +46,21 @@ describe('records', () => {
     await expectEqual(a, b);
   });
 
+  it('[R4] so is one that belongs to a device', async () => {
+    const [a, b] = pairOf(PEOPLE, { config: { ownership: 'device' } });
+    a.write("INSERT INTO people VALUES ('Ann', 1, 'x')");
+    a.stamp();
+    a.write("DELETE FROM people WHERE name = 'Ann'");
+    a.stamp();
+    a.write("INSERT INTO people VALUES ('Ann', 2, 'y')");
+    a.stamp();
+    b.write("INSERT INTO people VALUES ('Ann', 3, 'z')");
+    converge([a, b]);
+    expect(a.rows('SELECT age FROM people')).toEqual([[3]]);
+    expect(records(a).length).toBeGreaterThan(0);
+    await expectEqual(a, b);
+  });
+
   it('[R2] a delete has seen what other devices wrote in other columns', async () => {
     const [a, b] = pairOf(PEOPLE);
     a.write("INSERT INTO people VALUES ('Ann', 1, 'x')");
@@ -99,6 +114,19 @@ describe('names and references', () => {
       UPDATE tag SET id = 1 WHERE id = 2; COMMIT`);
     converge([a, b]);
     expect(b.rows('SELECT name FROM use JOIN tag ON tag.id = use.tag')).toEqual([['new']]);
+    await expectEqual(a, b);
+  });
+
+  it('[W20] what ON UPDATE makes of a reference of a row to itself arrives', async () => {
+    const [a, b] = pairOf(
+      'CREATE TABLE node (id INTEGER PRIMARY KEY, up INTEGER REFERENCES node (id) ON UPDATE SET NULL);',
+    );
+    a.write('INSERT INTO node VALUES (1, 1)');
+    converge([a, b]);
+    a.write('UPDATE node SET id = 3');
+    converge([a, b]);
+    expect(a.rows('SELECT up FROM node')).toEqual([[null]]);
+    expect(b.rows('SELECT up FROM node')).toEqual([[null]]);
     await expectEqual(a, b);
   });
 
