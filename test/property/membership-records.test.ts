@@ -41,7 +41,7 @@ describe('[P1] a set of records', () => {
       const { devices, counted } = membershipOf(LIBRARY, records);
       const turned = membershipOf(LIBRARY, new Map([...records].toReversed()));
       expect(turned.counted, `seed ${seed}`).toEqual(counted);
-      expect(new Map([...turned.devices].toSorted()), `seed ${seed}`).toEqual(new Map([...devices].toSorted()));
+      expect(turned.devices, `seed ${seed}`).toEqual(devices);
       const all = [...records].filter(([id]) => counted.has(id)).map(([, record]) => record);
       for (const { device, term, revoked: ended } of devices.values()) {
         if (ended !== null) {
