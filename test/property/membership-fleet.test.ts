@@ -14,7 +14,7 @@ const DDL = `CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT);
   CREATE TABLE notes (id INTEGER PRIMARY KEY, folder_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, body TEXT);`;
 const DEVICES = 5;
 const STEPS = 60;
-const SEEDS = 25;
+const SEEDS = 15;
 /** Rounds in which every pair exchanges until nothing moves any more. */
 const MAX_ROUNDS = 30;
 
