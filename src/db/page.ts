@@ -461,7 +461,7 @@ export class PageBuilder {
       const { byKey } = this.#section(model);
       section.versions.forEach((version, i) => {
         const key = version[place] as Key | null;
-        if (key === null || byKey.has(key)) return;
+        if (key === null || byKey.has(key) || !this.#isEnforced(section, version, place)) return;
         keep ??= section.versions.map(() => true);
         keep[i] = false;
       });
@@ -476,6 +476,16 @@ export class PageBuilder {
       });
     }
     return keep;
+  }
+
+  /** Whether a foreign key holds for a column of a version: of several columns none does as soon as one of them is NULL. */
+  #isEnforced({ model, columns }: Section, version: RawRow, place: number): boolean {
+    const name = columns[place - FIRST_COLUMN]?.name;
+    const isNull = (other: string): boolean =>
+      version[FIRST_COLUMN + columns.findIndex((column) => column.name === other)] === null;
+    return (
+      name === undefined || model.foreignKeys.some((key) => key.columns.includes(name) && !key.columns.some(isNull))
+    );
   }
 
   #column(column: Column, versions: readonly RawRow[], place: number): ColumnData {

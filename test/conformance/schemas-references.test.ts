@@ -164,3 +164,23 @@ describe('every kind of foreign key', () => {
     ).toThrow(/no primary key and not UNIQUE/);
   });
 });
+
+describe('[A10] an id in a foreign key of several columns that does not hold, since another column is NULL', () => {
+  const DDL = `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE q (p INTEGER NOT NULL REFERENCES p (id) ON DELETE CASCADE, kind TEXT NOT NULL, PRIMARY KEY (p, kind));
+    CREATE TABLE r (id INTEGER PRIMARY KEY, name TEXT, p INTEGER, kind TEXT, FOREIGN KEY (kind, p) REFERENCES q (kind, p))`;
+
+  it('means nothing once its row is gone: the row that holds it arrives without it, also later', async () => {
+    const replicas = fleetOf(3, DDL);
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (5, 'five'); INSERT INTO r VALUES (1, 'r', 5, NULL)");
+    converge([a, b]);
+    expect(b.rows('SELECT r.name, p.name FROM r JOIN p ON p.id = r.p')).toEqual([['r', 'five']]);
+    a.write('DELETE FROM p');
+    converge(replicas);
+    for (const replica of [b, c]) expect(replica.rows('SELECT name FROM r')).toEqual([['r']]);
+    expect(c.rows('SELECT p FROM r')).toEqual([[null]]);
+    for (const replica of replicas) expect(replica.waiting()).toEqual([]);
+    await expectEqual(...replicas);
+  });
+});

@@ -273,6 +273,20 @@ describe('[N3] a batch', () => {
     );
   });
 
+  it('or a rumour that knows the future', async () => {
+    const knowledge = { runs: randomBytes(16), hlc: [now() + FAR_MS * HLC_PER_MS] };
+    const members = [{ device: honest.device, at: Date.now(), knowledge, whole: false }];
+    await expectEnd(
+      async () => {
+        const wire = await attacker.greeted();
+        await wire.send({ type: 'want', cursor: null, knowledge: null, credit: 1, pass: 'ordinary' });
+        await wire.send({ type: 'heard', members });
+      },
+      'CLOCK_AHEAD',
+      /ahead of this device's clock/,
+    );
+  });
+
   it('that knows more of the victim than the victim', async () => {
     const run = column(
       'victim',

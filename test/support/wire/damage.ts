@@ -139,8 +139,13 @@ export function nested(value: unknown, depth: number): unknown {
   return result;
 }
 
+/** Items of a message that are written; the same list may stand in itself thousands of times, so the rest is left out. */
+const MOST_ITEMS = 100_000;
+
 /** Plain data as JSON, with maps as objects. Deep nesting is written by hand, since JSON.stringify recurses. */
-export function toJson(value: unknown): string {
+export function toJson(value: unknown, budget = { left: MOST_ITEMS }): string {
+  budget.left -= 1;
+  if (budget.left < 0) return 'null';
   if (Array.isArray(value)) {
     let depth = 0;
     let inner: unknown = value;
@@ -148,11 +153,11 @@ export function toJson(value: unknown): string {
       inner = inner[0];
       depth += 1;
     }
-    if (depth > 0) return `${'['.repeat(depth)}${toJson(inner)}${']'.repeat(depth)}`;
-    return `[${value.map(toJson).join(',')}]`;
+    if (depth > 0) return `${'['.repeat(depth)}${toJson(inner, budget)}${']'.repeat(depth)}`;
+    return `[${value.map((item) => toJson(item, budget)).join(',')}]`;
   }
   if (value instanceof Map)
-    return `{${[...value].map(([key, item]) => `${JSON.stringify(String(key))}:${toJson(item)}`).join(',')}}`;
+    return `{${[...value].map(([key, item]) => `${JSON.stringify(String(key))}:${toJson(item, budget)}`).join(',')}}`;
   return JSON.stringify(value) ?? 'null';
 }
 
@@ -167,9 +172,9 @@ export function toMessagePack(value: unknown): Uint8Array {
   };
   // A list of what is still to be written instead of recursion, which deep nesting would break.
   const left: unknown[] = [value];
-  while (left.length > 0) {
+  for (let written = 0; left.length > 0; written += 1) {
     const item = left.pop();
-    if (item === null || item === undefined) parts.push(Buffer.of(0xc0));
+    if (item === null || item === undefined || written > MOST_ITEMS) parts.push(Buffer.of(0xc0));
     else if (typeof item === 'boolean') parts.push(Buffer.of(item ? 0xc3 : 0xc2));
     else if (typeof item === 'number') {
       const bytes = Buffer.alloc(9, 0xcb);
