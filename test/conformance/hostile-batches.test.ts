@@ -51,14 +51,14 @@ const instead = (batch: Batch, name: string, change: Partial<TableData>): Partia
 });
 
 describe('a batch that cannot be', () => {
-  it('[N5] deletes a row before it was made', () =>
+  it('[H5] deletes a row before it was made', () =>
     expectRefused(
       pageOf("DELETE FROM tags; INSERT INTO tags VALUES ('blue', '')"),
       ({ tombstones }) => ({ tombstones: tombstones.map((one) => ({ ...one, hlc: one.hlc.map(() => 0) })) }),
       /before it was made/,
     ));
 
-  it('[N5] brings owners of rows that have none', () =>
+  it('[H5] brings owners of rows that have none', () =>
     expectRefused(
       pageOf("INSERT INTO tags VALUES ('blue', '')"),
       (batch) => {
@@ -68,7 +68,7 @@ describe('a batch that cannot be', () => {
       /with an owner/,
     ));
 
-  it('[N5] brings a row without its key', () =>
+  it('[H5] brings a row without its key', () =>
     expectRefused(
       pageOf("INSERT INTO tags VALUES ('blue', '')"),
       (batch) =>
@@ -76,7 +76,7 @@ describe('a batch that cannot be', () => {
       /other columns/,
     ));
 
-  it('[N5] brings an id, which each device gives itself', () =>
+  it('[H5] brings an id, which each device gives itself', () =>
     expectRefused(
       pageOf("INSERT INTO notes VALUES (5, 1, 'x')"),
       (batch) =>
@@ -86,7 +86,7 @@ describe('a batch that cannot be', () => {
       /an id of its own/,
     ));
 
-  it('[N5] brings one row twice', () =>
+  it('[H5] brings one row twice', () =>
     expectRefused(
       pageOf("INSERT INTO tags VALUES ('blue', ''), ('green', '')"),
       (batch) => {
@@ -96,7 +96,7 @@ describe('a batch that cannot be', () => {
       /more often/,
     ));
 
-  it('[N5] gives one identity to rows of two tables', () =>
+  it('[H5] gives one identity to rows of two tables', () =>
     expectRefused(
       pageOf("INSERT INTO tags VALUES ('blue', ''); INSERT INTO notes VALUES (5, 1, 'x')"),
       ({ uuids, uuidTable }) => {
@@ -107,7 +107,7 @@ describe('a batch that cannot be', () => {
       /two tables/,
     ));
 
-  it('[N1] teaches nothing of tables when it is refused', () =>
+  it('[H1] teaches nothing of tables when it is refused', () =>
     expectRefused(
       pageOf("INSERT INTO tags VALUES ('blue', ''); INSERT INTO notes VALUES (5, 1, 'x')"),
       (batch) => ({
@@ -121,7 +121,7 @@ describe('a batch that cannot be', () => {
 });
 
 describe('an identity that was given to another table first', () => {
-  it('[N5] stands in the way of no row', async () => {
+  it('[H5] stands in the way of no row', async () => {
     const [a, b, c] = fleetOf(3, DDL) as [Replica, Replica, Replica];
     converge([a, b, c]);
     a.write("INSERT INTO tags VALUES ('blue', '')");
@@ -147,7 +147,7 @@ describe('an identity that was given to another table first', () => {
 });
 
 describe('what a library learns of others', () => {
-  it('[N9] ends at as many runs as a message may name', () => {
+  it('[H9] ends at as many runs as a message may name', () => {
     const { b, page } = pageOf("INSERT INTO tags VALUES ('blue', '')");
     const runs = (from: number, count: number): Uint8Array => {
       const bytes = Buffer.alloc(16 * count);
@@ -170,7 +170,7 @@ describe('what a library learns of others', () => {
     expect(b.library.knowledge().size).toBeLessThanOrEqual(MAX_KNOWN_RUNS);
   });
 
-  it('[N9] ends at thousands of tables and columns', () => {
+  it('[H9] ends at thousands of tables and columns', () => {
     const { b } = pageOf('SELECT 1');
     const column = (name: string) =>
       ({ name, kind: 'value', target: '', type: 'TEXT', notNull: false, policy: '', absent: false }) as const;
@@ -255,7 +255,7 @@ function onlyChildren(of: TableData): TableData {
   };
 }
 
-it('[N3] a stamp of this device’s run of today that it has not given is no stamp', async () => {
+it('[H3] a stamp of this device’s run of today that it has not given is no stamp', async () => {
   const made = pageOf("INSERT INTO tags VALUES ('blue', '')");
   made.b.write("INSERT INTO tags VALUES ('mine', '')");
   made.b.stamp();

@@ -141,7 +141,7 @@ async function expectEnd(attack: () => Promise<void>, code: ErrorCode, reason: R
 const raw = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'));
 const bytesOf = (type: number, fields: unknown): Uint8Array => Uint8Array.of(type, ...toMessagePack(fields));
 
-describe('[N2] bytes that make no sense', () => {
+describe('[H2] bytes that make no sense', () => {
   it.each<readonly [string, (wire: Wire) => Promise<void>, ErrorCode, RegExp]>([
     ['noise', (wire) => wire.packet(Uint8Array.of(1, ...randomBytes(40))), 'PROTOCOL', /./],
     ['a frame of no type', (wire) => wire.packet(raw('fa01')), 'PROTOCOL', /packet of 2 bytes|unknown type/],
@@ -199,7 +199,7 @@ describe('[N2] bytes that make no sense', () => {
   });
 });
 
-describe('[N2] frames at the wrong moment', () => {
+describe('[H2] frames at the wrong moment', () => {
   const want: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: 1 };
   const ack: Frame = {
     type: 'ack',
@@ -229,7 +229,7 @@ describe('[N2] frames at the wrong moment', () => {
   });
 });
 
-describe('[N3] a batch', () => {
+describe('[H3] a batch', () => {
   /** Takes a page of the victim's own, changes it, and sends it back. */
   const altered = (change: (batch: Batch) => Partial<Batch>) => async (): Promise<void> => {
     const wire = await attacker.greeted();
@@ -313,7 +313,7 @@ describe('[N3] a batch', () => {
     );
   });
 
-  it('[N6] with SQL and words of JavaScript for names is kept aside like any other', async () => {
+  it('[H6] with SQL and words of JavaScript for names is kept aside like any other', async () => {
     const evil = 'x"; DROP TABLE things; --';
     const wire = await attacker.greeted();
     const batch = await wire.firstBatch();
@@ -347,7 +347,7 @@ describe('[N3] a batch', () => {
   });
 });
 
-describe('[N4] a cursor of a run that never was', () => {
+describe('[H4] a cursor of a run that never was', () => {
   it('is answered from the beginning', async () => {
     const wire = await attacker.greeted();
     const batch = await wire.firstBatch({ position: 2 ** 40, head: 2 ** 41, run: 'ab'.repeat(16) });
@@ -356,7 +356,7 @@ describe('[N4] a cursor of a run that never was', () => {
   });
 });
 
-describe('[N7] strangers', () => {
+describe('[H7] strangers', () => {
   const sockets: Socket[] = [];
   afterAll(() => sockets.forEach((socket) => socket.destroy()));
 
@@ -379,7 +379,7 @@ describe('[N7] strangers', () => {
   });
 });
 
-describe('[N1] afterwards', () => {
+describe('[H1] afterwards', () => {
   it('an honest member gets what is written, both ways, and both copies are the same', async () => {
     sql('victim', "INSERT INTO things (parent_id, name) VALUES (2, 'from the victim')");
     sql('honest', "INSERT INTO tags VALUES ('from the honest')");

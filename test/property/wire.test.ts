@@ -9,7 +9,7 @@ import { fire } from '../support/wire/worker.ts';
 const RUNS = 40;
 const APPLIED = 8;
 
-describe('[N2] damaged and hostile messages', () => {
+describe('[H2] damaged and hostile messages', () => {
   it.each(TARGETS)('are read as $name, or refused in words', (target) => {
     const tally = { read: 0, refused: 0 };
     const draw = target.open(1);

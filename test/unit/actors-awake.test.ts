@@ -40,7 +40,7 @@ describe('waking up', () => {
     expect(made.state.alarms).toBe(0);
   });
 
-  it('[N10] is so on another network: one that comes, goes or is exchanged', () => {
+  it('[H10] is so on another network: one that comes, goes or is exchanged', () => {
     const made = rig();
     for (const network of ['192.0.2.1 198.51.100.7', '198.51.100.7', '', '203.0.113.9']) {
       made.state.network = network;

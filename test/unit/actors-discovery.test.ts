@@ -178,7 +178,7 @@ describe('discovery', () => {
     expect(made.made.stopped).toBe(1);
   });
 
-  it('[N11] keeps what is known and proven, whatever is heard', async () => {
+  it('[H11] keeps what is known and proven, whatever is heard', async () => {
     const made = rig();
     made.send({ type: 'START' });
     made.start.settle();

@@ -336,7 +336,7 @@ describe('peer session', () => {
     expect([made.state(), made.dials()]).toEqual(['connecting', before + 1]);
   });
 
-  it('[N10] dials at once after a sleep or on another network, and begins the backoff anew', () => {
+  it('[H10] dials at once after a sleep or on another network, and begins the backoff anew', () => {
     const made = rig(() => 1);
     for (let fault = 0; fault < 10; fault += 1) {
       made.send(EVENTS.CHANNEL());
@@ -359,7 +359,7 @@ describe('peer session', () => {
     expect([made.state(), made.driven.length, made.ended.length]).toEqual(['live', 1, 0]);
   });
 
-  it('[N10] waits a part of the step that chance says: 1 s doubled up to 60 s', () => {
+  it('[H10] waits a part of the step that chance says: 1 s doubled up to 60 s', () => {
     for (const [fault, step] of [1, 2, 4, 8, 16, 32, 60, 60].entries()) {
       for (const chance of [0.1, 0.5, 0.9]) {
         const made = rig(() => chance);

@@ -550,7 +550,7 @@ describe('session: what the protocol does not allow', () => {
     expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('without a goodbye') });
   });
 
-  it('[N8] ends with a peer that owes an answer and says nothing for long, and never with one that owes nothing', async () => {
+  it('[H8] ends with a peer that owes an answer and says nothing for long, and never with one that owes nothing', async () => {
     const a = played(new FakeStore('a'));
     await a.theirs.send(a.hello());
     await until(() => a.has('HELLO'));

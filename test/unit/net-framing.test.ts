@@ -371,7 +371,7 @@ describe('frames', () => {
     expect(into.status).toBe('aborted');
   });
 
-  it('[N8] that have begun and do not go on end the stream, however often a byte comes', async () => {
+  it('[H8] that have begun and do not go on end the stream, however often a byte comes', async () => {
     const [out, into] = await pair.open();
     const channel = openFrames(into, 'a', { stallMs: 60 });
     out.send(Uint8Array.from([0, 0, 16, 0, 4]));
@@ -387,7 +387,7 @@ describe('frames', () => {
     }
   });
 
-  it('[N8] may be as far apart as they like', async () => {
+  it('[H8] may be as far apart as they like', async () => {
     const [out, into] = await pair.open();
     const [a, b] = [openFrames(out, 'b'), openFrames(into, 'a', { stallMs: 1 })];
     for (const reason of ['one', 'two']) {
@@ -398,7 +398,7 @@ describe('frames', () => {
     await Promise.all([a.close(), b.close()]);
   });
 
-  it('[N2] announced as longer than any of their type end the stream before they have come', async () => {
+  it('[H2] announced as longer than any of their type end the stream before they have come', async () => {
     for (const type of ['hello', 'bye', 'ack', 'inspect', 'want', 'schema'] as const) {
       const [out, into] = await pair.open();
       const channel = openFrames(into, 'a');

@@ -171,7 +171,7 @@ describe('the gate', () => {
     expect(joins).toBe(0);
   });
 
-  it('[N7] lets one peer have so many connections, and closes the oldest', async () => {
+  it('[H7] lets one peer have so many connections, and closes the oldest', async () => {
     const host = await start();
     const privateKey = await generateKeyPair('Ed25519');
     const dialled: Connection[] = [];

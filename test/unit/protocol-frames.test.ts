@@ -47,7 +47,7 @@ describe('batch frames', () => {
   });
 });
 
-describe('[N2] frames that ask for more than they may hold', () => {
+describe('[H2] frames that ask for more than they may hold', () => {
   it('are as long as what their type may hold', () => {
     for (const [name, frame] of Object.entries(sampleFrames)) {
       const longer = new Uint8Array(FRAME_BYTES[frame.type] + 1);

@@ -50,6 +50,10 @@ describe('docs/spec.md', () => {
     expect(rules.filter((id) => !tested.has(id))).toEqual([]);
   });
 
+  it('has every id once', () => {
+    expect(rules.filter((id, i) => rules.indexOf(id) !== i)).toEqual([]);
+  });
+
   it('has the rule of every test', () => {
     expect([...tested].filter((id) => !rules.includes(id))).toEqual([]);
   });
