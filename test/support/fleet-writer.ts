@@ -2,7 +2,42 @@
  * What programs write to the libraries of the random fleets: one statement at a time, plain SQL.
  */
 import type { Chance } from './chance.ts';
-import type { Queried } from './fleet-library.ts';
+import type { Queried, Rows } from './fleet-library.ts';
+import type { FleetModel } from './fleet-model.ts';
+
+/** A copy that programs write to. */
+export interface Written extends Queried {
+  write(sql: string): void;
+  readonly db: { readonly inTransaction: boolean };
+}
+
+/**
+ * Runs a program's statements, in one transaction if they say so, and tells the model what became of them.
+ * @param look - reads the rows of the copy
+ * @returns why the rest was refused; '' if nothing was
+ */
+export function runProgram(copy: Written, statements: readonly string[], model: FleetModel, look: () => Rows): string {
+  let refused = '';
+  let last = look();
+  const done: [Rows, Rows, string][] = [];
+  for (const sql of statements) {
+    try {
+      copy.write(sql);
+    } catch (error) {
+      if (copy.db.inTransaction) {
+        copy.write('ROLLBACK');
+        done.splice(0);
+      }
+      refused = String(error);
+      break;
+    }
+    const now = look();
+    done.push([last, now, sql]);
+    last = now;
+  }
+  for (const step of done) model.remember(...step);
+  return refused;
+}
 
 export interface FleetWriterOptions {
   /** Values may collide, deletes may be forbidden. @default false */
@@ -24,6 +59,14 @@ export class FleetWriter {
     this.#chance = chance;
     this.#hard = hard;
     this.#transfers = transfers;
+  }
+
+  /** The statements of one program: often one, now and then some more, half of them in a transaction. */
+  program(replica: Queried): string[] {
+    const statements = Array.from({ length: 1 + this.#chance.below(this.#chance.happens(0.3) ? 5 : 2) }, () =>
+      this.statement(replica),
+    );
+    return this.#chance.happens(0.5) ? ['BEGIN', ...statements, 'COMMIT'] : statements;
   }
 
   statement(replica: Queried): string {

@@ -15,7 +15,7 @@ import {
   rowsOf,
 } from './fleet-library.ts';
 import { FleetModel } from './fleet-model.ts';
-import { FleetWriter } from './fleet-writer.ts';
+import { FleetWriter, runProgram } from './fleet-writer.ts';
 import { Replica, seededBytes } from './replica.ts';
 import type { Pass } from './replica.ts';
 
@@ -294,29 +294,9 @@ class Fleet {
   #write(index: number): void {
     const replica = this.#replicas[index] as Replica;
     const before = this.#rowsOf(replica);
-    const statements = Array.from({ length: 1 + this.#below(this.#chance(0.3) ? 5 : 2) }, () =>
-      this.#writer.statement(replica),
-    );
-    if (this.#chance(0.5)) statements.splice(0, statements.length, 'BEGIN', ...statements, 'COMMIT');
-    let refused = '';
-    let last = before;
-    const done: [Rows, Rows, string][] = [];
-    for (const sql of statements) {
-      try {
-        replica.write(sql);
-      } catch (error) {
-        if (replica.db.inTransaction) {
-          replica.write('ROLLBACK');
-          done.splice(0);
-        }
-        refused = ` (refused: ${String(error)})`;
-        break;
-      }
-      const now = this.#rowsOf(replica);
-      done.push([last, now, sql]);
-      last = now;
-    }
-    for (const step of done) this.#model.remember(...step);
+    const statements = this.#writer.program(replica);
+    const why = runProgram(replica, statements, this.#model, () => this.#rowsOf(replica));
+    const refused = why === '' ? '' : ` (refused: ${why})`;
     this.trace.push(`${index}: ${statements.join('; ')}${refused}${this.#difference(before, this.#rowsOf(replica))}`);
     if (this.#chance(0.3)) replica.stamp();
     this.#check(replica);
