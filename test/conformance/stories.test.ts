@@ -155,6 +155,20 @@ describe('unique indexes', () => {
     await expectEqual(a, b);
   });
 
+  it('[S14] collide in tables whose columns are called true and false, whatever the index is made of', async () => {
+    const [a, b] = pairOf(`CREATE TABLE item ("true" TEXT PRIMARY KEY, "false" TEXT) WITHOUT ROWID;
+      CREATE UNIQUE INDEX one ON item (lower([False])) WHERE "true" <> 'a' AND "false" <> 'false';`);
+    a.write("INSERT INTO item VALUES ('b', 'X'), ('d', 'y')");
+    b.write("INSERT INTO item VALUES ('c', 'x'), ('e', 'z')");
+    converge([a, b]);
+    expect(a.rows('SELECT count(*) FROM item WHERE lower("false") LIKE \'x%\'')).toEqual([[2]]);
+    expect(a.rows('SELECT count(*) FROM item WHERE lower("false") = \'x\'')).toEqual([[1]]);
+    b.write("REPLACE INTO item VALUES ('f', 'Y')");
+    converge([a, b]);
+    expect(a.rows('SELECT count(*) FROM item WHERE lower("false") = \'y\'')).toEqual([[1]]);
+    await expectEqual(a, b);
+  });
+
   it('[U3] a row is not hidden for one that something else holds: the pass ends', { timeout: 60_000 }, async () => {
     const { operations } = await playStory(40, { kind: 'hard', steps: 180 });
     expect(operations).toBeGreaterThan(0);
