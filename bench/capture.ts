@@ -67,7 +67,11 @@ class Files {
       const empty = this.path(kind, 'empty');
       openLibrary(empty).close();
       if (kind === 'captured')
-        initLibraryFile({ file: empty, name: 'bench', around: realSurroundings('bench') }, null, '{}');
+        initLibraryFile(
+          { file: empty, name: 'bench', around: realSurroundings('bench', undefined, new Uint8Array(32)) },
+          null,
+          '{}',
+        );
       copyFileSync(empty, this.path(kind, 'parents'));
       await this.#run(this.path(kind, 'parents'), 'parents');
       copyFileSync(empty, this.path(kind, 'full'));

@@ -9,6 +9,7 @@ import type {
   LibraryStatus,
   Owned,
   RestoredConflict,
+  Revoked,
 } from './db/api.ts';
 import type { ErrorCode } from './errors.ts';
 
@@ -87,6 +88,14 @@ export type NodeEvent =
       readonly complete: boolean;
     }
   | { readonly event: 'joined'; readonly device: string; readonly name: string }
+  | {
+      /** A device is a member no more; this one itself, if `device` is its own. `by` has ended that: it itself, if it left. */
+      readonly event: 'revoked';
+      readonly device: string;
+      readonly name: string;
+      readonly by: string;
+      readonly byName: string;
+    }
   | { readonly event: 'stopped' };
 
 export interface NodeOptions {
@@ -127,6 +136,19 @@ export interface FlotillaNode {
    * @throws FlotillaError NO_SUCH_ROW, NOT_OWNED, NOT_A_MEMBER
    */
   own(table: string, key: string, options?: OwnOptions): Promise<Owned>;
+  /** Members, and devices that were. */
+  devices(): Promise<DeviceList>;
+  /**
+   * Ends the membership of another device: it is hung up on, and refused from now on, by every member that has heard of it.
+   * @param device - peer id or name
+   * @throws FlotillaError NOT_A_MEMBER; CONFIG for this device, which leaves instead
+   */
+  revoke(device: string): Promise<Revoked>;
+  /**
+   * Ends the membership of this device, tells the members that are connected, and stops the node.
+   * @throws FlotillaError NOT_A_MEMBER
+   */
+  leave(): Promise<LeaveReport>;
   /** Everything that any program has committed to the library until now, as one thing to wait for. */
   change(): Promise<Change>;
   /**
@@ -145,6 +167,43 @@ export interface FlotillaNode {
   onEvent(listener: (event: NodeEvent) => void): () => void;
   /** Drains and closes everything. Twice is harmless. */
   stop(): Promise<void>;
+}
+
+/** A device that is or was a member. */
+export interface DeviceInfo {
+  /** Peer id. */
+  readonly device: string;
+  readonly name: string;
+  /** This device itself. */
+  readonly isSelf: boolean;
+  /** Peer id and name of the device that let it in; '' for the first one. */
+  readonly invitedBy: string;
+  readonly invitedByName: string;
+  /** ms since 1970, by the clock of the device that let it in. */
+  readonly addedAt: number;
+  /** Who ended its membership (it itself, if it left), and when, by that device's clock; null while it is a member. */
+  readonly revoked: { readonly by: string; readonly byName: string; readonly at: number } | null;
+  /** A connection to it stands. */
+  readonly connected: boolean;
+  /** When this device was last in touch with it, ms since 1970; null if it never was. Nobody else's knowledge counts. */
+  readonly lastSeen: number | null;
+}
+
+export interface DeviceList {
+  readonly devices: readonly DeviceInfo[];
+}
+
+/** Who knows that this device has left. */
+export interface LeaveReport {
+  readonly told: ReadonlyArray<{ readonly device: string; readonly name: string }>;
+  /** Members that were not connected: they hear of it from the others, or not at all if nobody was told. */
+  readonly untold: ReadonlyArray<{ readonly device: string; readonly name: string }>;
+}
+
+export interface LeaveOptions {
+  readonly home?: string;
+  /** Keep to loopback while the others are told, if no node runs. @default false */
+  readonly localOnly?: boolean;
 }
 
 export interface ReplicatedOptions {

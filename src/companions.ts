@@ -9,16 +9,22 @@ import { pause, systemClock } from './actors/clock.ts';
 import { withWorker } from './actors/database.ts';
 import type { WorkerSpec } from './actors/worker-client.ts';
 import type {
+  DeviceList,
   ExamineOptions,
+  FlotillaNode,
   InitOptions,
   Invitation,
   InviteOptions,
   JoinOptions,
   JoinReport,
+  LeaveOptions,
+  LeaveReport,
   MigrateOptions,
   MigrateReport,
   NodeStatus,
   OwnOptions,
+  PeerState,
+  PeerStatus,
   Replicated,
   VerifyReport,
   WaitOptions,
@@ -31,22 +37,38 @@ import type {
   InitReport,
   JoinState,
   LibraryStatus,
+  MemberRow,
   OwnRequest,
   Owned,
   RestoredConflict,
+  Revoked,
 } from './db/api.ts';
 import { FlotillaError } from './errors.ts';
 import { callControl, controlPath } from './net/control.ts';
 import type { Home } from './net/home.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
-import { openInvitations } from './node.ts';
-import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile, requirePlace } from './places.ts';
+import { describeDevices, requireMember, requireOther } from './devices.ts';
+import { openInvitations, openNode } from './node.ts';
+import {
+  defaultName,
+  findHome,
+  homeOf,
+  makeHome,
+  readerSpec,
+  requireFile,
+  requirePlace,
+  writerSpec,
+} from './places.ts';
 
 /** How long a running node may take to answer, ms: it counts the rows of every table for a status. */
 const STATUS_TIMEOUT_MS = 30_000;
 /** The same for a check of every page and a comparison with every peer, ms. */
 const VERIFY_TIMEOUT_MS = 10 * 60_000;
+/** How long a device that leaves looks for the others, ms: discovery asks every 10 seconds. */
+const FIND_TIMEOUT_MS = 12_000;
+/** States of a session after which it is known whether the peer is there. */
+const TRIED: readonly PeerState[] = ['ack', 'live', 'backoff', 'refused'];
 /** How long it is waited for other devices, unless the user says otherwise, ms. */
 const WAIT_TIMEOUT_MS = 60_000;
 /** How often a node is asked who has ACKed a change, ms. */
@@ -59,8 +81,8 @@ interface HomeOption {
   readonly home?: string;
 }
 
-function setupSpec(file: string, home: { readonly device: string }, name: string): WorkerSpec {
-  return { role: 'write', purpose: 'setup', file, device: home.device, name, durability: 'full' };
+function setupSpec(file: string, home: Home, name: string): WorkerSpec {
+  return { ...writerSpec(file, home), purpose: 'setup', name };
 }
 
 /**
@@ -122,7 +144,7 @@ async function readSql(path: string): Promise<string> {
 
 /**
  * Makes a one-time invitation for another device.
- * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, CONFIG
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, NOT_A_MEMBER, CONFIG
  */
 export async function createInvitation(file: string, options: InviteOptions = {}): Promise<Invitation> {
   const path = await requireFile(file);
@@ -130,8 +152,9 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   const { minutes, localOnly } = options;
   const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as Invitation;
-  const { libraryId } = await libraryStatus(path);
+  const { libraryId, members } = await libraryStatus(path);
   const home = await requireHome(homePath);
+  requireMember(members, home.device);
   let { port } = await home.settings();
   if (port === 0) {
     // The invitation has to name the port on which the node will listen when somebody starts it.
@@ -265,9 +288,79 @@ export async function ownRow(
   const told = await callControl(controlPath(homePath), 'own', request, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as Owned;
   await libraryStatus(path);
-  const { device } = await requireHome(homePath);
-  const spec: WorkerSpec = { role: 'write', purpose: 'serve', file: path, device, name: '', durability: 'full' };
+  const spec = writerSpec(path, await requireHome(homePath));
   return (await withWorker(spec, systemClock, (call) => call('own', [request]))) as Owned;
+}
+
+/**
+ * The devices of a library: members, and those that were; works with and without a running node.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED
+ */
+export async function listDevices(file: string, options: HomeOption = {}): Promise<DeviceList> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'devices', {}, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as DeviceList;
+  return withWorker(readerSpec(path), systemClock, async (call) => {
+    const members = (await call('members', [])) as MemberRow[];
+    return describeDevices(members, await findHome(homePath), (await call('status', [])) as LibraryStatus, []);
+  });
+}
+
+/**
+ * Ends the membership of another device; works with and without a running node, and spreads like any change.
+ * @param device - its peer id or name
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, NOT_A_MEMBER, LIBRARY_IN_USE; CONFIG for this device itself
+ */
+export async function revokeDevice(file: string, device: string, options: HomeOption = {}): Promise<Revoked> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'revoke', { device }, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as Revoked;
+  await libraryStatus(path);
+  const home = await requireHome(homePath);
+  return withWorker(writerSpec(path, home), systemClock, async (call) => {
+    requireOther(device, (await call('members', [])) as MemberRow[], home.device);
+    return (await call('revoke', [device])) as Revoked;
+  });
+}
+
+/**
+ * Ends the membership of this device, and tells the members that can be reached. A running node stops; if none runs, one is
+ * started for it.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, NOT_A_MEMBER
+ */
+export async function leaveLibrary(file: string, options: LeaveOptions = {}): Promise<LeaveReport> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const told = await callControl(controlPath(homePath), 'leave', {}, STATUS_TIMEOUT_MS);
+  if (told !== null) return told.result as LeaveReport;
+  const { members } = await libraryStatus(path);
+  requireMember(members, (await requireHome(homePath)).device);
+  const node = await openNode({ library: path, home: homePath, localOnly: options.localOnly ?? false });
+  try {
+    await whenTried(node);
+    return await node.leave();
+  } finally {
+    await node.stop();
+  }
+}
+
+/** Resolves when each member has been reached or has not answered, or after a while. */
+async function whenTried(node: FlotillaNode): Promise<void> {
+  const waiting = new Set((await node.status()).peers.map((peer) => peer.device));
+  await new Promise<void>((done) => {
+    const timer = systemClock.setTimeout(done, FIND_TIMEOUT_MS);
+    const look = (peers: ReadonlyArray<Pick<PeerStatus, 'device' | 'state'>>): void => {
+      for (const { device, state } of peers) if (TRIED.includes(state)) waiting.delete(device);
+      if (waiting.size > 0) return;
+      forget();
+      systemClock.clearTimeout(timer);
+      done();
+    };
+    const forget = node.onEvent((event) => look(event.event === 'peer' ? [event] : []));
+    void node.status().then(({ peers }) => look(peers));
+  });
 }
 
 /**
@@ -344,15 +437,6 @@ export async function restoreConflict(file: string, id: number, options: HomeOpt
   const homePath = homeOf(path, options.home);
   const told = await callControl(controlPath(homePath), 'restore', { id }, STATUS_TIMEOUT_MS);
   if (told !== null) return told.result as RestoredConflict;
-  const home = await requireHome(homePath);
-  const { name } = await home.settings();
-  const spec: WorkerSpec = {
-    role: 'write',
-    purpose: 'serve',
-    file: path,
-    device: home.device,
-    name,
-    durability: 'full',
-  };
+  const spec = writerSpec(path, await requireHome(homePath));
   return (await withWorker(spec, systemClock, (call) => call('restoreConflict', [id]))) as RestoredConflict;
 }

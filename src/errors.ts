@@ -28,6 +28,7 @@ export const ERROR_CODES = {
   NO_SUCH_ROW: 'the row that was named does not exist',
   NOT_OWNED: 'the row that was named has no owner of its own',
   NOT_A_MEMBER: 'the device is not a member of the library',
+  REVOKED: 'the device is a member of the library no more',
   OTHER_LIBRARY: 'the peer belongs to another library',
   PROTOCOL: 'a peer sent what the protocol does not allow',
   CLOCK_AHEAD: 'a peer stamps in the future',

@@ -20,7 +20,8 @@ import type {
   ReplicatedOptions,
   VerifyReport,
 } from './api.ts';
-import type { Change, ConflictQuery, OwnRequest } from './db/api.ts';
+import type { Change, ConflictQuery, MemberRow, OwnRequest } from './db/api.ts';
+import { describeDevices, requireMember, requireOther } from './devices.ts';
 import { FlotillaError, messageOf } from './errors.ts';
 import { invitationAddresses, listenAddresses, networkOf, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
@@ -106,7 +107,7 @@ async function start(
   const book = await home.addressBook();
   const known = new Map<string, readonly string[]>(explicit);
   for (const [peer, { addresses }] of Object.entries(book))
-    known.set(peer, [...(explicit.get(peer) ?? []), ...addresses]);
+    if (addresses.length > 0) known.set(peer, [...(explicit.get(peer) ?? []), ...addresses]);
 
   const listeners = new Set<(event: NodeEvent) => void>();
   const emit = (event: NodeEvent): void => {
@@ -148,19 +149,24 @@ async function start(
       status: () => opening.then((node) => node.status()),
       verify: () => opening.then((node) => node.verify()),
       own: (params) => store.own(params as OwnRequest),
+      devices: () => opening.then((node) => node.devices()),
+      revoke: (params) => opening.then((node) => node.revoke((params as { readonly device: string }).device)),
+      leave: () => opening.then((node) => node.leave()),
       change: () => store.change(),
       holders: (params) => store.holders(params as Change),
       conflicts: (params) => store.conflicts((params ?? {}) as ConflictQuery),
       restore: (params) => store.restoreConflict((params as { readonly id: number }).id),
-      invite: (params) =>
-        invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true),
+      async invite(params) {
+        requireMember(await store.members(), device);
+        return invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true);
+      },
     });
     const stopJoins = host?.handleJoin((packets) => {
       void serveJoin(packets, {
         home,
         libraryId: library.libraryId,
         grant: () => store.joinGrant(),
-        addMember: (member) => store.addMember(member),
+        admit: (newcomer, newName) => store.admit(newcomer, newName),
         members: () => store.members(),
         now: () => clock.now(),
       });
@@ -183,6 +189,7 @@ async function start(
     network: () => (localOnly ? '' : networkOf(networkInterfaces())),
     known,
     remember,
+    noteSeen: (peers) => home.notePeers(peers, clock.now()),
     emit,
     openStore: (onFailed) =>
       openDatabase({
@@ -190,6 +197,7 @@ async function start(
         device,
         name,
         durability: options.durability ?? 'normal',
+        key: home.seed,
         clock,
         onFailed,
         onFault: (error) => emit({ event: 'notice', message: error.message }),
@@ -208,9 +216,12 @@ async function start(
     serve,
   }).then(async (running) => {
     const members = await running.store.members();
-    if (!members.some((member) => member.device === device))
-      setImmediate(() => emit({ event: 'notice', message: notAMember(home.path) }));
-    return facade(running, { file, device, name, delays, listeners });
+    const own = members.find((member) => member.device === device);
+    if (own === undefined || own.revoked !== null)
+      setImmediate(() =>
+        emit({ event: 'notice', message: own === undefined ? notAMember(home.path) : memberNoMore(own, members) }),
+      );
+    return facade(running, { file, device, name, delays, listeners, home });
   });
   // Awaited below; a request that comes early must not make a second, unhandled rejection of it.
   opening.catch(() => {});
@@ -229,6 +240,15 @@ function notAMember(home: string): string {
   );
 }
 
+/** The device was removed, or has left. */
+function memberNoMore({ device, revoked }: MemberRow, members: readonly MemberRow[]): string {
+  const by = revoked?.by ?? '';
+  const who = `"${members.find((member) => member.device === by)?.name || by}"`;
+  const when = new Date(revoked?.at ?? 0).toISOString().slice(0, 10);
+  const what = by === device ? `This device left the library on ${when}` : `${who} removed this device on ${when}`;
+  return `${what}, so it syncs with nobody. To come back, get an invitation from a member and join with this file.`;
+}
+
 /** The TCP port on which the host listens. */
 function portOf(addresses: readonly string[]): number {
   return Number(/\/tcp\/(\d+)/.exec(addresses[0] ?? '')?.[1] ?? 0);
@@ -240,6 +260,7 @@ interface FacadeFacts {
   readonly name: string;
   readonly delays: ReturnType<typeof monitorEventLoopDelay>;
   readonly listeners: Set<(event: NodeEvent) => void>;
+  readonly home: Home;
 }
 
 function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
@@ -276,6 +297,17 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
     status,
     verify: () => verify(running),
     own: (table, key, { device = null } = {}) => store.own({ table, key, device }),
+    devices: async () => describeDevices(await store.members(), facts.home, await store.status(), running.connected()),
+    async revoke(device) {
+      requireOther(device, await store.members(), facts.device);
+      return store.revoke(device);
+    },
+    async leave() {
+      const report = await running.leave();
+      // Whoever asked over the control socket gets the answer first.
+      setImmediate(() => void running.stop());
+      return report;
+    },
     change: () => store.change(),
     replicated: (change, options = {}) => replicated(running, change, options),
     conflicts: (query = {}) => store.conflicts(query),

@@ -118,5 +118,10 @@ export async function makeHome(path: string): Promise<NewHome> {
 
 /** What a worker is told, for a library that nobody stamps in. */
 export function readerSpec(file: string): WorkerSpec {
-  return { role: 'read', purpose: 'serve', file, device: '', name: '', durability: 'normal' };
+  return { role: 'read', purpose: 'serve', file, device: '', name: '', durability: 'normal', key: null };
+}
+
+/** What a worker is told that serves a library for one command, with no node. */
+export function writerSpec(file: string, { device, seed }: Home): WorkerSpec {
+  return { role: 'write', purpose: 'serve', file, device, name: '', durability: 'full', key: seed };
 }

@@ -126,6 +126,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   let writer: WorkerClient | null = null;
   let reader: WorkerClient | null = null;
   const listeners = new Set<(head: number) => void>();
+  const memberListeners = new Set<() => void>();
   const schemaListeners = new Set<(changes: readonly string[]) => void>();
   /** Changes that were followed while the library was opened, before anybody could listen. */
   const early: string[] = [];
@@ -147,6 +148,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       onHead,
       onFault,
       onSchema,
+      onMembers: () => {
+        for (const listener of memberListeners) listener();
+      },
     });
     writer = write;
     let read: WorkerClient | null = null;
@@ -157,7 +161,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
         if (ended) return undefined;
         read = startWorker(url, { ...spec, role: 'read', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
         reader = read;
-        return read.ready.then(() => sendBack({ type: 'READY' }));
+        return read.ready.then(() => {
+          sendBack({ type: 'READY' });
+          // After a restart: what the worker before had no time to say.
+          for (const listener of memberListeners) listener();
+        });
       })
       .catch(() => {});
     return () => {
@@ -240,6 +248,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     watching.unsubscribe();
     listeners.clear();
     schemaListeners.clear();
+    memberListeners.clear();
   }
 
   return {
@@ -255,7 +264,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     holders: forward('write', 'holders'),
     acked: forward('write', 'acked'),
     members: forward('write', 'members'),
-    addMember: forward('write', 'addMember'),
+    admit: forward('write', 'admit'),
+    revoke: forward('write', 'revoke'),
     own: forward('write', 'own'),
     restoreConflict: forward('write', 'restoreConflict'),
     apply: (peer, data, priority = 'live') => call('write', 'apply', [peer, data], priority) as Promise<Applied>,
@@ -271,6 +281,10 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     onHead(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
+    },
+    onMembers(listener) {
+      memberListeners.add(listener);
+      return () => memberListeners.delete(listener);
     },
     onSchema(listener) {
       schemaListeners.add(listener);

@@ -3,7 +3,7 @@
  * it in reverse. Everything real (database, host, discovery, clock) is passed in, so that a fleet runs in one process.
  */
 import { createActor, fromCallback, fromPromise, waitFor } from 'xstate';
-import type { NodeEvent, PeerStatus } from '../api.ts';
+import type { LeaveReport, NodeEvent, PeerStatus } from '../api.ts';
 import type { LibraryInfo, MemberRow } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Discovery, DiscoveryOptions, Host } from '../net/api.ts';
@@ -12,17 +12,15 @@ import { watchAwake } from './awake.ts';
 import type { Clock } from './clock.ts';
 import type { NodeStore } from './database.ts';
 import { addressesOf, discoveryMachine, searchWith } from './discovery.ts';
-import { nodeMachine, opensStream } from './node.ts';
+import { nodeMachine, opensStream, peersAmong } from './node.ts';
 import type { NodeMachineEvent, SessionRef } from './node.ts';
 import { peerSessionMachine, sessionState } from './peer-session.ts';
 import type { DriveInput, DriverEvent } from './peer-session.ts';
 import { startSession } from './session-driver.ts';
 import type { SessionDriver } from './session-driver.ts';
 
-/** How long the head must be quiet before members are read again, ms: one read for a backfill's many commits, soon enough for a newcomer. */
-export const MEMBERS_DEBOUNCE_MS = 100;
-/** …but not longer than this while the head never rests, ms. */
-export const MEMBERS_LATEST_MS = 1_000;
+/** How long a device that leaves waits for the members that are connected to take that in, ms: a batch and its ACK, over a slow link. */
+export const LEAVE_TIMEOUT_MS = 10_000;
 /** Progress is reported at most this often, ms: ten times a second is as much as an eye takes in. */
 export const PROGRESS_INTERVAL_MS = 100;
 /** Bytes a batch aims at, at most: a quarter of the credit, so that several are always on their way. */
@@ -54,6 +52,8 @@ export interface NodeRuntimeOptions {
   readonly serve: (parts: NodeParts) => Promise<() => Promise<void>>;
   /** Writes addresses at which a member was reached to the address book. */
   readonly remember: (peer: string, addresses: readonly string[]) => void;
+  /** Notes that these members are connected now, or were until now. @default nobody asks */
+  readonly noteSeen?: (peers: readonly string[]) => Promise<void>;
   readonly emit: (event: NodeEvent) => void;
 }
 
@@ -69,6 +69,10 @@ export interface RunningNode extends NodeParts {
   discoveryProblem(): string;
   /** Asks a peer about its copy; rejects `UNREACHABLE` when there is no session with it. */
   inspectPeer(peer: string, query: Inspection): Promise<InspectionAnswer>;
+  /** Peer ids of members to which a connection stands. */
+  connected(): string[];
+  /** Ends the membership of this device and tells those that are connected; whoever calls it stops the node then. */
+  leave(): Promise<LeaveReport>;
   /** Drains and closes everything. Twice is harmless. */
   stop(): Promise<void>;
   /** Resolves when the node has ended, with the error if it failed. */
@@ -86,6 +90,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   /** In which tables and columns each peer differs from this device, in words. */
   const differences = new Map<string, readonly string[]>();
   const drivers = new Map<string, SessionDriver>();
+  /** Peers that know that this device has left. */
+  const told = new Set<string>();
+  let leaving: (() => void) | null = null;
   /** What is still ending: goodbyes, sockets. */
   const endings = new Set<Promise<void>>();
   const closers: Array<() => Promise<void>> = [];
@@ -102,7 +109,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
 
   async function closeAll(): Promise<void> {
     stopping = true;
-    await Promise.all(endings);
+    await Promise.all([...endings, noteSeen([...connected])]);
     for (let close = closers.pop(); close !== undefined; close = closers.pop()) {
       await close().catch((error: unknown) =>
         emit({ event: 'notice', message: `While stopping: ${messageOf(error)}` }),
@@ -133,21 +140,43 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     }
   }
 
+  /** What cannot be noted is only less to show. */
+  async function noteSeen(peers: readonly string[]): Promise<void> {
+    if (peers.length > 0) await options.noteSeen?.(peers).catch(() => {});
+  }
+
   function opened(): NodeParts {
     if (parts === null) throw new FlotillaError('STOPPED', 'The node is not running.');
     return parts;
   }
 
   function allow(members: readonly MemberRow[]): void {
-    for (const member of members) {
-      if (member.device === device) continue;
-      const isNew = !allowed.has(member.device);
-      allowed.add(member.device);
-      names.set(member.device, member.name);
-      if (isNew && parts !== null && watching) emit({ event: 'joined', device: member.device, name: member.name });
+    const peers = peersAmong(members, device);
+    for (const { device: peer, name } of members) names.set(peer, name);
+    const gone = [...allowed].filter((peer) => !peers.some((member) => member.device === peer));
+    // Before a word is said to them: from here on nobody of them gets a connection or a stream.
+    for (const peer of gone) allowed.delete(peer);
+    for (const { device: peer, name, revoked } of members) {
+      if (revoked !== null && (gone.includes(peer) || (peer === device && gone.length > 0)))
+        emit({ event: 'revoked', device: peer, name, by: revoked.by, byName: nameOf(revoked.by) });
+    }
+    const isSelfOut = members.some((member) => member.device === device && member.revoked !== null);
+    for (const peer of gone) part(peer, isSelfOut);
+    for (const { device: peer, name } of peers) {
+      if (allowed.has(peer)) continue;
+      allowed.add(peer);
+      if (parts !== null && watching) emit({ event: 'joined', device: peer, name });
     }
   }
   let watching = false;
+
+  /** Tells a peer that there will be no session any more, if there is one, and hangs up. */
+  function part(peer: string, isSelfOut: boolean): void {
+    const { host } = opened();
+    const driver = drivers.get(peer);
+    const said = isSelfOut ? driver?.end('this device is a member no more') : driver?.dismiss();
+    ending(Promise.resolve(said).then(() => host.hangUp(peer)));
+  }
 
   // --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +227,12 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       clock,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
-      emit: sendBack,
+      emit: (event) => {
+        if (event.type === 'REFUSED' && event.code === 'REVOKED') told.add(peer);
+        leaving?.();
+        sendBack(event);
+      },
+      onAcked: () => leaving?.(),
       onName: (name) => names.set(peer, name),
       onDifferences: (found) => noteDifferences(peer, found),
       onApplied: ({ rows, changed, complete }) => {
@@ -220,6 +254,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     return () => {
       unlisten();
       if (drivers.get(peer) === driver) drivers.delete(peer);
+      leaving?.();
       void driver.end(stopping ? 'the node stops' : 'this node ended the session');
     };
   }
@@ -231,15 +266,17 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     for (const message of found) if (!before.includes(message)) emit({ event: 'notice', message });
   }
 
-  const observed = new Set<string>();
+  const observed = new WeakSet<SessionRef>();
   function observe(peer: string, session: SessionRef): void {
-    if (observed.has(peer)) return;
-    observed.add(peer);
+    if (observed.has(session)) return;
+    observed.add(session);
     let last = '';
     const report = (snapshot: ReturnType<SessionRef['getSnapshot']>): void => {
       const state = sessionState(snapshot);
       if (state === last) return;
       last = state;
+      // That of a device which was removed ends; it was said already why.
+      if (state === 'stopped' && !allowed.has(peer)) return;
       emit({ event: 'peer', device: peer, name: nameOf(peer), state, ...endOf(snapshot) });
     };
     report(session.getSnapshot());
@@ -274,6 +311,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     stops.push(host.onChannel((channel) => sendBack({ type: 'CHANNEL', channel })));
     stops.push(
       host.onConnection((peer, open, address) => {
+        if (open || connected.has(peer)) ending(noteSeen([peer]));
         if (!open) return void connected.delete(peer);
         connected.add(peer);
         // Only what has been proven: an address that was merely heard may be anybody's.
@@ -319,7 +357,16 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
         for (const peer of allowed) sendBack({ type: 'PEER_SEEN', peer });
       }),
     );
-    stops.push(watchMembers(store, (members) => sendBack({ type: 'MEMBERS', members })));
+    stops.push(
+      store.onMembers(() => {
+        // A device that leaves goes on talking until the others have heard of it. A store that restarts tells again.
+        if (leaving !== null) return;
+        store.members().then(
+          (members) => leaving ?? sendBack({ type: 'MEMBERS', members }),
+          () => {},
+        );
+      }),
+    );
     watching = true;
     stops.push(() => (watching = false));
     if (createDiscovery !== null) discovery.send({ type: 'START' });
@@ -329,26 +376,34 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     };
   }
 
-  /** Reads the members again when the head has moved and rests. */
-  function watchMembers(store: NodeStore, onMembers: (members: MemberRow[]) => void): () => void {
-    let timer: unknown = null;
-    let since = 0;
-    const read = (): void => {
-      timer = null;
-      // A store that restarts moves its head again, or ends the node.
-      store.members().then(onMembers, () => {});
-    };
-    const unlisten = store.onHead(() => {
-      const now = clock.now();
-      if (timer === null) since = now;
-      else clock.clearTimeout(timer);
-      const wait = Math.min(MEMBERS_DEBOUNCE_MS, Math.max(0, since + MEMBERS_LATEST_MS - now));
-      timer = clock.setTimeout(read, wait);
+  // --- leaving ------------------------------------------------------------------------------------------------------
+
+  async function leave(): Promise<LeaveReport> {
+    const { store } = opened();
+    const peers = peersAmong(await store.members(), device);
+    const isTold = ({ device: peer }: MemberRow): boolean => told.has(peer) || drivers.get(peer)?.delivered() === true;
+    // What the peers ACK until it is written says nothing of it.
+    leaving = () => {};
+    await store.revoke(device).catch((error: unknown) => {
+      leaving = null;
+      throw error;
     });
-    return () => {
-      unlisten();
-      if (timer !== null) clock.clearTimeout(timer);
+    await new Promise<void>((resolve) => {
+      const timer = clock.setTimeout(resolve, LEAVE_TIMEOUT_MS);
+      leaving = () => {
+        if (peers.some((member) => drivers.has(member.device) && !isTold(member))) return;
+        clock.clearTimeout(timer);
+        resolve();
+      };
+      leaving();
+    });
+    const brief = ({ device: peer, name }: MemberRow): { device: string; name: string } => ({ device: peer, name });
+    const report = {
+      told: peers.filter(isTold).map(brief),
+      untold: peers.filter((member) => !isTold(member)).map(brief),
     };
+    emit({ event: 'revoked', device, name: options.name, by: device, byName: options.name });
+    return report;
   }
 
   // --- the machine --------------------------------------------------------------------------------------------------
@@ -422,6 +477,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
         throw new FlotillaError('UNREACHABLE', 'There is no session with this device at the moment.');
       return driver.inspectPeer(query);
     },
+    connected: () => [...connected].filter((peer) => allowed.has(peer)),
+    leave,
     async stop() {
       if (actor.getSnapshot().status === 'active') actor.send({ type: 'STOP' });
       await ended;

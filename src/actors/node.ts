@@ -32,11 +32,18 @@ export interface NodeInput {
 export type SessionRef = ActorRefFrom<typeof peerSessionMachine>;
 
 interface NodeContext extends NodeInput {
-  readonly members: ReadonlyMap<string, MemberRow>;
-  /** One per member but ourselves, by peer id. */
+  /** One for each member that we may talk to, by peer id. */
   readonly sessions: ReadonlyMap<string, SessionRef>;
+  /** Sessions that were ever begun: a device that comes back as a member gets another one. */
+  readonly begun: number;
   /** Why the node failed. */
   readonly error: FlotillaError | null;
+}
+
+/** Whom a node may talk to: the other members; nobody once it is none itself any more. */
+export function peersAmong(members: readonly MemberRow[], device: string): readonly MemberRow[] {
+  const isOut = members.some((member) => member.device === device && member.revoked !== null);
+  return isOut ? [] : members.filter((member) => member.revoked === null && member.device !== device);
 }
 
 /** Sessions at most: a person has some ten devices, and each member that is away is dialled again and again. */
@@ -75,14 +82,20 @@ export const nodeMachine = setup({
     announceStop: (_) => {},
     /** A channel that nobody here is meant to get. */
     rejectChannel: (_, params: { channel: Channel }) => reject(params.channel),
-    takeMembers: assign(({ context, spawn }, params: { members: readonly MemberRow[] }) => {
-      const members = new Map(params.members.map((member) => [member.device, member]));
-      const sessions = new Map(context.sessions);
-      for (const peer of members.keys()) {
-        if (peer === context.device || sessions.has(peer) || sessions.size >= MAX_SESSIONS) continue;
-        sessions.set(peer, spawn('session', { id: peer, input: { peer, random: context.random } }));
-      }
-      return { members, sessions };
+    takeMembers: enqueueActions(({ context, enqueue }, params: { members: readonly MemberRow[] }) => {
+      const peers = peersAmong(params.members, context.device).map((member) => member.device);
+      for (const [peer, session] of context.sessions)
+        if (!peers.includes(peer)) enqueue.sendTo(session, { type: 'STOP' });
+      enqueue.assign(({ context: { sessions: before, begun: count, random }, spawn }) => {
+        const sessions = new Map([...before].filter(([peer]) => peers.includes(peer)));
+        let begun = count;
+        for (const peer of peers.filter((one) => !sessions.has(one))) {
+          if (sessions.size >= MAX_SESSIONS) break;
+          begun += 1;
+          sessions.set(peer, spawn('session', { id: `${peer} ${begun}`, input: { peer, random } }));
+        }
+        return { sessions, begun };
+      });
     }),
     routeChannel: enqueueActions(({ context, enqueue }, params: { channel: Channel }) => {
       const { channel } = params;
@@ -111,7 +124,7 @@ export const nodeMachine = setup({
   },
 }).createMachine({
   id: 'node',
-  context: ({ input }) => ({ ...input, members: new Map(), sessions: new Map(), error: null }),
+  context: ({ input }) => ({ ...input, sessions: new Map(), begun: 0, error: null }),
   initial: 'starting',
   states: {
     starting: {

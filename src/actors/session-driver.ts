@@ -81,6 +81,8 @@ export interface DriverOptions {
   /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
   readonly onDifferences?: (differences: readonly string[]) => void;
   readonly onApplied?: (applied: Applied) => void;
+  /** After each ACK of the peer. */
+  readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -94,6 +96,10 @@ export interface SessionDriver {
   progress(): Progress | null;
   /** True when the last inbound pass was complete and the peer has ACKed all that we have. */
   inSync(): boolean;
+  /** True when the peer has ACKed all that we have. */
+  delivered(): boolean;
+  /** Tells the peer why there will be no session with it any more, and ends. */
+  dismiss(): Promise<void>;
   /** Says goodbye and ends. Twice is harmless. */
   end(reason: string): Promise<void>;
   readonly ended: Promise<void>;
@@ -140,7 +146,14 @@ export function startSession(options: DriverOptions): SessionDriver {
     return true;
   }
 
+  const dismissal: Refusal = {
+    code: 'REVOKED',
+    message: `"${facts.name}" does not know this device as a member of the library any more`,
+  };
+
   function fault(error: unknown): void {
+    // The library has heard of it before the node has.
+    if (error instanceof FlotillaError && error.code === 'REVOKED') return void refuse(dismissal);
     const why = whyOf(error);
     if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
   }
@@ -292,7 +305,8 @@ export function startSession(options: DriverOptions): SessionDriver {
         return receiver.take(frame.data);
       case 'ack':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
-        return sender.acked(frame);
+        sender.acked(frame);
+        return options.onAcked?.();
       case 'heard':
         hearing = hearing.then(() => heard(frame.members)).catch(fault);
         return;
@@ -368,6 +382,11 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    delivered: () => sender !== null && sender.upToDate(),
+    dismiss() {
+      finish({ type: 'refuse', ...dismissal });
+      return ended;
+    },
     end(reason) {
       finish({ type: 'bye', reason });
       return ended;

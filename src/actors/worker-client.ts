@@ -28,9 +28,11 @@ export interface WorkerSpec {
   readonly file: string;
   /** Own peer id; '' where nothing is stamped. */
   readonly device: string;
-  /** Name of the device, for the member row that `init` writes of it. */
+  /** Name of the device, for the record that `init` writes of it. */
   readonly name: string;
   readonly durability: 'normal' | 'full';
+  /** Seed of this device's key, for the records of membership that it signs; null where it signs none. */
+  readonly key: Uint8Array | null;
   /** `serve`: the library must be there; `setup`: one of `SetupStore` will say what to do. */
   readonly purpose: 'serve' | 'setup';
 }
@@ -49,6 +51,8 @@ export type WorkerMessage =
   | { readonly event: 'head'; readonly head: number }
   /** The schema has changed and was followed; in words. */
   | { readonly event: 'schema'; readonly changes: readonly string[] }
+  /** It has changed who is a member. */
+  | { readonly event: 'members' }
   | { readonly event: 'ready' }
   /** It cannot do its work, and ends. */
   | { readonly event: 'failed'; readonly error: WorkerError }
@@ -74,6 +78,7 @@ export interface WorkerListener {
   readonly onReady?: () => void;
   readonly onHead?: (head: number) => void;
   readonly onSchema?: (changes: readonly string[]) => void;
+  readonly onMembers?: () => void;
   readonly onFault?: (error: FlotillaError) => void;
   /** It ended by itself, or could not start. Called once; never after `close()` or `kill()`. */
   readonly onEnd?: (error: FlotillaError) => void;
@@ -168,6 +173,7 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
     if ('event' in message) {
       if (message.event === 'head') return listener.onHead?.(message.head);
       if (message.event === 'schema') return listener.onSchema?.(message.changes);
+      if (message.event === 'members') return listener.onMembers?.();
       if (message.event === 'fault') return listener.onFault?.(revive(message.error));
       if (message.event === 'ready') {
         isReady();

@@ -6,6 +6,7 @@ import type { Writable } from 'node:stream';
 import type {
   ConflictList,
   ConflictQuery,
+  DeviceList,
   Examination,
   ExamineOptions,
   FlotillaNode,
@@ -15,6 +16,8 @@ import type {
   InviteOptions,
   JoinOptions,
   JoinReport,
+  LeaveOptions,
+  LeaveReport,
   MigrateOptions,
   MigrateReport,
   NodeOptions,
@@ -22,6 +25,7 @@ import type {
   Owned,
   Replicated,
   RestoredConflict,
+  Revoked,
   VerifyReport,
   WaitOptions,
 } from '../index.ts';
@@ -36,6 +40,9 @@ export interface Api {
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   migrateLibrary(file: string, options: MigrateOptions): Promise<MigrateReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;
+  listDevices(file: string, options: { readonly home?: string }): Promise<DeviceList>;
+  revokeDevice(file: string, device: string, options: { readonly home?: string }): Promise<Revoked>;
+  leaveLibrary(file: string, options: LeaveOptions): Promise<LeaveReport>;
   ownRow(
     file: string,
     table: string,

@@ -24,6 +24,8 @@ export function withEvent(list: PeerList, event: NodeEvent): PeerList {
       return list.has(event.device) ? list : put(list, event.device, {});
     case 'joined':
       return put(list, event.device, { name: event.name });
+    case 'revoked':
+      return new Map([...list].filter(([device]) => device !== event.device));
     case 'peer':
       return put(list, event.device, {
         name: event.name,

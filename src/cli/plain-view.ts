@@ -76,6 +76,11 @@ export function lastingLine(event: NodeEvent): string | null {
       return printable(event.message);
     case 'joined':
       return `${deviceLabel(event.name, event.device)} is a member now`;
+    case 'revoked': {
+      const who = deviceLabel(event.name, event.device);
+      if (event.by === event.device) return `${who} has left the library`;
+      return `${who} was removed from the library by ${deviceLabel(event.byName, event.by)}`;
+    }
     case 'stopped':
       return 'Flotilla has stopped.';
     default:

@@ -7,13 +7,16 @@ import type { CommandSpec } from './command.ts';
 import { type Api, EXIT, type Io, leave, processIo } from './context.ts';
 import { reportFailure, UsageError } from './failure.ts';
 import { doctorCommand } from './doctor.ts';
+import { devicesCommand } from './devices.ts';
 import { initCommand } from './init.ts';
 import { inviteCommand } from './invite.ts';
 import { joinCommand } from './join.ts';
+import { leaveCommand } from './leave.ts';
 import { migrateCommand } from './migrate.ts';
 import { commanderOption, type Parsed, readOptions } from './options.ts';
 import { ownCommand } from './own.ts';
 import { conflictsCommand, restoreCommand } from './conflicts.ts';
+import { revokeCommand } from './revoke.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
 import { verifyCommand } from './verify.ts';
@@ -27,6 +30,9 @@ export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
   migrateCommand,
   statusCommand,
+  devicesCommand,
+  revokeCommand,
+  leaveCommand,
   ownCommand,
   waitCommand,
   verifyCommand,

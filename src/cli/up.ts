@@ -6,6 +6,9 @@ import { EXIT, type Signal } from './context.ts';
 import { eventsOf } from './peer-list.ts';
 import { chooseView, type View } from './view.ts';
 
+/** A signal, `leave`, or nobody asked for it. */
+type Ending = 'asked' | 'stopped';
+
 export const upCommand = defineCommand({
   name: 'up',
   summary: 'run the node: find the other devices and keep in sync',
@@ -14,8 +17,8 @@ export const upCommand = defineCommand({
   async run({ args, options: { json = false, ...options }, cli }) {
     const { io } = cli;
     let signals = 0;
-    let end: (why: 'asked' | 'stopped') => void = () => undefined;
-    const ended = new Promise<'asked' | 'stopped'>((resolve) => {
+    let end: (why: Ending) => void = () => undefined;
+    const ended = new Promise<Ending>((resolve) => {
       end = resolve;
     });
     // From the first moment: a signal while the library opens must not tear it, it stops the node when it is open.
@@ -29,7 +32,7 @@ export const upCommand = defineCommand({
       const { openNode } = await cli.api();
       const node = await openNode({ library: args.file, ...options });
       view = chooseView(io, json);
-      const forgetEvents = show(node, view, () => end('stopped'));
+      const forgetEvents = show(node, view, end);
       const why = await ended;
       if (!json) view.event({ event: 'notice', message: 'Stopping: what has begun is finished first.' });
       await node.stop();
@@ -51,16 +54,18 @@ export const upCommand = defineCommand({
 /**
  * Shows a node's events, beginning with what happened before anybody could listen.
  *
- * @param stopped - called when the node says that it has stopped
+ * @param end - called when the node says that it has stopped
  * @returns the way to stop
  */
-function show(node: FlotillaNode, view: View, stopped: () => void): () => void {
+function show(node: FlotillaNode, view: View, end: (why: Ending) => void): () => void {
   let over = false;
+  let hasLeft = false;
   const heard = new Set<string>();
   const forget = node.onEvent((event: NodeEvent) => {
     // These two are told by `up` itself, once each.
     if (event.event === 'ready') return;
-    if (event.event === 'stopped') return stopped();
+    if (event.event === 'stopped') return end(hasLeft ? 'asked' : 'stopped');
+    if (event.event === 'revoked') hasLeft ||= event.device === node.device && event.by === node.device;
     if (event.event === 'notice') heard.add(event.message);
     if (event.event === 'peer') heard.add(event.device);
     view.event(event);

@@ -70,6 +70,17 @@ export interface MemberRow {
   readonly invitedBy: string;
   /** ms since 1970. */
   readonly addedAt: number;
+  /** Who ended its membership (it itself, if it left), and when (ms since 1970); null while it is a member. */
+  readonly revoked: { readonly by: string; readonly at: number } | null;
+}
+
+/** What became of a device whose membership was to end. */
+export interface Revoked {
+  /** Peer id. */
+  readonly device: string;
+  readonly name: string;
+  /** False when it was no member any more, and nothing was done. */
+  readonly changed: boolean;
 }
 
 /** Gives an owned row to a member. */
@@ -224,7 +235,10 @@ export interface LibraryStatus {
   readonly counters: Counters;
   /** Bytes of metadata other than row identities (design: section 4). */
   readonly coordinationBytes: number;
+  /** Those that are members now. */
   readonly members: readonly MemberRow[];
+  /** Records of membership that are kept but do not count: their signers are no members. */
+  readonly uncountedRecords: number;
   /** By peer id: how far it has ACKed our feed. */
   readonly acks: Readonly<
     Record<string, { readonly position: number; readonly complete: boolean; readonly at: number }>
@@ -313,6 +327,8 @@ export interface Taken {
   readonly waitingCount: number;
   /** What the sender knows, as the page said it; null unless the page was complete. */
   readonly knowledge: KnowledgeWire | null;
+  /** Why records of membership in it were not taken, one sentence each. */
+  readonly refused: readonly string[];
 }
 
 /** The same, with what the ACK says. */
@@ -340,7 +356,7 @@ export interface JoinGrant {
   /** The configuration as JSON text. */
   readonly config: string;
   readonly schema: string;
-  /** The member rows, as an encoded batch: the newcomer must hold them before it serves or is served. */
+  /** The records of membership, as an encoded batch: the newcomer must hold them before it serves or is served. */
   readonly membership: Uint8Array;
 }
 
@@ -371,8 +387,12 @@ export interface WriteStore {
   apply(peer: string, data: Uint8Array): Promise<Applied>;
   /** `peer` says that it holds our feed durably up to `cursor`, and what it knows since it last said so. */
   acked(peer: string, cursor: Cursor, complete: boolean, knowledge: KnowledgeWire): Promise<void>;
+  /** Members, and devices that were. */
   members(): Promise<MemberRow[]>;
-  addMember(member: MemberRow): Promise<void>;
+  /** Lets a device in, also one that was a member before. Durable and stamped when it resolves; harmless for a member. */
+  admit(device: string, name: string): Promise<void>;
+  /** Ends the membership of a device, given by peer id or name. Durable and stamped when it resolves. */
+  revoke(named: string): Promise<Revoked>;
   /** Gives a row to a member. Durable and stamped when it resolves. */
   own(request: OwnRequest): Promise<Owned>;
   /**
@@ -402,6 +422,8 @@ export interface ReadStore {
 export interface Store extends WriteStore, ReadStore {
   /** Calls back with the new head lsn after each commit that moved it; returns the way to stop. */
   onHead(listener: (head: number) => void): () => void;
+  /** Calls back after each commit that changed who is a member; returns the way to stop. */
+  onMembers(listener: () => void): () => void;
   /**
    * Calls back after the schema has changed and was followed, with sentences that say what changed; none when only another
    * device has told of what is not here. Returns the way to stop.

@@ -13,6 +13,8 @@ import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import { hear } from './heard.ts';
 import { checkTables, requireKnown } from './incoming.ts';
+import { requireNotRevoked, screenRecords, takeRecords } from './members.ts';
+import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
@@ -32,7 +34,7 @@ export class Applier {
     this.#adopter = getState(library.db, 'adopting') === 1 ? new Adopter() : null;
   }
 
-  /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future. */
+  /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future, or the peer was revoked. */
   apply(peer: string, data: Uint8Array): Taken {
     const batch = decodeBatch(data);
     checkClaims(this.#library, batch);
@@ -98,11 +100,13 @@ export class Applier {
   #transact(peer: string, batch: Batch, holdDeletes: boolean): Taken {
     const library = this.#library;
     const applied = library.transact(() => {
+      requireNotRevoked(library.sql, peer);
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.db.pragma('defer_foreign_keys = ON');
-      const changed = library.withoutCapture(() => this.#merge(peer, batch, holdDeletes));
+      const screened = screenRecords(library, batch);
+      const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
       noteSource(library, peer, batch.end.complete);
-      const rows = countRows(batch);
+      const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
       library.saveCursor(peer, batch.end.cursor);
@@ -116,6 +120,7 @@ export class Applier {
         remaining,
         waitingCount,
         knowledge: complete ? batch.end.knowledge : null,
+        refused: screened.refused,
       };
     });
     if (batch.end.floor !== undefined) endReconciling(library);
@@ -123,10 +128,12 @@ export class Applier {
     return applied;
   }
 
-  #merge(peer: string, batch: Batch, holdDeletes: boolean): number {
+  #merge(peer: string, { batch, records }: Screened, holdDeletes: boolean): number {
     const library = this.#library;
     if (isReconcilingWith(library, peer)) noteNamed(library, batch);
-    const changed = this.#mergeAndWake(batch, holdDeletes, false);
+    // First of all, and apart: nothing of theirs waits for anything.
+    const news = records === null ? 0 : takeRecords(library, records);
+    const changed = news + this.#mergeAndWake(batch, holdDeletes, false);
     const { complete, knowledge, floor } = batch.end;
     if (!complete) return changed;
     library.learn(knowledge);

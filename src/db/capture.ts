@@ -17,6 +17,7 @@ import type { UniqueIndex } from './indexes.ts';
 import { termOf } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
 import { keyColumn, quoteName, syncedColumns } from './model.ts';
+import { MEMBERSHIP_TABLE } from './choose.ts';
 import { foreignCondition, foreignOwner, ownerColumn } from './owners.ts';
 import type { SchemaColumn, SchemaModel } from './schema.ts';
 
@@ -79,6 +80,7 @@ export function captureTriggers(model: Model, registry: Registry, keepsLast = fa
     })} END`,
     ...evictions(model, name),
     ...(model.ownership === 'device' ? guards(model, name, registry) : []),
+    ...(model.table === MEMBERSHIP_TABLE ? recordGuards(model) : []),
   ];
 }
 
@@ -339,6 +341,17 @@ function notItself(model: Model): string {
   if (model.rowid !== null) return `${table}.${quoteName(model.rowid)} <> OLD.${quoteName(model.rowid)}`;
   const same = model.key.map((column, index) => `${keyColumn(model, index, table)} IS OLD.${quoteName(column)}`);
   return `NOT (${same.join(' AND ')})`;
+}
+
+// ---- membership
+
+/** Records of membership are signed: no program can write one, and what is there must stay as it is. */
+function recordGuards(model: Model): string[] {
+  return ['INSERT', 'UPDATE', 'DELETE'].map(
+    (event) =>
+      `CREATE TRIGGER flotilla_${model.n}_guard_${event.toLowerCase()} BEFORE ${event} ON ${quoteName(model.table)} ` +
+      `WHEN ${CAPTURING} BEGIN SELECT RAISE(ABORT, 'flotilla: records of membership are written by flotilla alone'); END`,
+  );
 }
 
 // ---- ownership

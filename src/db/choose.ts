@@ -7,15 +7,15 @@ import { MAX_NAME_BYTES } from '../protocol/batch.ts';
 import { foldName, tableConfig } from './config.ts';
 import type { Config, TableConfig } from './config.ts';
 
-/** The internal table of members: it syncs like any other, but is no part of the user's schema. */
-export const MEMBERS_TABLE = 'flotilla_members';
+/** The internal table of records of membership: it syncs, but is no part of the user's schema. */
+export const MEMBERSHIP_TABLE = 'flotilla_membership';
 
 /** The internal table of transfers of ownership; it syncs too. */
 export const TRANSFERS_TABLE = 'flotilla_transfers';
 
 /** Internal tables that sync, with their numbers in every file: the user's begin at 1, and stay below the second. */
 export const INTERNAL_TABLES: ReadonlyMap<string, number> = new Map([
-  [MEMBERS_TABLE, 0],
+  [MEMBERSHIP_TABLE, 0],
   [TRANSFERS_TABLE, 100_000],
 ]);
 

@@ -75,6 +75,7 @@ export class TreeMoves {
       const { model } = rows[0] as Incoming;
       const byKey = new Map(rows.map((row) => [this.#keyOf(row), row]));
       for (const ring of distinct(ringsOf(library, model, tree, [...byKey.keys()]).values())) {
+        if (isOneOwners(library, model, ring)) continue;
         const own = [...ring].map((key) => byKey.get(key)).filter((row) => row !== undefined);
         const stamped = own.map((row) => ({ row, ...moveOf(model, tree, row.outcome, row.outcome) }));
         closing.set(latest(library, stamped).row.index, HOLD);
@@ -87,6 +88,13 @@ export class TreeMoves {
     const text = `SELECT key FROM ${rowsTable(row.model)} WHERE uuid = ?`;
     return this.#library.sql.value(text, this.#rows.uuidOf(row.index)) as Key;
   }
+}
+
+/** A ring that the owner of its rows has made in one place: nothing was moved apart, and nobody else may end it. */
+function isOneOwners(library: Library, model: Model, ring: ReadonlySet<Key>): boolean {
+  if (model.ownership === 'shared') return false;
+  const text = `SELECT run FROM ${rowsTable(model)} WHERE key = ?`;
+  return new Set([...ring].map((key) => library.runDevice(library.sql.number(text, key)))).size === 1;
 }
 
 /** Rings that are not the same one. */

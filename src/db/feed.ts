@@ -12,6 +12,7 @@ import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { FlotillaError } from '../errors.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
+import { MEMBERSHIP_TABLE } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { ownStamps } from './stamp-lists.ts';
@@ -65,6 +66,10 @@ interface Pass {
   completed: boolean;
   /** The last page that went out did not reach the head. */
   isOpen: boolean;
+  /** lsn up to which records of membership went out. */
+  records: number;
+  /** All that there were at the beginning of the pass did. */
+  hasLed: boolean;
 }
 
 /** One version or tombstone between two lsns. */
@@ -128,6 +133,8 @@ export class Feeds {
         remaining,
         completed: false,
         isOpen: false,
+        records: 0,
+        hasLed: false,
       });
       return { feed: this.#lastId, resumed, total: remaining };
     });
@@ -154,12 +161,13 @@ export class Feeds {
         this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
       )
         return { unstamped: true, dangling: false };
-      const start = pass.position;
+      const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
       if ('dangling' in page) {
         pass.position = start;
         pass.remaining = this.#countBeyond(start);
+        Object.assign(pass, { records, hasLed });
         pass.ahead.clear();
       }
       return page;
@@ -169,12 +177,13 @@ export class Feeds {
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
+    const leading = pass.hasLed ? 0 : this.#leadWithRecords(builder, pass, head, limits);
     const started = this.#clock();
-    while (pass.position < head && builder.rows === 0 && this.#clock() - started < SEARCH_MS) {
+    while (pass.hasLed && pass.position < head && builder.rows === leading && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
-    const complete = pass.position >= head;
+    const complete = pass.hasLed && pass.position >= head;
     const reconciled = complete && pass.kind === 'reconcile' && !pass.completed;
     const knowledge = reconciled ? [...this.#knowledge()] : complete ? this.#news(pass) : [];
     this.#checkFloor(pass);
@@ -194,9 +203,25 @@ export class Feeds {
       ...(reconciled ? { floor: wireOf([...pass.floor]) } : {}),
     });
     this.counters.batchesOut += 1;
-    this.counters.rowsOut += builder.rows;
+    const rows = builder.rows - leading;
+    this.counters.rowsOut += rows;
     this.counters.lookupsOut += builder.lookups;
-    return { data: ownBuffer(encodeBatch(batch)), rows: builder.rows, complete, remaining: pass.remaining, head };
+    return { data: ownBuffer(encodeBatch(batch)), rows, complete, remaining: pass.remaining, head };
+  }
+
+  /**
+   * Every pass begins with all records of membership, whatever the peer claims to know: it hears who was revoked before any row, and
+   * nobody can have made it believe that it had. They are few; where somebody made many, they are more than one page.
+   * @returns how many are in this one
+   */
+  #leadWithRecords(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): number {
+    const model = this.#registry.byName.get(MEMBERSHIP_TABLE);
+    const entries: Entry[] = [];
+    pass.records = model === undefined ? head : this.#readTable(model, pass.records, head, limits.bytes, entries);
+    pass.hasLed = pass.records >= head;
+    const records = entries.flatMap(({ version }) => (version === undefined ? [] : [version]));
+    if (model !== undefined) builder.addVersions(model, records);
+    return entries.length;
   }
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
@@ -336,6 +361,7 @@ export class Feeds {
   #isNoNews(pass: Pass, entry: Entry): boolean {
     const { version } = entry;
     if (version === undefined) return false;
+    if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
     if (
       this.#isKnown(pass, version[HLC] as number, version[RUN] as number) &&
       this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number) &&

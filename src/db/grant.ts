@@ -1,6 +1,6 @@
 /**
  * What a newcomer needs to build the same library: the DDL of the tables, indexes, views and triggers (those that write to
- * synced tables with their guard, `guard.ts`), without what needs an extension; the configuration; the member rows. And the
+ * synced tables with their guard, `guard.ts`), without what needs an extension; the configuration; the records of membership. And the
  * check of all that on the other side.
  */
 import type { Database } from 'better-sqlite3';
@@ -8,7 +8,7 @@ import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
 import { encodeBatch } from '../protocol/batch.ts';
 import type { JoinGrant } from './api.ts';
-import { MEMBERS_TABLE, isInternal } from './choose.ts';
+import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { foldName, formatConfig } from './config.ts';
 import type { TableConfig } from './config.ts';
 import { getState } from './metadata.ts';
@@ -99,8 +99,8 @@ function reasonToOmit(object: { type: string; sql: string }): string | null {
 }
 
 function readMembership(sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo): Uint8Array {
-  const model = registry.byName.get(MEMBERS_TABLE);
-  if (model === undefined) throw new FlotillaError('DATABASE', 'The library has no member table.');
+  const model = registry.byName.get(MEMBERSHIP_TABLE);
+  if (model === undefined) throw new FlotillaError('DATABASE', 'The library has no table of membership.');
   const builder = new PageBuilder(sql, registry, runOf);
   builder.addVersions(model, readVersions(sql, model, versionSelect(model, registry, ''), []));
   return encodeBatch(builder.build(NO_END));

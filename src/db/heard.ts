@@ -51,7 +51,7 @@ export interface Heard {
 export function heardMembers(sql: Pick<Statements, 'rows'>, own: string): Heard[] {
   const devices = sql.rows(
     `SELECT m.device, ifnull(s.at, 0) FROM flotilla_members m LEFT JOIN flotilla_seen s ON s.device = m.device
-     WHERE m.device <> ?`,
+     WHERE m.device <> ? AND m.revoked_at IS NULL`,
     own,
   );
   return devices.map(([device, at]) => {

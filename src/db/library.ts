@@ -18,10 +18,19 @@ import { NO_POLICIES, readPolicies } from './policies.ts';
 import type { Key } from './sql.ts';
 import { Statements } from './sql.ts';
 
+/** Signatures under records of membership. */
+export interface Seal {
+  /** Signs with the key of this device. @throws FlotillaError CONFIG where it has none */
+  sign(bytes: Uint8Array): Uint8Array;
+  /** True when the device with that peer id has signed these bytes. */
+  isSignedBy(device: string, bytes: Uint8Array, signature: Uint8Array): boolean;
+}
+
 /** What a library needs from outside. */
 export interface Surroundings {
   /** Peer id of this device. */
   readonly device: string;
+  readonly seal: Seal;
   /** Wall clock, ms since 1970. */
   readonly now: () => number;
   readonly randomBytes: (size: number) => Uint8Array;
@@ -65,6 +74,9 @@ export class Library {
   readonly #nextKeys = new Map<string, number>();
   readonly #policies: ReadonlyMap<Model, Policies>;
   #inTransaction = false;
+  /** Devices that were members. */
+  #revoked: ReadonlySet<string> = new Set();
+  #membersChange: object | null = null;
 
   constructor(db: Database, registry: Registry, around: Surroundings) {
     this.db = db;
@@ -308,7 +320,8 @@ export class Library {
     if (this.knows(run, hlc)) return true;
     const device = this.runDevice(run);
     if (device === null || run === this.#run) return false;
-    if (device === this.around.device) return true;
+    // Of what it has not brought to its end, nothing more will come from a device that was revoked.
+    if (device === this.around.device || this.#revoked.has(device)) return true;
     for (const [other, known] of this.#knowledge) if (known > hlc && this.runDevice(other) === device) return true;
     return false;
   }
@@ -407,6 +420,23 @@ export class Library {
     this.#counters.set(name, (this.#counters.get(name) ?? 0) + by);
   }
 
+  // -- members
+
+  /** Another object after each change of who is a member; null before the first. */
+  get membersChange(): object | null {
+    return this.#membersChange;
+  }
+
+  membersChanged(): void {
+    this.#membersChange = {};
+    this.#readRevoked();
+  }
+
+  #readRevoked(): void {
+    const rows = this.sql.rows('SELECT device FROM flotilla_members WHERE revoked_at IS NOT NULL');
+    this.#revoked = new Set(rows.map(([device]) => String(device)));
+  }
+
   // -- memory and file
 
   #load(): void {
@@ -426,6 +456,7 @@ export class Library {
       this.#knowledge.set(Number(run), Number(hlc));
     this.#savedKnowledge = new Map(this.#knowledge);
     this.#counters.clear();
+    this.#readRevoked();
   }
 
   #savedKnowledge = new Map<number, number>();

@@ -43,12 +43,14 @@ CREATE INDEX flotilla_waits_uuid ON flotilla_waits (uuid);
 CREATE TABLE flotilla_knowledge (run INTEGER PRIMARY KEY, hlc INTEGER NOT NULL);
 CREATE TABLE flotilla_cursors (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, head INTEGER NOT NULL, run TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE flotilla_acks (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, complete INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE flotilla_membership (id BLOB PRIMARY KEY, record TEXT NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE flotilla_heard (device TEXT NOT NULL, run INTEGER NOT NULL, hlc INTEGER NOT NULL, PRIMARY KEY (device, run)) WITHOUT ROWID;
 CREATE TABLE flotilla_seen (device TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE flotilla_floor (run INTEGER PRIMARY KEY, hlc INTEGER NOT NULL);
 CREATE TABLE flotilla_members (
-  device TEXT PRIMARY KEY, name TEXT NOT NULL, invited_by TEXT NOT NULL, added_at INTEGER NOT NULL
-);
+  device TEXT PRIMARY KEY, name TEXT NOT NULL, term INTEGER NOT NULL, invited_by TEXT NOT NULL, added_at INTEGER NOT NULL,
+  revoked_by TEXT, revoked_at INTEGER
+) WITHOUT ROWID;
 CREATE TABLE flotilla_transfers (
   id INTEGER PRIMARY KEY, tbl TEXT NOT NULL, root BLOB NOT NULL, device TEXT NOT NULL, at INTEGER NOT NULL
 );

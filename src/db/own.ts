@@ -8,6 +8,7 @@ import type { OwnRequest, Owned } from './api.ts';
 import { TRANSFERS_TABLE, isInternal } from './choose.ts';
 import { foldName } from './config.ts';
 import type { Library } from './library.ts';
+import { memberNamed } from './members.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { Owners, ownerColumn } from './owners.ts';
@@ -22,7 +23,7 @@ export function ownRow(library: Library, request: OwnRequest): Owned {
   return library.transact(() => {
     stampAll(library);
     const model = modelNamed(library, request.table);
-    const device = memberNamed(library, request.device);
+    const { device } = memberNamed(library.sql, request.device ?? library.around.device);
     const { key, uuid } = rowNamed(library, model, request.key);
     const owner = new Owners(library).of(model, key);
     if (owner === null || Buffer.compare(owner.root.uuid, uuid) !== 0) {
@@ -56,20 +57,6 @@ function modelNamed(library: Library, table: string): Model {
     );
   }
   return model;
-}
-
-/** A member by its peer id, or by its name if only one has it. */
-function memberNamed(library: Library, named: string | null): string {
-  const wanted = named ?? library.around.device;
-  const members = library.sql
-    .rows('SELECT device, name FROM flotilla_members ORDER BY device')
-    .map((row) => row.map(String));
-  const byId = members.find(([device]) => device === wanted);
-  const byName = members.filter(([, name]) => name === wanted);
-  const found = byId ?? (byName.length === 1 ? byName[0] : undefined);
-  if (found !== undefined) return found[0] ?? '';
-  const why = byName.length > 1 ? `${byName.length} members have the name "${wanted}"` : `No member is "${wanted}"`;
-  throw new FlotillaError('NOT_A_MEMBER', `${why}: give a peer id, as "flotilla status" shows it.`);
 }
 
 /** A row by its primary key (several columns as a JSON array), or by its UUID. */

@@ -16,6 +16,7 @@ import type {
   FeedPage,
   JoinGrant,
   LibraryStatus,
+  MemberRow,
   PageLimits,
   WaitingRow,
 } from './api.ts';
@@ -26,6 +27,7 @@ import { Feeds } from './feed.ts';
 import type { NotYet } from './feed.ts';
 import { pruningStatus } from './floor.ts';
 import { readGrant } from './grant.ts';
+import { readMembers, requireNotRevoked } from './members.ts';
 import { getState } from './metadata.ts';
 import type { Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
@@ -47,6 +49,8 @@ export class Reader {
   #registry: Registry;
   #cookie: number;
   readonly #feeds: Feeds;
+  /** For whom each open feed is. */
+  readonly #readers = new Map<number, string>();
   /** Snapshots that stay open over several turns of the loop have connections of their own. */
   readonly #inspecting = new Set<Database>();
 
@@ -68,15 +72,24 @@ export class Reader {
     }
   }
 
-  openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): FeedOpened {
-    return this.#do(() => this.#feeds.open(cursor, knowledge, pass));
+  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): FeedOpened {
+    return this.#do(() => {
+      requireNotRevoked(this.#sql, peer);
+      const opened = this.#feeds.open(cursor, knowledge, pass);
+      this.#readers.set(opened.feed, peer);
+      return opened;
+    });
   }
 
   page(feed: number, limits: PageLimits): FeedPage | NotYet {
-    return this.#do(() => (this.#isCurrent() ? this.#feeds.page(feed, limits) : NOT_YET));
+    return this.#do(() => {
+      requireNotRevoked(this.#sql, this.#readers.get(feed) ?? '');
+      return this.#isCurrent() ? this.#feeds.page(feed, limits) : NOT_YET;
+    });
   }
 
   closeFeed(feed: number): void {
+    this.#readers.delete(feed);
     this.#feeds.close(feed);
   }
 
@@ -124,14 +137,8 @@ export class Reader {
         head: this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1'),
         counters: this.#counters(),
         coordinationBytes: this.#coordinationBytes(),
-        members: this.#sql
-          .rows('SELECT device, name, invited_by, added_at FROM flotilla_members ORDER BY added_at, device')
-          .map(([device, name, invitedBy, addedAt]) => ({
-            device: String(device),
-            name: String(name),
-            invitedBy: String(invitedBy),
-            addedAt: Number(addedAt),
-          })),
+        members: readMembers(this.#sql).filter(({ revoked }) => revoked === null),
+        uncountedRecords: Number(getState(this.#db, 'uncounted') ?? 0),
         acks: Object.fromEntries(
           this.#sql
             .rows('SELECT peer, position, complete, at FROM flotilla_acks')
@@ -142,6 +149,10 @@ export class Reader {
         ),
       };
     });
+  }
+
+  members(): MemberRow[] {
+    return this.#do(() => readMembers(this.#sql));
   }
 
   check(): { foreignKeyViolations: string[]; integrity: string[] } {

@@ -8,6 +8,7 @@ import type { Database } from 'better-sqlite3';
 import type { Batch, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { hlcToMs } from '../protocol/hlc.ts';
 import { encodedKey } from './capture.ts';
+import { MEMBERSHIP_TABLE } from './choose.ts';
 import { formatSeen, parseCells, seenIn } from './cells.ts';
 import { raiseFloor } from './floor.ts';
 import { entriesOf } from './knowledge-wire.ts';
@@ -70,8 +71,10 @@ type Known = ReadonlyMap<number, number>;
  */
 export function finishReconciling(library: Library, knowledge: KnowledgeWire, floor: KnowledgeWire): Missing[] {
   const known = new Map(entriesOf(knowledge).map(([run, hlc]) => [library.runOrdinal(run, null), hlc]));
-  const gone = library.registry.models.flatMap((model) => buryMissing(library, model, known));
-  for (const model of library.registry.models) bearAnew(library, model, known, floor);
+  // Records of membership are never deleted, and stand for themselves whoever has them.
+  const models = library.registry.models.filter(({ table }) => table !== MEMBERSHIP_TABLE);
+  const gone = models.flatMap((model) => buryMissing(library, model, known));
+  for (const model of models) bearAnew(library, model, known, floor);
   for (const [run, hlc] of entriesOf(floor)) raiseFloor(library, library.runOrdinal(run, null), hlc);
   library.db.exec('DELETE FROM temp.flotilla_named');
   return gone;

@@ -7,7 +7,7 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import type { Database } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
-import type { InitReport, JoinGrant, MemberRow } from './api.ts';
+import type { InitReport, JoinGrant } from './api.ts';
 import { installCapture } from './capture.ts';
 import { loadConfig, parseConfig } from './config.ts';
 import type { LoadedConfig } from './config.ts';
@@ -18,25 +18,27 @@ import { Library } from './library.ts';
 import type { Surroundings } from './library.ts';
 import { firstKnown, join, numbersOf, readKnown, writeKnown } from './known.ts';
 import { createMap, createMetadata, getState, hasMetadata, setState } from './metadata.ts';
-import { mergeBatch } from './merge.ts';
+import { screenRecords, takeRecords, writeFounder } from './members.ts';
 import { markNewcomer } from './newcomer.ts';
 import type { Registry } from './model.ts';
 import { quoteName } from './model.ts';
-import { explainSqlite, openForWriting, requireDatabase } from './open.ts';
+import { explainSqlite, lockLibrary, openForWriting, requireDatabase } from './open.ts';
 import { tryFunctions } from './policies.ts';
 import { tableReports } from './report.ts';
 import { readRegistry } from './schema.ts';
 import { pruneConfig } from './renames.ts';
+import { Served } from './served.ts';
 import { noteSchema, storedConfig } from './serving.ts';
 import { stampExisting } from './stamp.ts';
 import { requireUsable } from './usable.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { decodeBatch } from '../protocol/batch.ts';
+import { libraryIdOf } from '../protocol/membership.ts';
 
 /** What `init` works with. */
 export interface SetupOptions {
   readonly file: string;
-  /** Name of this device, for its member row. */
+  /** Name of this device, for the record of its membership. */
   readonly name: string;
   readonly around: Surroundings;
 }
@@ -58,11 +60,12 @@ export function initLibraryFile(
     // Whatever cannot sync is refused before anything is written.
     requireFreeNames(db);
     requireUsable(db, readRegistry(db, config.config, new Map()));
-    const libraryId = bytesToHex(around.randomBytes(16));
+    const salt = bytesToHex(around.randomBytes(16));
+    const libraryId = libraryIdOf(around.device, salt);
     return inTransaction(db, () => {
       const library = createLibrary(db, around, libraryId, config);
       const { registry } = library;
-      addMemberRow(library, { device: around.device, name: options.name, invitedBy: '', addedAt: around.now() });
+      writeFounder(library, options.name, salt);
       tryFunctions(library);
       const stampedRows = stampEverything(library);
       return { libraryId, tables: tableReports(registry, countRows(db, registry)), stampedRows, created: true };
@@ -104,7 +107,7 @@ export function createFromGrant(options: SetupOptions, use: GrantUse): InitRepor
   if (existsSync(file)) {
     requireDatabase(file);
     return withFile(file, (db) => {
-      if (hasMetadata(db)) return rejoin(db, file, use.grant);
+      if (hasMetadata(db)) return rejoin(db, options, use.grant);
       return inTransaction(db, () => adoptGrant(db, options, use));
     });
   }
@@ -130,7 +133,9 @@ export function tryGrant(options: SetupOptions, use: GrantUse): void {
   if (exists) requireDatabase(file);
   withFile(exists ? file : ':memory:', (db) => {
     if (hasMetadata(db)) {
-      rejoin(db, file, use.grant);
+      requireSameLibrary(db, file, use.grant);
+      // Before anybody becomes a member: its node must not run when the records are written.
+      lockLibrary(file)();
       return;
     }
     db.exec('BEGIN');
@@ -148,15 +153,37 @@ function buildFromGrant(db: Database, options: SetupOptions, use: GrantUse): Ini
   return adoptGrant(db, options, use);
 }
 
-/** Joining again with a library of the same id changes nothing. */
-function rejoin(db: Database, file: string, grant: JoinGrant): InitReport {
+/**
+ * Joining again with a library of the same id takes over who is a member, and changes nothing else: after a crash in the middle, or
+ * when this device was a member before.
+ */
+function rejoin(db: Database, { file, around }: SetupOptions, grant: JoinGrant): InitReport {
+  requireSameLibrary(db, file, grant);
+  const unlock = lockLibrary(file);
+  try {
+    const { library } = new Served(db, around, () => undefined);
+    library.transact(() => takeMembership(library, grant));
+  } finally {
+    unlock();
+  }
+  return reportExisting(db, file, null);
+}
+
+function requireSameLibrary(db: Database, file: string, grant: JoinGrant): void {
   if (getState(db, 'library') !== grant.libraryId) {
     throw new FlotillaError(
       'ALREADY_INITIALISED',
       `${file} belongs to another library already: join with another file.`,
     );
   }
-  return reportExisting(db, file, null);
+}
+
+/** Takes over the records of membership of a grant, those that are signed. */
+function takeMembership(library: Library, grant: JoinGrant): void {
+  const { records } = screenRecords(library, decodeBatch(grant.membership));
+  if (records === null) return;
+  library.db.pragma('defer_foreign_keys = ON');
+  library.withoutCapture(() => takeRecords(library, records));
 }
 
 function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: GrantUse): InitReport {
@@ -178,10 +205,7 @@ function adoptGrant(db: Database, options: SetupOptions, { grant, existing }: Gr
     );
   }
   library.transact(() => {
-    db.pragma('defer_foreign_keys = ON');
-    library.withoutCapture(() =>
-      mergeBatch(library, decodeBatch(grant.membership), { holdDeletes: false, retake: false, adopter: null }),
-    );
+    takeMembership(library, grant);
     library.count('batchesIn', 1);
     markNewcomer(library);
   });
@@ -208,17 +232,6 @@ export function createLibrary(db: Database, around: Surroundings, libraryId: str
   installCapture(db, registry);
   noteSchema(db, registry);
   return new Library(db, registry, around);
-}
-
-/** Writes a member row as any writer would, so that it is stamped and travels like every other row. */
-export function addMemberRow(library: Library, member: MemberRow): void {
-  library.sql.run(
-    'INSERT INTO flotilla_members (device, name, invited_by, added_at) VALUES (?, ?, ?, ?) ON CONFLICT (device) DO NOTHING',
-    member.device,
-    member.name,
-    member.invitedBy,
-    member.addedAt,
-  );
 }
 
 function stampEverything(library: Library): number {

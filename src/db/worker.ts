@@ -28,6 +28,8 @@ interface Assignment {
   readonly device: string;
   readonly name: string;
   readonly durability: 'normal' | 'full';
+  /** Seed of this device's key, for the records of membership that it signs; null where it signs none. */
+  readonly key: Uint8Array | null;
   /** `setup`: the library may not be there yet. */
   readonly purpose: 'serve' | 'setup';
 }
@@ -104,16 +106,17 @@ class Setup {
 }
 
 function open(assignment: Assignment): Service {
-  const { role, file, device, name, durability, purpose } = assignment;
-  if (purpose === 'setup') return new Setup({ file, name, around: realSurroundings(device, file) });
+  const { role, file, device, name, durability, purpose, key } = assignment;
+  if (purpose === 'setup') return new Setup({ file, name, around: realSurroundings(device, file, key) });
   if (role === 'read') return new Reader(file);
   return new Writer(
     file,
     durability,
-    realSurroundings(device, file),
+    realSurroundings(device, file, key),
     (head) => port.postMessage({ event: 'head', head }),
     (error) => port.postMessage({ event: 'fault', error: inWords(error) }),
     (changes) => port.postMessage({ event: 'schema', changes }),
+    () => port.postMessage({ event: 'members' }),
   );
 }
 

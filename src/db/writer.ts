@@ -6,6 +6,8 @@ import { dirname } from 'node:path';
 
 import type { Database } from 'better-sqlite3';
 
+import { FlotillaError } from '../errors.ts';
+import { isSignedBy, signWith } from '../protocol/peer-id.ts';
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor, HeardWire, KnowledgeWire } from '../protocol/types.ts';
@@ -18,6 +20,7 @@ import type {
   Owned,
   PassBegun,
   RestoredConflict,
+  Revoked,
   SessionStart,
 } from './api.ts';
 import { CONFLICT_DAYS } from './config.ts';
@@ -30,7 +33,8 @@ import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { passKind, sourceOf, takeOver } from './newcomer.ts';
 import { beginPass } from './reconcile.ts';
 import { allModels } from './model.ts';
-import type { Library, Surroundings } from './library.ts';
+import type { Library, Seal, Surroundings } from './library.ts';
+import { admit, readMembers, revoke } from './members.ts';
 import { setState } from './metadata.ts';
 import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
 import { ownRow } from './own.ts';
@@ -38,8 +42,7 @@ import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
 import { requireLibrary, storedConfig } from './serving.ts';
-import { addMemberRow } from './setup.ts';
-import { STAMP_SLICE, stampAll } from './stamp.ts';
+import { STAMP_SLICE } from './stamp.ts';
 import { watchCommits } from './watch.ts';
 
 /** Tries to find a moment without a foreign write for a reader that never found one. */
@@ -56,11 +59,26 @@ const NOTHING_SAID: KnowledgeWire = { runs: new Uint8Array(0), hlc: [] };
 /** How often old records of conflicts are looked for, ms: nobody counts on the hour in which they go. */
 const AGE_OUT_EVERY_MS = 3_600_000;
 
-/** The clock and randomness of a real device, and what lies beside its library. */
-export function realSurroundings(device: string, file?: string): Surroundings {
+/** Real signatures. @param key - seed of this device's key; null where nothing is signed */
+function realSeal(key: Uint8Array | null): Seal {
+  return {
+    sign(bytes) {
+      if (key !== null) return signWith(key, bytes);
+      throw new FlotillaError('CONFIG', 'This device has no key here: run the command with its home folder.');
+    },
+    isSignedBy,
+  };
+}
+
+/**
+ * The clock and randomness of a real device, and what lies beside its library.
+ * @param key - seed of its key; null where no membership begins or ends
+ */
+export function realSurroundings(device: string, file?: string, key: Uint8Array | null = null): Surroundings {
   const newUuid = makeUuidV7Generator((size) => randomBytes(size));
   return {
     device,
+    seal: realSeal(key),
     now: Date.now,
     randomBytes: (size) => randomBytes(size),
     newUuid: () => newUuid(Date.now()),
@@ -76,6 +94,7 @@ export class Writer {
   readonly #stopWatching: () => void;
   readonly #onHead: (head: number) => void;
   readonly #onFault: (error: unknown) => void;
+  readonly #onMembers: () => void;
   readonly #conflictDays: number;
   /** When old records of conflicts are looked for again. */
   #ageOutAt = 0;
@@ -86,6 +105,7 @@ export class Writer {
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
   #announced = 0;
+  #announcedMembers: object | null = null;
   #seenVersion = -1;
   /** The next slice of what others wrote is on its way. */
   #isLooking = false;
@@ -97,6 +117,7 @@ export class Writer {
    * @param onHead - hears the new head lsn after each commit that moved it
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
    * @param onSchema - hears of each change of the schema that was followed, in words
+   * @param onMembers - hears after each commit that changed who is a member
    */
   constructor(
     file: string,
@@ -105,10 +126,12 @@ export class Writer {
     onHead: (head: number) => void,
     onFault: (error: unknown) => void,
     onSchema: (changes: readonly string[]) => void = () => undefined,
+    onMembers: () => void = () => undefined,
   ) {
     this.#file = file;
     this.#onHead = onHead;
     this.#onFault = onFault;
+    this.#onMembers = onMembers;
     requireDatabase(file);
     let db: Database | null = null;
     let unlock: (() => void) | null = null;
@@ -215,7 +238,7 @@ export class Writer {
     return this.#library.sql
       .rows(
         `SELECT h.device FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run
-         WHERE r.id = ? AND h.hlc >= ? AND h.device IN (SELECT device FROM flotilla_members)`,
+         WHERE r.id = ? AND h.hlc >= ? AND h.device IN (SELECT device FROM flotilla_members WHERE revoked_at IS NULL)`,
         Buffer.from(hexToBytes(run)),
         hlc,
       )
@@ -231,6 +254,7 @@ export class Writer {
     this.#stampSlices();
     return this.#do(() => {
       const applied = this.#served.apply(peer, data);
+      for (const message of applied.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
       this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
       const said = applied.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
@@ -261,24 +285,15 @@ export class Writer {
   }
 
   members(): MemberRow[] {
-    return this.#library.sql
-      .rows('SELECT device, name, invited_by, added_at FROM flotilla_members ORDER BY added_at, device')
-      .map(([device, name, invitedBy, addedAt]) => ({
-        device: String(device),
-        name: String(name),
-        invitedBy: String(invitedBy),
-        addedAt: Number(addedAt),
-      }));
+    return readMembers(this.#library.sql);
   }
 
-  /** Durable and stamped when it returns. */
-  addMember(member: MemberRow): void {
-    this.#do(() =>
-      this.#library.transact(() => {
-        addMemberRow(this.#library, member);
-        stampAll(this.#library);
-      }),
-    );
+  admit(device: string, name: string): void {
+    this.#do(() => admit(this.#library, device, name));
+  }
+
+  revoke(named: string): Revoked {
+    return this.#do(() => revoke(this.#library, named));
   }
 
   own(request: OwnRequest): Owned {
@@ -403,6 +418,11 @@ export class Writer {
       if (this.#library.head !== this.#announced) {
         this.#announced = this.#library.head;
         this.#onHead(this.#announced);
+      }
+      const { membersChange } = this.#library;
+      if (membersChange !== null && membersChange !== this.#announcedMembers) {
+        this.#announcedMembers = membersChange;
+        this.#onMembers();
       }
     }
   }

@@ -5,10 +5,11 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys';
-import type { PrivateKey } from '@libp2p/interface';
+import type { Ed25519PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { z } from 'zod';
 import { FlotillaError } from '../errors.ts';
+import { KEY_BYTES } from '../protocol/peer-id.ts';
 import { createWhole, makeFolder, readWhole, writeWhole } from './files.ts';
 
 /** Addresses kept of one peer: those of its interfaces, old ones falling out. */
@@ -38,9 +39,11 @@ export interface Invite {
 
 export interface Home {
   readonly path: string;
-  readonly key: PrivateKey;
+  readonly key: Ed25519PrivateKey;
   /** Own peer id. */
   readonly device: string;
+  /** The 32 bytes of which the key is made, for what the database signs. */
+  readonly seed: Uint8Array;
   settings(): Promise<HomeSettings>;
   saveSettings(changes: Partial<HomeSettings>): Promise<void>;
   /** Remembers an invitation. The secret itself is not kept: its peer id is enough to know it again. */
@@ -55,6 +58,8 @@ export interface Home {
   addressBook(): Promise<AddressBook>;
   /** @param now - ms since 1970 */
   rememberPeer(peer: string, addresses: readonly string[], now: number): Promise<void>;
+  /** Notes when peers were last in touch. @param now - ms since 1970 */
+  notePeers(peers: readonly string[], now: number): Promise<void>;
   /** Null when no process runs on this home; what a killed one left behind does not count. */
   running(): Promise<Running | null>;
   setRunning(running: Running): Promise<void>;
@@ -75,7 +80,7 @@ export async function openHome(path: string, create: boolean): Promise<Home> {
   return new HomeFolder(path, key);
 }
 
-async function openKey(path: string, create: boolean): Promise<PrivateKey> {
+async function openKey(path: string, create: boolean): Promise<Ed25519PrivateKey> {
   let bytes = await readWhole(path);
   if (bytes === null && create) {
     await createWhole(path, privateKeyToProtobuf(await generateKeyPair('Ed25519')));
@@ -89,7 +94,9 @@ async function openKey(path: string, create: boolean): Promise<PrivateKey> {
     );
   }
   try {
-    return privateKeyFromProtobuf(bytes);
+    const key = privateKeyFromProtobuf(bytes);
+    if (key.type !== 'Ed25519') throw new RangeError(`it is a key of the kind ${key.type}`);
+    return key;
   } catch (cause) {
     throw damaged(path, cause);
   }
@@ -97,15 +104,18 @@ async function openKey(path: string, create: boolean): Promise<PrivateKey> {
 
 class HomeFolder implements Home {
   readonly path: string;
-  readonly key: PrivateKey;
+  readonly key: Ed25519PrivateKey;
   readonly device: string;
+  readonly seed: Uint8Array;
   /** The end of the last change: changes read and then write, so they go one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(path: string, key: PrivateKey) {
+  constructor(path: string, key: Ed25519PrivateKey) {
     this.path = path;
     this.key = key;
     this.device = peerIdFromPrivateKey(key).toString();
+    // A copy: it moves to another thread as it is. libp2p keeps the public key behind the seed.
+    this.seed = Uint8Array.from(key.raw.subarray(0, KEY_BYTES));
   }
 
   async settings(): Promise<HomeSettings> {
@@ -155,6 +165,14 @@ class HomeFolder implements Home {
       const book = await this.addressBook();
       const known = [...new Set([...addresses, ...(book[peer]?.addresses ?? [])])].slice(0, MAX_ADDRESSES);
       await this.#write('peers.json', { ...book, [peer]: { addresses: known, seenAt: now } });
+    });
+  }
+
+  notePeers(peers: readonly string[], now: number): Promise<void> {
+    return this.#change(async () => {
+      const book = await this.addressBook();
+      const seen = peers.map((peer) => [peer, { addresses: book[peer]?.addresses ?? [], seenAt: now }]);
+      await this.#write('peers.json', { ...book, ...Object.fromEntries(seen) });
     });
   }
 

@@ -49,7 +49,7 @@ const grantSchema = z.object({
   membership: z.base64(),
 });
 
-const refusalCodes = ['INVITE_USED', 'INVITE_EXPIRED', 'REFUSED', 'PROTOCOL'] as const;
+const refusalCodes = ['NOT_A_MEMBER', 'INVITE_USED', 'INVITE_EXPIRED', 'REFUSED', 'PROTOCOL'] as const;
 
 const answerSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('offered'), grant: grantSchema }),
@@ -67,7 +67,8 @@ export interface JoinDeps {
   /** Read anew for each answer: it must hold the member that was added just before. */
   grant(): Promise<JoinGrant>;
   /** Durable when it resolves; harmless when the device is a member already. */
-  addMember(member: MemberRow): Promise<void>;
+  admit(device: string, name: string): Promise<void>;
+  /** Members, and devices that were. */
   members(): Promise<MemberRow[]>;
   /** ms since 1970 */
   now(): number;
@@ -137,17 +138,21 @@ async function requireOpen(invitation: string, device: string, deps: JoinDeps): 
   if (invite === undefined) {
     throw new FlotillaError('INVITE_EXPIRED', 'The invitation has expired: ask for a new one.');
   }
-  if (invite.usedBy !== '' && invite.usedBy !== device) throw usedUp();
+  // Who used it, was let in and is a member no more does not get in by it again.
+  const isSpent = invite.usedBy !== '' && (invite.usedBy !== device || (await isRevoked(device, deps)));
+  if (isSpent) throw usedUp();
 }
 
 /** Writes, in an order in which a crash at any point lets the same device ask again. */
 async function admit(device: string, name: string, invitation: string, deps: JoinDeps): Promise<void> {
   // First the invitation, then the member: of two devices at the same moment only one may become a member.
   if (!(await deps.home.useInvite(invitation, device))) throw usedUp();
+  await deps.admit(device, name);
+}
+
+async function isRevoked(device: string, deps: JoinDeps): Promise<boolean> {
   const members = await deps.members();
-  if (!members.some((member) => member.device === device)) {
-    await deps.addMember({ device, name, invitedBy: deps.home.device, addedAt: deps.now() });
-  }
+  return members.some((member) => member.device === device && member.revoked !== null);
 }
 
 function usedUp(): FlotillaError {
@@ -157,6 +162,8 @@ function usedUp(): FlotillaError {
 async function proveDevice(request: Request, invitation: string, libraryId: string): Promise<string> {
   try {
     const key = publicKeyFromProtobuf(Buffer.from(request.key, 'base64'));
+    // The only kind whose peer id tells the key, by which what the device signs is checked later.
+    if (key.type !== 'Ed25519') throw new RangeError('The device has another kind of key');
     const device = peerIdFromPublicKey(key).toString();
     const signed = claim(libraryId, invitation, device);
     if (await key.verify(signed, Buffer.from(request.signature, 'base64'))) return device;

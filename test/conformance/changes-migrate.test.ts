@@ -11,7 +11,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/db/config.ts';
 import { migrateFile } from '../../src/db/migrate.ts';
 import { splitStatements } from '../../src/db/statements.ts';
-import { realSurroundings } from '../../src/db/writer.ts';
+import { surroundingsOf } from '../support/surroundings.ts';
 import type { Replica } from '../support/replica.ts';
 import { converge } from '../support/replica.ts';
 import { expectEqual, replicas } from './changes.ts';
@@ -31,7 +31,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 /** Stops a copy's node, migrates its file, and starts it again. */
 function migrate(copy: Replica, sql: string, config: object | null = null): [Replica, string[]] {
   const file = join(folder, `${copy.device}.sql`);
-  const around = { ...realSurroundings(copy.device), now: () => copy.library.around.now() };
+  const around = { ...surroundingsOf(copy.device), now: () => copy.library.around.now() };
   copy.stamp();
   const db = new Sqlite(copy.backup());
   db.pragma('wal_checkpoint');

@@ -41,7 +41,7 @@ async function contested(set: string, other: string, ddl = PEOPLE): Promise<[Rep
     ['A', 'laptop'],
     ['B', 'nas'],
   ] as const)
-    a.addMember({ device, name, invitedBy: '', addedAt: 1 });
+    a.knowMember(device, name);
   a.write("INSERT INTO people (id, name, age, score) VALUES (1, 'Ann', 30, 1), (2, 'Bob', 40, 2)");
   converge([a, b]);
   a.write(`UPDATE people SET ${set} WHERE name = 'Ann'`);
@@ -112,7 +112,7 @@ describe('listing', () => {
     expect(all).toEqual([2, 1]);
     expect(list(a, { limit: 1 })).toMatchObject({ conflicts: [{ id: 2 }], total: 2, unrestored: 2 });
     expect(list(a, { table: 'PEOPLE' }).total).toBe(2);
-    expect(list(a, { table: 'flotilla_members' })).toEqual({ conflicts: [], total: 0, unrestored: 0 });
+    expect(list(a, { table: 'flotilla_transfers' })).toEqual({ conflicts: [], total: 0, unrestored: 0 });
     expect(refusal(() => list(a, { table: 'nobody' })).code).toBe('CONFIG');
     expect(refusal(() => list(a, { limit: -1 })).code).toBe('CONFIG');
   });

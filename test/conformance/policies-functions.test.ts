@@ -7,7 +7,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { createFromGrant, initLibraryFile, tryGrant } from '../../src/db/setup.ts';
 import { Reader } from '../../src/db/reader.ts';
-import { realSurroundings, Writer } from '../../src/db/writer.ts';
+import { Writer } from '../../src/db/writer.ts';
+import { surroundingsOf } from '../support/surroundings.ts';
 import { FlotillaError } from '../../src/errors.ts';
 
 const CONFIG = JSON.stringify({
@@ -30,14 +31,14 @@ function library(module: string | null, rows: readonly string[] = []): string {
 }
 
 function init(file: string): void {
-  initLibraryFile({ file, name: 'A', around: realSurroundings('A', file) }, null, CONFIG);
+  initLibraryFile({ file, name: 'A', around: surroundingsOf('A', file) }, null, CONFIG);
 }
 
 function open(file: string): Writer {
   const fault = (error: unknown): never => {
     throw error;
   };
-  return new Writer(file, 'normal', realSurroundings('A', file), () => undefined, fault);
+  return new Writer(file, 'normal', surroundingsOf('A', file), () => undefined, fault);
 }
 
 function refusal(work: () => unknown): FlotillaError {
@@ -113,7 +114,7 @@ describe('functions beside the library', () => {
     const join2 = (module: string | null): (() => void) => {
       const other = library(module);
       rmSync(other);
-      const options = { file: other, name: 'B', around: realSurroundings('B', other) };
+      const options = { file: other, name: 'B', around: surroundingsOf('B', other) };
       return () => {
         tryGrant(options, { grant, existing: 'empty' });
         createFromGrant(options, { grant, existing: 'empty' });

@@ -6,7 +6,7 @@ import { Conversation, hearOfOthers } from '../../src/db/heard.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import { Chance } from '../support/chance.ts';
 import { expectEqual, fleetOf } from '../support/engine.ts';
-import { Replica, converge } from '../support/replica.ts';
+import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 import type { ReplicaOptions } from '../support/replica.ts';
 
 const DDL = `CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -28,8 +28,10 @@ class Days {
 }
 
 function members(count: number, days: Days, options: Partial<ReplicaOptions> = {}): Replica[] {
-  const replicas = fleetOf(count, DDL, { now: days.now, ...options });
-  for (const { device } of replicas) replicas[0]?.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+  const replicas = fleetOf(count, DDL, { now: days.now, libraryId: FOUNDED_ID, ...options });
+  const [first, ...others] = replicas;
+  first?.found();
+  for (const other of others) first?.admit(other);
   converge(replicas);
   return replicas;
 }
@@ -80,7 +82,7 @@ describe('[F1] a tombstone', () => {
   it('stays while a member has never said what it knows, however long', () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];
-    a.addMember({ device: 'Z', name: 'new', invitedBy: 'A', addedAt: 0 });
+    a.admit({ device: 'Z' });
     a.write("INSERT INTO folders VALUES (1, 'x')");
     converge([a, b]);
     a.write('DELETE FROM folders');
@@ -98,7 +100,7 @@ describe('[F1] a tombstone', () => {
     b.write('DELETE FROM folders');
     converge([a, b]);
     // A lets somebody in, and then says what it knows.
-    a.addMember({ device: 'N', name: 'new', invitedBy: 'A', addedAt: 0 });
+    a.admit({ device: 'N' });
     a.stamp();
     b.hear(a);
     expect(b.prune()).toEqual({ tombstones: 0, blockedBy: ['A'] });
@@ -301,8 +303,8 @@ describe('[F3] a newcomer', () => {
     a.write("DELETE FROM folders WHERE name = 'x'");
     converge([a, b]);
     for (const replica of [a, b]) replica.prune();
-    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true });
-    a.addMember({ device: 'N', name: 'new', invitedBy: 'A', addedAt: 0 });
+    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    a.admit({ device: 'N' });
     const pass = n.passFrom(a);
     n.apply('A', pass.next(1) as Uint8Array);
     expect(() => n.pull(b)).toThrow(/first pass from A/);

@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, fleetOf } from '../support/engine.ts';
-import { converge } from '../support/replica.ts';
+import { FOUNDED_ID, converge } from '../support/replica.ts';
 import type { Replica } from '../support/replica.ts';
 
 const CLAUSES = ['CASCADE', 'SET NULL', 'SET DEFAULT', 'RESTRICT', 'NO ACTION'] as const;
@@ -119,10 +119,11 @@ describe('a declared identity that is renamed', () => {
       `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
        CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p ON DELETE CASCADE, v TEXT);
        CREATE TABLE own (p INTEGER REFERENCES p)`,
-      { config: { tables: { p: { identity: 'name' }, own: { sync: false } } } },
+      { config: { tables: { p: { identity: 'name' }, own: { sync: false } } }, libraryId: FOUNDED_ID },
     ) as [Replica, Replica];
     const [a, b] = replicas;
-    for (const { device } of replicas) a.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    a.found();
+    a.admit(b);
     a.write("INSERT INTO p VALUES (7, 'x'); INSERT INTO own VALUES (7)");
     converge(replicas);
     for (const name of ['y', 'z']) {

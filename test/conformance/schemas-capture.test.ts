@@ -7,7 +7,8 @@ import type { Database } from 'better-sqlite3';
 import { afterAll, describe, expect, it } from 'vitest';
 
 import { initLibraryFile } from '../../src/db/setup.ts';
-import { Writer, realSurroundings } from '../../src/db/writer.ts';
+import { Writer } from '../../src/db/writer.ts';
+import { surroundingsOf } from '../support/surroundings.ts';
 import { expectEqual, pairOf } from '../support/engine.ts';
 import { converge, Replica, seededBytes } from '../support/replica.ts';
 
@@ -210,7 +211,7 @@ describe('a trigger without a guard', () => {
     const file = join(folder, 'library.db');
     const db = new Sqlite(file);
     db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v, at)');
-    initLibraryFile({ file, name: 'n', around: realSurroundings('d') }, null, null);
+    initLibraryFile({ file, name: 'n', around: surroundingsOf('d') }, null, null);
     db.exec("CREATE TRIGGER x AFTER UPDATE OF v ON t BEGIN UPDATE t SET at = 'now' WHERE id = new.id; END");
     const fault = (error: unknown): void => {
       throw error;
@@ -218,7 +219,7 @@ describe('a trigger without a guard', () => {
     new Writer(
       file,
       'normal',
-      realSurroundings('d'),
+      surroundingsOf('d'),
       () => undefined,
       fault,
       () => undefined,

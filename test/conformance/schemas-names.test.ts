@@ -6,7 +6,7 @@ import Sqlite from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { initLibraryFile } from '../../src/db/setup.ts';
-import { realSurroundings } from '../../src/db/writer.ts';
+import { surroundingsOf } from '../support/surroundings.ts';
 import { expectEqual, pairOf } from '../support/engine.ts';
 import { converge } from '../support/replica.ts';
 
@@ -107,7 +107,7 @@ describe('init', () => {
     db.close();
     const before = new Sqlite(file).prepare('SELECT count(*) FROM sqlite_schema').pluck().get();
     try {
-      return initLibraryFile({ file, name: 'n', around: realSurroundings('d') }, null, JSON.stringify(config));
+      return initLibraryFile({ file, name: 'n', around: surroundingsOf('d') }, null, JSON.stringify(config));
     } catch (error) {
       const after = new Sqlite(file).prepare('SELECT count(*) FROM sqlite_schema').pluck().get();
       expect(after).toBe(before);

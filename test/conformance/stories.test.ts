@@ -174,3 +174,22 @@ describe('unique indexes', () => {
     expect(operations).toBeGreaterThan(0);
   });
 });
+
+describe('trees', () => {
+  it('[M4] a ring that the owner of its rows has made arrives as it is: nobody else may end it', async () => {
+    const [a, b] = pairOf(
+      'CREATE TABLE node (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES node (id) ON DELETE CASCADE);',
+      { config: { ownership: 'device' } },
+    );
+    a.write('INSERT INTO node VALUES (1, NULL), (2, 1)');
+    converge([a, b]);
+    a.write('UPDATE node SET parent_id = 2 WHERE id = 1');
+    converge([a, b]);
+    expect(b.waiting()).toEqual([]);
+    expect(b.rows('SELECT id, parent_id FROM node')).toEqual([
+      [1, 2],
+      [2, 1],
+    ]);
+    await expectEqual(a, b);
+  });
+});

@@ -36,6 +36,7 @@ const FIELDS: Record<NodeEvent['event'], readonly string[]> = {
   progress: ['device', 'name', 'progress'],
   applied: ['device', 'rows', 'changed', 'complete'],
   joined: ['device', 'name'],
+  revoked: ['device', 'name', 'by', 'byName'],
   stopped: [],
 };
 

@@ -12,6 +12,7 @@ import type {
   LibraryStatus,
   MemberRow,
   PassBegun,
+  Revoked,
   SessionStart,
 } from '../../src/db/api.ts';
 import type { NodeStore } from '../../src/actors/database.ts';
@@ -63,6 +64,7 @@ export class FakeStore implements NodeStore {
   readonly #feeds = new Map<number, Feed>();
   readonly #listeners = new Set<(head: number) => void>();
   readonly #schemaListeners = new Set<(changes: readonly string[]) => void>();
+  readonly #memberListeners = new Set<() => void>();
   /** What it has been told of others' tables. */
   readonly learned: SchemaDescription[] = [];
   schema: SchemaDescription = { tables: [] };
@@ -174,6 +176,7 @@ export class FakeStore implements NodeStore {
           this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
       }
       if (fresh.length > 0) this.#grown();
+      if (fresh.some(({ member }) => member !== undefined)) for (const listener of this.#memberListeners) listener();
       const { cursor, complete, remaining, rows } = batch;
       const knowledge = complete ? wireOf(batch.knowledge) : null;
       return {
@@ -185,6 +188,7 @@ export class FakeStore implements NodeStore {
         waitingCount: 0,
         knowledge,
         said: NOTHING,
+        refused: [],
       };
     } finally {
       this.applying -= 1;
@@ -219,13 +223,36 @@ export class FakeStore implements NodeStore {
     this.acks.push({ peer, cursor, complete });
   }
 
+  /** Of each device what was said last. */
   async members(): Promise<MemberRow[]> {
-    return [...this.#ids.values()].flatMap((row) => (row.member === undefined ? [] : [row.member]));
+    const last = new Map<string, Row>();
+    for (const row of this.#ids.values()) {
+      const { member, hlc } = row;
+      if (member !== undefined && hlc >= (last.get(member.device)?.hlc ?? 0)) last.set(member.device, row);
+    }
+    return [...last.values()].flatMap((row) => (row.member === undefined ? [] : [row.member]));
   }
 
-  async addMember(member: MemberRow): Promise<void> {
-    this.#insert(this.#stamped(`member ${member.device}`, member));
+  async admit(device: string, name: string): Promise<void> {
+    this.#sayMember({ device, name, invitedBy: this.device, addedAt: 0, revoked: null });
+  }
+
+  async revoke(device: string): Promise<Revoked> {
+    const known = (await this.members()).find((member) => member.device === device);
+    if (known !== undefined) this.#sayMember({ ...known, revoked: { by: this.device, at: 0 } });
+    return { device, name: known?.name ?? '', changed: known !== undefined };
+  }
+
+  #sayMember(member: MemberRow): void {
+    this.#hlc = Math.max(this.#hlc, ...[...this.#ids.values()].map(({ hlc }) => hlc));
+    this.#insert(this.#stamped(`member ${member.device} ${this.#hlc}`, member));
     this.#grown();
+    for (const listener of this.#memberListeners) listener();
+  }
+
+  onMembers(listener: () => void): () => void {
+    this.#memberListeners.add(listener);
+    return () => this.#memberListeners.delete(listener);
   }
 
   async own(): Promise<never> {

@@ -5,7 +5,7 @@
 import Sqlite from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 
-import type { Taken, MemberRow } from '../../src/db/api.ts';
+import type { Taken } from '../../src/db/api.ts';
 import type { Applier } from '../../src/db/apply.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
@@ -18,13 +18,16 @@ import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
 import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
+import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
 import { markNewcomer, passKind } from '../../src/db/newcomer.ts';
 import { beginPass } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
-import { addMemberRow, createLibrary } from '../../src/db/setup.ts';
+import { createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
 import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
+import { libraryIdOf } from '../../src/protocol/membership.ts';
+import { pretendedSeal } from './surroundings.ts';
 
 export interface ReplicaOptions {
   readonly device: string;
@@ -46,6 +49,11 @@ export interface ReplicaOptions {
 }
 
 export const LIBRARY_ID = '00112233445566778899aabbccddeeff';
+
+const FOUNDING_SALT = '5a'.repeat(16);
+
+/** The id of the library that device A founds, see {@link Replica.found}. */
+export const FOUNDED_ID = libraryIdOf('A', FOUNDING_SALT);
 
 /** Bytes from a seeded generator (mulberry32): tests must replay. */
 export function seededBytes(seed: number): (size: number) => Uint8Array {
@@ -112,6 +120,7 @@ export class Replica {
     const newUuid = makeUuidV7Generator(this.#randomBytes);
     return {
       device: this.device,
+      seal: pretendedSeal(this.device),
       now: this.#now,
       randomBytes: this.#randomBytes,
       newUuid: () => newUuid(this.#now()),
@@ -163,18 +172,44 @@ export class Replica {
     return this.applier.stamp();
   }
 
-  addMember(member: MemberRow): void {
-    this.library.transact(() => addMemberRow(this.library, member));
+  /** Makes this copy's device the first member. It must be A, and the library {@link FOUNDED_ID}. */
+  found(): void {
+    this.library.transact(() => writeFounder(this.library, 'founder', FOUNDING_SALT));
+  }
+
+  /** Lets a device in. */
+  admit({ device }: Pick<Replica, 'device'>): void {
+    admit(this.library, device, `${device}'s box`);
+  }
+
+  revoke({ device }: Pick<Replica, 'device'>): void {
+    revoke(this.library, device);
+  }
+
+  /** Peer ids of the members, as this copy has them, in one word. */
+  members(): string {
+    return this.rows('SELECT device FROM flotilla_members WHERE revoked_at IS NULL ORDER BY device').join('');
+  }
+
+  /** Knows a device as a member, as if records said so. */
+  knowMember(device: string, name = device): void {
+    this.library.sql.run(
+      'INSERT OR REPLACE INTO flotilla_members (device, name, term, invited_by, added_at) VALUES (?, ?, 1, ?, 0)',
+      device,
+      name,
+      '',
+    );
   }
 
   /** Gives an owned row to a device that is a member. @param to - @default this one */
   own(table: string, key: string | number, to: Replica = this): void {
-    for (const { device } of [this, to]) this.addMember({ device, name: device, invitedBy: '', addedAt: 0 });
+    for (const { device } of [this, to]) this.knowMember(device);
     ownRow(this.library, { table, key: String(key), device: to.device });
   }
 
   /** Opens a pass of `from`'s feed for this copy. */
   passFrom(from: Replica): Pass {
+    requireNotRevoked(from.library.sql, this.device);
     from.stamp();
     this.look();
     // What the two say of their tables when they shake hands.

@@ -22,6 +22,7 @@ const spec = (file: string, role: 'write' | 'read' = 'write'): WorkerSpec => ({
   role,
   file,
   purpose: 'serve',
+  key: null,
   device: 'me',
   name: 'mine',
   durability: 'normal',
@@ -137,7 +138,15 @@ describe('database: state × event', () => {
 type OnError = (error: FlotillaError) => void;
 
 async function open(file = 'fine', onFailed: OnError = () => {}, onFault: OnError = () => {}): Promise<NodeStore> {
-  const common = { file, device: 'me', name: 'mine', durability: 'normal', clock: systemClock, worker: FAKE } as const;
+  const common = {
+    file,
+    device: 'me',
+    name: 'mine',
+    durability: 'normal',
+    clock: systemClock,
+    worker: FAKE,
+    key: null,
+  } as const;
   const store = await openDatabase({ ...common, onFailed, onFault });
   onTestFinished(() => store.close());
   return store;
@@ -162,7 +171,7 @@ describe('database workers', () => {
     const order = (): Promise<string[]> => store.members() as unknown as Promise<string[]>;
     const page = store.page(3, { rows: 1, bytes: 1 });
     // Waits until the page is read and others may write again.
-    const later = store.addMember({ device: 'x', name: 'x', invitedBy: '', addedAt: 0 });
+    const later = store.admit('x', 'x');
     expect(await page).toMatchObject({ head: 3 });
     await later;
     const done = await order();
@@ -188,7 +197,7 @@ describe('database workers', () => {
     const store = await open();
     const heads: number[] = [];
     const stop = store.onHead((head) => heads.push(head));
-    await store.addMember({ device: 'x', name: 'x', invitedBy: '', addedAt: 0 });
+    await store.admit('x', 'x');
     await until(() => heads.length === 1);
     expect(heads).toEqual([42]);
     stop();

@@ -20,7 +20,13 @@ type State = 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
 /** The machine's events, and the ends of its two effects. */
 type Step = NodeMachineEvent['type'] | 'started' | 'not started' | 'shut down';
 
-const member = (device: string): MemberRow => ({ device, name: `${device}'s box`, invitedBy: '', addedAt: 0 });
+const member = (device: string): MemberRow => ({
+  device,
+  name: `${device}'s box`,
+  invitedBy: '',
+  addedAt: 0,
+  revoked: null,
+});
 
 function machine() {
   const ends = { start: (_: MemberRow[]) => {}, fail: (_: Error) => {}, shut: () => {} };
@@ -268,10 +274,61 @@ describe('nodes over an in-memory network', () => {
     a.store.write('private');
     await until(() => network.dials.length > 0);
     expect(b.store.ids()).toEqual([]);
-    await a.store.addMember(member('b'));
+    await a.store.admit('b', "b's box");
     await until(() => stateOf(a, 'b') === 'live');
     await until(() => b.store.ids().includes('private'));
     expect(a.events).toContainEqual({ event: 'joined', device: 'b', name: "b's box" });
+  });
+
+  it('[P8] hang up on a device that was removed, refuse it, and take it back when it is let in again', async () => {
+    const network = new MemoryNetwork();
+    const a = await launch(network, 'a', new FakeStore('a', { members: ALL }));
+    const b = await launch(network, 'b', new FakeStore('b', { members: ALL }));
+    await until(() => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live');
+    expect(a.node.connected()).toEqual(['b']);
+    await a.store.revoke('b');
+    await until(() => stateOf(a, 'b') === undefined && a.node.connected().length === 0);
+    await until(() => stateOf(b, 'a') !== 'live');
+    expect(a.events).toContainEqual({ event: 'revoked', device: 'b', name: "b's box", by: 'a', byName: "a's box" });
+    expect(b.events.filter(({ event }) => event === 'peer')).toContainEqual(
+      expect.objectContaining({ state: 'refused', reason: expect.stringContaining('does not know this device') }),
+    );
+    b.store.write('kept away');
+    await until(() => b.store.ids().includes('kept away'));
+    await settle();
+    expect(a.store.ids()).toEqual([]);
+
+    await a.store.admit('b', "b's box");
+    expect(a.events).toContainEqual({ event: 'joined', device: 'b', name: "b's box" });
+    await b.store.admit('b', "b's box");
+    await until(() => stateOf(a, 'b') === 'live');
+    await until(() => a.store.ids().includes('kept away'));
+  });
+
+  it('[P10] talk to nobody once they were removed themselves', async () => {
+    const network = new MemoryNetwork();
+    const a = await launch(network, 'a', new FakeStore('a', { members: ALL }));
+    const b = await launch(network, 'b', new FakeStore('b', { members: ALL }));
+    await until(() => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live');
+    await b.store.revoke('b');
+    await until(() => b.node.peers().length === 0 && b.node.connected().length === 0);
+    expect(b.events).toContainEqual(expect.objectContaining({ event: 'revoked', device: 'b' }));
+    await until(() => a.events.some((event) => event.event === 'peer' && event.reason.includes('a member no more')));
+  });
+
+  it('[P11] leave after the members that are connected have taken it in', async () => {
+    const network = new MemoryNetwork();
+    const a = await launch(network, 'a', new FakeStore('a', { members: ALL }));
+    const b = await launch(network, 'b', new FakeStore('b', { members: ALL }));
+    await until(() => stateOf(a, 'b') === 'live' && stateOf(b, 'a') === 'live');
+    const report = await b.node.leave();
+    expect(report).toEqual({
+      told: [{ device: 'a', name: "a's box" }],
+      untold: [{ device: 'c', name: "c's box" }],
+    });
+    expect((await a.store.members()).find(({ device }) => device === 'b')?.revoked).toEqual({ by: 'b', at: 0 });
+    await b.node.stop();
+    await until(() => a.node.peers().every(({ device }) => device !== 'b'));
   });
 
   it('tell where peers were found, and remember them', async () => {

@@ -11,6 +11,7 @@ import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
+import { FlotillaError } from '../../src/errors.ts';
 import { FakeStore } from '../support/fake-store.ts';
 import type { FakeStoreOptions } from '../support/fake-store.ts';
 import { memoryChannelPair } from '../support/memory-channel.ts';
@@ -305,6 +306,21 @@ describe('session over two drivers', () => {
     await Promise.all([a.driver.ended, b.driver.ended]);
     expect(b.events.at(-1)).toEqual({ type: 'FAULT', code: 'UNREACHABLE', reason: 'the disk is full' });
     expect(a.events.at(-1)).toMatchObject({ type: 'FAULT', reason: expect.stringContaining('the disk is full') });
+  });
+
+  it('[P8] is over for a device that the library has just heard was removed, in words that say so', async () => {
+    const source = new FakeStore('a');
+    source.write('too late');
+    const sink = new FakeStore('b');
+    sink.beforeApply = () => Promise.reject(new FlotillaError('REVOKED', 'a member no more'));
+    const [a, b] = connect(source, sink);
+    await Promise.all([a.driver.ended, b.driver.ended]);
+    expect(b.events.at(-1)).toMatchObject({ type: 'REFUSED', code: 'REVOKED' });
+    expect(a.events.at(-1)).toMatchObject({
+      type: 'REFUSED',
+      code: 'REVOKED',
+      reason: '"b\'s box" does not know this device as a member of the library any more',
+    });
   });
 
   it('answers questions about the copy', async () => {

@@ -3,13 +3,16 @@ import { Writable } from 'node:stream';
 import type {
   Change,
   ConflictList,
+  DeviceList,
   FlotillaNode,
   InitReport,
   NodeEvent,
   NodeStatus,
+  LeaveReport,
   Owned,
   Progress,
   RestoredConflict,
+  Revoked,
   VerifyReport,
 } from '../../src/index.ts';
 import type { Api, Io, Signal } from '../../src/cli/context.ts';
@@ -141,6 +144,9 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       createInvitation: refuse('createInvitation'),
       joinLibrary: refuse('joinLibrary'),
       readStatus: refuse('readStatus'),
+      listDevices: refuse('listDevices'),
+      revokeDevice: refuse('revokeDevice'),
+      leaveLibrary: refuse('leaveLibrary'),
       ownRow: refuse('ownRow'),
       waitReplicated: refuse('waitReplicated'),
       verifyLibrary: refuse('verifyLibrary'),
@@ -172,6 +178,18 @@ export class FakeNode implements FlotillaNode {
 
   verify(): Promise<VerifyReport> {
     return Promise.reject(new Error('verify was not expected'));
+  }
+
+  devices(): Promise<DeviceList> {
+    return Promise.reject(new Error('devices was not expected'));
+  }
+
+  revoke(): Promise<Revoked> {
+    return Promise.reject(new Error('revoke was not expected'));
+  }
+
+  leave(): Promise<LeaveReport> {
+    return Promise.reject(new Error('leave was not expected'));
   }
 
   own(): Promise<Owned> {
@@ -241,9 +259,10 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
       counters: { batchesIn: 183, batchesOut: 7, lookupsIn: 180, lookupsOut: 6, rowsIn: 182_530, rowsOut: 40 },
       coordinationBytes: 12_345,
       members: [
-        { device: ME, name: 'laptop', invitedBy: '', addedAt: 1 },
-        { device: PEER, name: 'nas', invitedBy: ME, addedAt: 2 },
+        { device: ME, name: 'laptop', invitedBy: '', addedAt: 1, revoked: null },
+        { device: PEER, name: 'nas', invitedBy: ME, addedAt: 2, revoked: null },
       ],
+      uncountedRecords: 0,
       acks: {},
     },
     ...change,

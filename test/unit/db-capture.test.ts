@@ -577,11 +577,16 @@ describe('capture as a whole', () => {
     expect(marksOf("INSERT INTO tags (name) VALUES ('x')")).toHaveLength(1);
   });
 
-  it('captures the members like any other table', () => {
-    const { marksOf } = captureLibrary('');
-    expect(marksOf("INSERT INTO flotilla_members VALUES ('d', 'n', '', 1)")).toEqual([
-      inserted('flotilla_members', ['d']),
+  it('captures transfers like any other table, and lets nobody write records of membership', () => {
+    const { db, marksOf } = captureLibrary('');
+    expect(marksOf("INSERT INTO flotilla_transfers VALUES (7, 't', x'00', 'd', 1)")).toEqual([
+      inserted('flotilla_transfers', 7),
     ]);
+    const record = "INSERT INTO flotilla_membership VALUES (x'01', '{}', x'02')";
+    expect(() => db.exec(record)).toThrow('records of membership are written by flotilla alone');
+    db.exec(`UPDATE flotilla_capture SET suspended = 1; ${record}; UPDATE flotilla_capture SET suspended = 0`);
+    expect(() => db.exec("UPDATE flotilla_membership SET record = ''")).toThrow('by flotilla alone');
+    expect(() => db.exec('DELETE FROM flotilla_membership')).toThrow('by flotilla alone');
   });
 
   it('installs once, repairs what is missing or old, and goes without a trace', () => {

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Examination, Finding } from '../../src/db/api.ts';
 import { examineFile } from '../../src/db/examine.ts';
 import { initLibraryFile } from '../../src/db/setup.ts';
-import { realSurroundings } from '../../src/db/writer.ts';
+import { surroundingsOf } from '../support/surroundings.ts';
 
 let folder = '';
 let file = '';
@@ -34,7 +34,7 @@ function examine(sql: string, config?: object): Examination {
 }
 
 function init(): void {
-  initLibraryFile({ file, name: 'n', around: realSurroundings('d') }, null, null);
+  initLibraryFile({ file, name: 'n', around: surroundingsOf('d') }, null, null);
 }
 
 const told = (examination: Examination, level: Finding['level']): string[] =>

@@ -14,7 +14,8 @@ import { openForWriting } from '../../src/db/open.ts';
 import { Reader } from '../../src/db/reader.ts';
 import { createFromGrant, initLibraryFile, tryGrant } from '../../src/db/setup.ts';
 import { STAMP_SLICE } from '../../src/db/stamp.ts';
-import { Writer, realSurroundings } from '../../src/db/writer.ts';
+import { Writer } from '../../src/db/writer.ts';
+import { surroundingsOf } from '../support/surroundings.ts';
 
 const SCHEMA = `
   CREATE TABLE folders (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, name TEXT NOT NULL);
@@ -56,7 +57,7 @@ function make(name: string, ...sql: string[]): string {
 }
 
 function init(file: string, device = 'A', config: string | null = CONFIG) {
-  return initLibraryFile({ file, name: `name of ${device}`, around: realSurroundings(device, file) }, null, config);
+  return initLibraryFile({ file, name: `name of ${device}`, around: surroundingsOf(device, file) }, null, config);
 }
 
 function reader(file: string): Reader {
@@ -70,7 +71,7 @@ function fail(error: unknown): never {
 }
 
 function writer(file: string, device: string): Writer {
-  const opened = new Writer(file, 'normal', realSurroundings(device, file), () => undefined, fail);
+  const opened = new Writer(file, 'normal', surroundingsOf(device, file), () => undefined, fail);
   closers.push(() => opened.close());
   return opened;
 }
@@ -80,7 +81,7 @@ function grantOf(file: string): JoinGrant {
 }
 
 function newcomer(file: string, grant: JoinGrant, existing: 'empty' | 'union' | 'same' = 'empty') {
-  return createFromGrant({ file, name: 'newcomer', around: realSurroundings('B', file) }, { grant, existing });
+  return createFromGrant({ file, name: 'newcomer', around: surroundingsOf('B', file) }, { grant, existing });
 }
 
 /** Everything that `from` has goes to `to`. */
@@ -211,7 +212,7 @@ describe('a newcomer', () => {
     init(a);
     const b = make('b.db', SCHEMA, "INSERT INTO folders VALUES (9, NULL, 'other')");
     const before = digestOf(b);
-    const options = { file: b, name: 'newcomer', around: realSurroundings('B', b) };
+    const options = { file: b, name: 'newcomer', around: surroundingsOf('B', b) };
     expect(() => tryGrant(options, { grant: grantOf(a), existing: 'empty' })).toThrowError(
       expect.objectContaining({ code: 'LIBRARY_NOT_EMPTY' }),
     );
@@ -252,7 +253,7 @@ describe('a newcomer', () => {
     init(a);
     const b = make('b.db', SCHEMA.replace('body TEXT', 'body BLOB'));
     const before = digestOf(b);
-    const options = { file: b, name: 'newcomer', around: realSurroundings('B', b) };
+    const options = { file: b, name: 'newcomer', around: surroundingsOf('B', b) };
     expect(() => tryGrant(options, { grant: grantOf(a), existing: 'empty' })).toThrowError(
       expect.objectContaining({ code: 'SCHEMA_MISMATCH' }),
     );
@@ -324,7 +325,7 @@ describe('a served library', () => {
     const a = make('a.db', SCHEMA, ROWS);
     init(a);
     const [heads, bulk] = [[] as number[], 2 * STAMP_SLICE + 10];
-    const node = new Writer(a, 'normal', realSurroundings('A'), (head) => heads.push(head), fail);
+    const node = new Writer(a, 'normal', surroundingsOf('A'), (head) => heads.push(head), fail);
     closers.push(() => node.close());
     make(
       'a.db',

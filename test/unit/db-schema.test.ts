@@ -436,7 +436,7 @@ describe('identity and ownership', () => {
       config: { ownership: 'device', tables: { s: { ownership: 'shared' } } },
     });
     expect(registry.models.map(({ table, ownership }) => [table, ownership])).toEqual([
-      ['flotilla_members', 'shared'],
+      ['flotilla_membership', 'shared'],
       ['flotilla_transfers', 'shared'],
       ['s', 'shared'],
       ['t', 'device'],
@@ -470,11 +470,11 @@ describe('identity and ownership', () => {
 });
 
 describe('the registry', () => {
-  it('begins with the members, and leaves the other tables of ours out', () => {
+  it('begins with membership, and leaves the other tables of ours out', () => {
     const registry = read('CREATE TABLE a (id INTEGER PRIMARY KEY)', { metadata: true });
-    expect(names(registry)).toEqual(['flotilla_members', 'flotilla_transfers', 'a']);
+    expect(names(registry)).toEqual(['flotilla_membership', 'flotilla_transfers', 'a']);
     expect(registry.models.map(({ n }) => n)).toEqual([0, 100_000, 1]);
-    expect(model(registry, 'flotilla_members').identity).toEqual({ kind: 'derived', columns: ['device'] });
+    expect(model(registry, 'flotilla_membership').identity).toEqual({ kind: 'derived', columns: ['id'] });
     expect(registry.left.find(({ table }) => table === 'flotilla_marks')?.reason).toMatch(/Flotilla/);
   });
 
@@ -483,7 +483,7 @@ describe('the registry', () => {
       'CREATE TABLE a (id INTEGER PRIMARY KEY); CREATE TABLE b (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY)';
     const registry = read(schema, {
       numbers: new Map([
-        ['flotilla_members', 0],
+        ['flotilla_membership', 0],
         ['b', 2],
         ['dropped', 7],
       ]),

@@ -7,7 +7,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
 
-import { realSurroundings, Writer } from '../../../src/db/writer.ts';
+import { Writer } from '../../../src/db/writer.ts';
+import { surroundingsOf } from '../../support/surroundings.ts';
 
 const file = process.argv[2] as string;
 // Another program: it does not wait for anybody.
@@ -20,7 +21,7 @@ let left = Number(marks.get());
 const fail = (error: unknown): never => {
   throw error;
 };
-const writer = new Writer(file, 'normal', realSurroundings('A'), () => undefined, fail);
+const writer = new Writer(file, 'normal', surroundingsOf('A'), () => undefined, fail);
 let [slices, greatest, writes, early, peak] = [0, 0, 0, 0, 0];
 while (left > 0) {
   const now = Number(marks.get());

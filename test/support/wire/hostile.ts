@@ -8,7 +8,7 @@ import { FlotillaError } from '../../../src/errors.ts';
 import type { Batch, SqlValue } from '../../../src/protocol/types.ts';
 import type { Chance } from '../random/chance.ts';
 import { fleetOf, pagesFor } from '../engine.ts';
-import { converge } from '../replica.ts';
+import { FOUNDED_ID, converge } from '../replica.ts';
 import type { Replica } from '../replica.ts';
 import { damaged, EVIL_NAMES } from './damage.ts';
 import type { Target } from './targets.ts';
@@ -50,6 +50,7 @@ DELETE FROM pairs WHERE a = 'a';
 DELETE FROM note_tags WHERE note_id = 3;
 `;
 const VALUES: readonly SqlValue[] = [null, 0, -1, 1.5, 2n ** 62n, '', 'red', 'x', Uint8Array.of(1, 2), Infinity, 'a'];
+const OPTIONS = { config: CONFIG, libraryId: FOUNDED_ID };
 /** Tries to change a batch so that it is still one. */
 const TRIES = 12;
 /** Hostile batches that are applied to one library one after the other, at most. */
@@ -63,15 +64,15 @@ interface Siege {
 }
 
 function besiege(): Siege {
-  const [victim, attacker, other] = fleetOf(3, DDL, { config: CONFIG }) as [Replica, Replica, Replica];
+  const [victim, attacker, other] = fleetOf(3, DDL, OPTIONS) as [Replica, Replica, Replica];
   attacker.write(CONTENT);
   victim.write("INSERT INTO volumes VALUES (7, 'mine'); INSERT INTO notes VALUES (7, NULL, 'mine', 1, 1)");
-  for (const one of [victim, attacker, other])
-    one.addMember({ device: one.device, name: one.device, invitedBy: '', addedAt: 0 });
+  victim.found();
+  for (const one of [attacker, other]) victim.admit(one);
   converge([victim, attacker, other]);
   attacker.write(LATER);
   attacker.stamp();
-  const [fresh] = fleetOf(1, DDL, { config: CONFIG }) as [Replica];
+  const [fresh] = fleetOf(1, DDL, OPTIONS) as [Replica];
   const pages = [
     ...pagesFor(victim, attacker, 3),
     ...pagesFor(victim, attacker, 1000),
@@ -164,6 +165,8 @@ function faultOf(replica: Replica): string {
   if (replica.violations().length > 0) return 'a foreign key leads nowhere';
   if (replica.rows('SELECT suspended FROM flotilla_capture')[0]?.[0] !== 0) return 'capture was left suspended';
   if (replica.rows('SELECT 1 FROM flotilla_marks').length > 0) return 'applying left marks';
+  if (replica.members() !== 'ABC' || replica.rows('SELECT 1 FROM flotilla_membership').length < 3)
+    return 'it is another one who is a member';
   replica.write("INSERT INTO pairs VALUES ('probe', 'probe', NULL)");
   if (replica.stamp() !== 1) return 'a write is not captured any more';
   replica.write("DELETE FROM pairs WHERE a = 'probe'");
@@ -228,7 +231,7 @@ const CHANGES: readonly Change[] = [
   }),
   // Names: unknown, evil, exchanged.
   (batch, chance) => {
-    const name = chance.pick([...EVIL_NAMES, ...batch.names, 'flotilla_members', 'flotilla_transfers']);
+    const name = chance.pick([...EVIL_NAMES, ...batch.names, 'flotilla_membership', 'flotilla_transfers']);
     const old = chance.pick(batch.names.length === 0 ? [''] : batch.names);
     const renamed = (one: string): string => (one === old ? name : one);
     return {
