@@ -31,7 +31,7 @@ import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { passKind, sourceOf, takeOver } from './newcomer.ts';
-import { beginPass } from './reconcile.ts';
+import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import { admit, readMembers, revoke } from './members.ts';
@@ -52,8 +52,8 @@ const HOLD_TRIES = 100;
 /** How often it is looked whether deletes may be forgotten, ms. */
 const PRUNE_EVERY_MS = 10_000;
 
-/** How long a newcomer waits for more of its first pass before it takes that from another peer, ms. */
-const FIRST_PASS_PATIENCE_MS = 10_000;
+/** How long more is waited for of a pass that comes from one peer alone before another one takes over, ms. */
+const SOURCE_PATIENCE_MS = 10_000;
 
 const NOTHING_SAID: KnowledgeWire = { runs: new Uint8Array(0), hlc: [] };
 
@@ -196,11 +196,14 @@ export class Writer {
     return this.#do(() =>
       this.#library.transact(() => {
         const library = this.#library;
-        const source = sourceOf(library);
-        const isTaken = source !== null && source !== '' && source !== peer;
-        if (isTaken && library.around.now() - this.#lastOfSource < FIRST_PASS_PATIENCE_MS) return null;
-        takeOver(library, peer);
+        const now = library.around.now();
         const pass = passKind(library, peer, new Map(entriesOf(floor)));
+        // A first pass comes from one peer alone, and so does one that reconciles.
+        const source = sourceOf(library) || (pass === 'reconcile' ? reconcilingWith(library) : null);
+        const isTaken = source !== null && source !== '' && source !== peer;
+        if (isTaken && now - this.#lastOfSource < SOURCE_PATIENCE_MS) return null;
+        takeOver(library, peer);
+        if (pass === 'reconcile') this.#lastOfSource = now;
         beginPass(library, peer, pass);
         return { pass, cursor: library.cursor(peer) };
       }),
@@ -255,7 +258,8 @@ export class Writer {
     return this.#do(() => {
       const applied = this.#served.apply(peer, data);
       for (const message of applied.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
-      this.#lastOfSource = this.#library.around.now();
+      if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
+        this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
       const said = applied.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
       return { ...applied, said };
