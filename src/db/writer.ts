@@ -262,6 +262,8 @@ export class Writer {
         this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
       const said = applied.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
+      // What the sender knows is heard with the end of its pass.
+      if (applied.complete) this.#tidy();
       return { ...applied, said };
     });
   }

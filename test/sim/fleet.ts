@@ -407,7 +407,7 @@ class Fleet {
         if (has < Number(hlc))
           throw new SimError(
             'violation',
-            `${device.name} has heard that ${about} knows ${hex} up to ${hlc}, its file says ${has}`,
+            `${device.name} has heard that ${String(about)} knows ${hex} up to ${String(hlc)}, its file says ${has}`,
           );
       }
     }
