@@ -411,7 +411,10 @@ export class Writer {
   }
 
   #stampSlice(): number {
-    return this.#do(() => this.#served.applier.stamp(STAMP_SLICE));
+    const taken = this.#do(() => this.#served.applier.stamp(STAMP_SLICE));
+    // Where there is nobody to wait for, nobody will say that he has a delete.
+    if (taken > 0) this.#tidy();
+    return taken;
   }
 
   #do<T>(work: () => T): T {

@@ -79,6 +79,21 @@ describe('[F1] a tombstone', () => {
     expect(content(b)).toEqual([['y']]);
   });
 
+  it('goes with the one that leads to it by an alias', () => {
+    const [a, b] = members(2, new Days()) as [Replica, Replica];
+    a.write("INSERT INTO tags VALUES ('x', 'red')");
+    converge([a, b]);
+    a.write("UPDATE tags SET name = 'y'");
+    a.stamp();
+    a.write("UPDATE tags SET name = 'z'");
+    a.stamp();
+    a.write('DELETE FROM tags');
+    converge([a, b]);
+    expect(tombstones(a)).toBeGreaterThan(1);
+    expect(a.prune().blockedBy).toEqual([]);
+    expect(tombstones(a)).toBe(0);
+  });
+
   it('stays while a member has never said what it knows, however long', () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];
