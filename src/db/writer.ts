@@ -158,6 +158,7 @@ export class Writer {
     this.#ageOut();
     this.#stopWatching = access.watchCommits(file, () => this.#look());
     this.#look();
+    this.#tidy();
   }
 
   get #library(): Library {
