@@ -13,7 +13,7 @@ import { recordRow, recordVersion } from './conflicts.ts';
 import { hideRows } from './hide.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { referrersOf, takeOut } from './deletes.ts';
-import { collidingHeir } from './heirs.ts';
+import { collidingHeir, isHeir, nameAlias } from './heirs.ts';
 import { cellsOf } from './incoming.ts';
 import { translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
@@ -127,21 +127,6 @@ function absorb(library: Library, loser: StandingRow, winner: StandingRow): void
 
 function deleteRow(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): void {
   library.sql.run(`DELETE FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`, key);
-}
-
-/** Whoever deleted the one said that the other is it from then on: it only got another name. */
-function isHeir(library: Library, dead: Uint8Array, heir: Uint8Array): boolean {
-  const text = 'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? AND alias = ?';
-  return library.sql.value(text, Buffer.from(dead), Buffer.from(heir)) !== undefined;
-}
-
-/** What it held is its heir's from now on: nobody bears it again. */
-function nameAlias(library: Library, dead: Uint8Array, heir: Uint8Array): void {
-  library.sql.run(
-    'UPDATE flotilla_tombstones SET alias = ?, version = NULL WHERE uuid = ?',
-    Buffer.from(heir),
-    Buffer.from(dead),
-  );
 }
 
 function becomeOne(library: Library, model: Model, loser: Uint8Array, winner: Uint8Array): boolean {
