@@ -4,6 +4,7 @@
  */
 import { decodeBatch } from '../protocol/batch.ts';
 import type { Batch, TableData } from '../protocol/types.ts';
+import { recordJoined } from './given-up.ts';
 import { joinVersion } from './join.ts';
 import { pickStamps } from './stamp-lists.ts';
 import type { Library } from './library.ts';
@@ -34,13 +35,10 @@ export function absorbIntoWaiting(library: Library, batch: Batch, found: Found):
       absorbed.add(position);
       const uuid = Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
       const version = library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', uuid);
-      const joined = joinVersion(
-        library,
-        model,
-        decodeBatch(version as Uint8Array),
-        cutVersion(batch, table, position),
-      );
+      const ours = decodeBatch(version as Uint8Array);
+      const joined = joinVersion(library, model, ours, cutVersion(batch, table, position));
       if (joined.isNews) grown.push(joined.version);
+      if (joined.unseen.size > 0) recordJoined(library, { model, uuid }, ours, joined.before, joined);
     });
     hasAny ||= absorbed.size > 0;
     return absorbed.size === 0 ? table : withoutRows(table, absorbed);

@@ -73,7 +73,7 @@ export function mergeRows(library: Library, collider: Collider, rival: StandingR
       } else absorb(library, older, rival);
       return becomeOne(library, model, collider.uuid, rival.uuid);
     }
-    if (!canPark(model) || !park(library, model, rival.key)) return false;
+    if (!canPark(library, model) || !park(library, model, rival.key)) return false;
     merge(joinVersions(library, [collider.version]), []);
     const winner = standingRow(library, model, collider.uuid);
     if (winner === null) return false;
@@ -90,7 +90,7 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   const { model, key } = loser;
   const uuid = collidingHeir(library, model, loser.uuid);
   const here = standingRow(library, model, loser.uuid);
-  if (uuid === null || here === null || !canPark(model) || keysHeldOutside(library, model, [key]).length > 0)
+  if (uuid === null || here === null || !canPark(library, model) || keysHeldOutside(library, model, [key]).length > 0)
     return false;
   const waiting = collidingVersions(library).find((other) => Buffer.compare(other.uuid, uuid) === 0);
   if (waiting === undefined || waiting.version === null || !mayFollow(library, here)) return false;

@@ -6,11 +6,14 @@ import type { MarkKey } from './identity.ts';
 import { deriveUuids, isNamedByItself } from './identity.ts';
 import type { Cells } from './cells.ts';
 import { formatSeen, seenIn } from './cells.ts';
+import { recordReplaced } from './given-up.ts';
+import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { quoteName, rowsTable } from './model.ts';
 import { cellsAtBirth } from './register-writes.ts';
-import { forgetPending, hasPending, noteArrival } from './pending.ts';
+import type { Pending } from './pending.ts';
+import { forgetPending, hasPending, noteArrival, waitingVersion } from './pending.ts';
 import type { Key } from './sql.ts';
 import { insertMany, jsonKeys } from './sql.ts';
 import { tenureOf, tenureStamps } from './tenure.ts';
@@ -68,6 +71,7 @@ function writeBirths(
   const width = 7 + (natural ? model.key.length : 0) + (hasRegisters ? 1 : 0);
   const now = library.around.now();
   const pending = hasPending(library);
+  const replaced: Omit<Pending, 'targets'>[] = [];
   insertMany(
     library.sql,
     `INSERT INTO ${rowsTable(model)} (key, uuid, birth_hlc, birth_run, hlc, run, lsn${keyColumns}${hasRegisters ? ', cells' : ''})`,
@@ -83,6 +87,8 @@ function writeBirths(
         uuid = name;
         taken.add(hexOf(name));
         if (pending) {
+          const waiting = waitingVersion(library, uuid);
+          if (waiting !== null) replaced.push(waiting);
           forgetPending(library, uuid);
           noteArrival(library, uuid);
         }
@@ -94,6 +100,10 @@ function writeBirths(
       if (hasRegisters) into.push(cellsAtBirth(library, model, row.key, { hlc, run }));
     },
   );
+  for (const waiting of replaced) {
+    const version = readVersion(library, model, waiting.uuid);
+    recordReplaced(library, waiting, 'later-birth', { hlc: library.hlc, run: library.run, version });
+  }
 }
 
 function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array | null>): Set<string> {

@@ -14,6 +14,7 @@ import { textOf } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { termOf } from './indexes.ts';
 import type { Affinity, Column, Model, Registry } from './model.ts';
 import { keyColumn, quoteName, syncedColumns } from './model.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
@@ -301,11 +302,10 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   const table = quoteName(model.table);
   const terms = index.columns.map((column, position) => {
     const expression = index.expressions[position];
-    // The text of an expression names bare columns, so the new row is given to it as a table of one row. Outside of a
-    // partial index it may not even be computable.
+    // Outside of a partial index it may not even be computable.
     if (column === null) {
       const value = index.where === null ? expression : `CASE WHEN (${index.where}) THEN ${expression} END`;
-      return `${expression ?? 'NULL'} = (SELECT ${value ?? 'NULL'} FROM (${newRow(model)}) AS ${table})`;
+      return `${expression ?? 'NULL'} = ${termOf(value ?? 'NULL', model.table, newRow(model))}`;
     }
     return `${table}.${quoteName(column)} COLLATE ${quoteName(index.collations[position] ?? 'BINARY')} = ${newValue(model, column)}`;
   });
@@ -330,9 +330,9 @@ function newValue(model: Model, name: string): string {
   return column?.notNull === true && column.defaultSql !== null ? `ifnull(${value}, ${column.defaultSql})` : value;
 }
 
-function newRow(model: Model): string {
+function newRow(model: Model): Map<string, string> {
   const names = [...model.columns.map((column) => column.name), ...(model as SchemaModel).generated];
-  return `SELECT ${names.map((name) => `${newValue(model, name)} AS ${quoteName(name)}`).join(', ')}`;
+  return new Map(names.map((name) => [name, newValue(model, name)]));
 }
 
 /** The row that is being updated is no rival of itself. */

@@ -136,7 +136,7 @@ export function recordVersionValue(
 /** Records a version that waits and is given up. */
 export function recordVersion(
   library: Library,
-  { model, uuid, hlc, run, version }: Collider,
+  { model, uuid, hlc, run, version }: Omit<Collider, 'values' | 'birthHlc' | 'birthRun'>,
   rule: Rule,
   kept: LocalStamp,
 ): void {

@@ -4,6 +4,7 @@
  */
 import type { Database } from 'better-sqlite3';
 import type { Model } from './model.ts';
+import { quoteName } from './model.ts';
 
 /** A unique index with all that is needed to find the row that holds given values in it. */
 export type UniqueIndex = Model['uniques'][number] & {
@@ -93,6 +94,29 @@ function readIndex(db: Database, index: IndexRow): UniqueIndex {
     expressions: terms.map((term, position) => (term.name === null ? (split.terms[position] ?? null) : null)),
     where: split.where,
   };
+}
+
+/**
+ * SQL: what a term of an index, or its condition, is for a row that is only given as values. Its text names bare columns, so
+ * the row is given to it as a table of one row.
+ * @param values - SQL of the value of each column that the text may name
+ */
+export function termOf(text: string, table: string, values: ReadonlyMap<string, string>): string {
+  const row = [...values].map(([name, sql]) => `${sql} AS ${quoteName(inSubquery(name))}`).join(', ');
+  const names = new Set([...values.keys()].map((name) => name.toLowerCase()));
+  const named = text.replaceAll(NAMES, (token) => {
+    const name = token.replaceAll(/^["`[]|["`\]]$/g, '');
+    return names.has(name.toLowerCase()) && inSubquery(name) !== name ? quoteName(inSubquery(name)) : token;
+  });
+  return `(SELECT ${named} FROM (SELECT ${row}) AS ${quoteName(table)})`;
+}
+
+/** Strings and names, quoted or not. */
+const NAMES = /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[\p{L}_$][\p{L}\p{N}_$]*/gu;
+
+/** SQLite takes the names true and false for no names of a subquery's columns. */
+function inSubquery(name: string): string {
+  return /^(?:true|false)$/i.test(name) ? `flotilla_${name.toLowerCase()}` : name;
 }
 
 /** Where the token that begins at `at` ends: a quoted token counts as one, everything else is a character. */

@@ -25,6 +25,11 @@ export interface JoinedVersion {
   readonly last: LocalStamp;
   /** Whether `theirs` brought anything. */
   readonly isNews: boolean;
+  /** Stamps of its columns, and those that `ours` had. */
+  readonly cells: Cells;
+  readonly before: Cells;
+  /** Numbers of the columns that `theirs` wrote over without having seen them. */
+  readonly unseen: ReadonlySet<number>;
 }
 
 /** Runs of a batch as local numbers. New ones are stored, so it must not happen inside a savepoint that may be undone. */
@@ -149,7 +154,7 @@ export function joinVersion(
     dependencies,
     ...page.stamps(library, model, columns, cells),
   });
-  return { version, last, isNews: taken.size > 0 };
+  return { version, last, isNews: taken.size > 0, cells, before: ourCells, unseen: joined.unseen };
 }
 
 function addDifferences(policies: Policies, cells: Cells, { differences, stamp }: Added): Cells {

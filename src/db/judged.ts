@@ -3,8 +3,10 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { SqlValue } from '../protocol/types.ts';
-import type { Policies } from './cells.ts';
+import type { Cells, LocalStamp, Policies } from './cells.ts';
 import type { Hold, Outcome } from './incoming.ts';
+import type { Model } from './model.ts';
+import { syncedColumns } from './model.ts';
 
 /** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
 export function withShown(policies: Policies, outcome: Judged): Judged {
@@ -26,3 +28,8 @@ export function holdFor(fault: string | null): Hold | null {
 
 /** What a version makes of the row that is here, and why it has to wait all the same. */
 export type Judged = Outcome & { readonly hold: Hold | null };
+
+/** All columns of a row that is written over whole, as they were. */
+export function lostIn(model: Model, { hlc, run }: LocalStamp): Cells {
+  return new Map(syncedColumns(model).map(({ number }) => [number, { hlc, run, seen: [] }]));
+}

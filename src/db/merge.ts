@@ -15,7 +15,7 @@ import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
 import type { Judged } from './judged.ts';
-import { holdFor, withShown } from './judged.ts';
+import { holdFor, lostIn, withShown } from './judged.ts';
 import { LooseKeys } from './loose.ts';
 import type { Model } from './model.ts';
 import { rowsTable, syncedColumns } from './model.ts';
@@ -34,6 +34,7 @@ import { asideOf, foldAside, joinAside } from './late.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
 import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
+import { recordDead, recordOvertaken } from './given-up.ts';
 import { TRANSFERS_TABLE } from './choose.ts';
 import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
 import { tenureOf } from './tenure.ts';
@@ -188,12 +189,17 @@ class Merge {
     const loose = new LooseKeys(library);
     if (this.#parks && !this.#park(standing, doomed, loose)) return false;
     if (!this.#write(standing, loose)) return false;
+    for (const row of incoming) {
+      const waiting = this.#options.retake ? undefined : this.#waiting(row.index);
+      if (waiting?.isDelete === false)
+        recordOvertaken(library, waiting, row, this.#rows.uuidOf(row.index), this.#birth(row.index), this.#batch);
+    }
     for (const row of standing)
       if (this.#found.pending[row.index] !== undefined) forgetPending(library, this.#rows.uuidOf(row.index));
     for (const row of incoming) if (row.hold !== null) this.#setAside(row, row.hold);
     carryOutDeletes(library, doomed, undefined, this.#options.holdDeletes);
     this.result.changed += incoming.length;
-    return !this.#parks || doomed.every((row) => !canPark(row.model) || isGone(library, row));
+    return !this.#parks || doomed.every((row) => !canPark(library, row.model) || isGone(library, row));
   }
 
   #write(standing: readonly Incoming[], loose: LooseKeys): boolean {
@@ -240,7 +246,7 @@ class Merge {
         columns: takenColumns(row),
       }));
     const going = doomed.map(({ model, key }) => ({ model, key, index: null, columns: syncedColumns(model) }));
-    const parked = [...updates, ...going].filter((row) => canPark(row.model, row.columns));
+    const parked = [...updates, ...going].filter((row) => canPark(this.#library, row.model, row.columns));
     return (
       parked.length > 0 &&
       parked.every(({ model, key, index, columns }) => {
@@ -299,6 +305,7 @@ class Merge {
         const buried = { model, index, ...grave };
         this.#buried[this.#at(index)] = buried;
         if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
+          recordDead(library, model, this.#rows.uuidOf(index), buried);
           forgetPending(library, this.#rows.uuidOf(index));
           this.#dropped[this.#at(index)] = true;
         }
@@ -573,11 +580,6 @@ class Merge {
       birthRun: this.#found.runs[this.#batch.birthRun[index] ?? 0] ?? 0,
     };
   }
-}
-
-/** All columns of a row that is written over whole, as they were. */
-function lostIn(model: Model, { hlc, run }: LocalStamp): Cells {
-  return new Map(syncedColumns(model).map(({ number }) => [number, { hlc, run, seen: [] }]));
 }
 
 const UNKNOWN_TRANSFER: Hold = {

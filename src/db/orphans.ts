@@ -54,9 +54,7 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   if (heirs.some((heir) => heir !== 'none')) return followHeirs(library, waiting, version, over, dead, heirs, merge);
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
-    const values = new Map<string, unknown>();
-    const stamp = { hlc: library.hlc, run: library.run };
-    recordVersion(library, { ...waiting, version, values }, 'cascade', stamp);
+    recordVersion(library, { ...waiting, version }, 'cascade', { hlc: library.hlc, run: library.run });
     writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
     holdOlderVersion(library, waiting);
     return true;

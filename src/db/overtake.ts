@@ -6,11 +6,12 @@ import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
 import { record } from './conflicts.ts';
-import { bindable, cellsOf, columnData } from './incoming.ts';
+import { recordReplaced, valueIn } from './given-up.ts';
+import { cellsOf } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { rowsTable } from './model.ts';
-import { forgetPending, putPending } from './pending.ts';
+import { forgetPending, putPending, waitingVersion } from './pending.ts';
 import { joinVersion, readVersion, targetsIn, translateRuns, withBirthOf } from './join.ts';
 
 /**
@@ -40,6 +41,9 @@ export function amendWaiting(
   const births = library.compare(bornHlc, bornRun, Number(birthHlc), Number(birthRun));
   if (births > 0) {
     // It has been born again here: that wins whole over what waits.
+    const older = waitingVersion(library, uuid);
+    if (older !== null && older.run !== library.run)
+      recordReplaced(library, older, 'later-birth', { hlc, run, version: here });
     forgetPending(library, uuid);
     return;
   }
@@ -89,15 +93,6 @@ function recordBorn(
     const kept = { hlc: here.hlc, run: here.run, value: valueIn(here.version, column) };
     record(library, row.model, row.uuid, column, 'later-write', lost, kept);
   }
-}
-
-/** What a version holds in a column, a reference as the UUID of its target. */
-function valueIn(version: Batch, { wire }: Column): SqlValue {
-  const data = columnData(version.tables[0] as TableData, wire);
-  if (data === undefined) return null;
-  if (data.kind === 'value') return bindable(data, 0) as SqlValue;
-  const index = data.refs[0] ?? -1;
-  return index < 0 ? null : version.uuids.slice(index * 16, index * 16 + 16);
 }
 
 function stands(library: Library, { table, uuid }: { readonly table: string; readonly uuid: Uint8Array }): boolean {

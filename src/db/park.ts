@@ -13,8 +13,8 @@ import type { Key } from './sql.ts';
 const PARKED_NUMBER = -(2n ** 62n);
 
 /** True when a row of the table that is written anew in these columns, or removed, can make room in a unique index. */
-export function canPark(model: Model, written: readonly Column[] = syncedColumns(model)): boolean {
-  return parkedColumns(model, written).length > 0;
+export function canPark(library: Library, model: Model, written: readonly Column[] = syncedColumns(model)): boolean {
+  return parkedColumns(library, model, written).length > 0;
 }
 
 /** Takes a row out of its unique indexes. Answers false when the table does not allow it. */
@@ -24,7 +24,7 @@ export function park(
   key: Key,
   written: readonly Column[] = syncedColumns(model),
 ): boolean {
-  const columns = parkedColumns(model, written);
+  const columns = parkedColumns(library, model, written);
   const set = columns.map((column) => `${quoteName(column.name)} = ?`).join(', ');
   try {
     library.sql.run(
@@ -41,10 +41,18 @@ export function park(
 
 /**
  * One column of each unique index, best one that can be NULL, since NULLs are never equal. Only columns that sync are written
- * anew afterwards, and keys must stay what the map table says.
+ * anew afterwards, and keys must stay what the map table says. So must names by which others refer to the row, which do not change
+ * while it stays the same: the ON UPDATE of who refers to it would write there what nobody wrote.
  */
-function parkedColumns(model: Model, written: readonly Column[]): Column[] {
-  const candidates = written.filter((column) => !model.key.includes(column.name));
+function parkedColumns({ registry }: Library, model: Model, written: readonly Column[]): Column[] {
+  const names = model.identity.kind === 'derived' ? model.identity.columns : [];
+  const isReferredTo = (name: string): boolean =>
+    registry.models.some((child) =>
+      child.foreignKeys.some(({ table, targets }) => table === model.table && targets.includes(name)),
+    );
+  const candidates = written.filter(
+    ({ name }) => !model.key.includes(name) && !(names.includes(name) && isReferredTo(name)),
+  );
   const chosen = new Set<Column>();
   for (const { columns } of model.uniques) {
     const own = candidates.filter((column) => columns.includes(column.name));

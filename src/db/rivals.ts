@@ -6,6 +6,7 @@ import type { Cells } from './cells.ts';
 import { parseCells } from './cells.ts';
 import { bindable } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { termOf } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
@@ -56,13 +57,11 @@ export function rivalsIn(
   self: Uint8Array,
 ): StandingRow[] {
   const table = quoteName(model.table);
-  const names = [...values.keys()];
-  // The text of an expression names bare columns, so the new row is given to it as a table of one row.
-  const newRow = `(SELECT ${names.map((name) => `? AS ${quoteName(name)}`).join(', ')}) AS ${table}`;
+  const newRow = new Map([...values.keys()].map((name) => [name, '?']));
   const params: unknown[] = [];
   const ofNewRow = (expression: string): string => {
     params.push(...values.values());
-    return `(SELECT ${expression} FROM ${newRow})`;
+    return termOf(expression, model.table, newRow);
   };
   const terms = unique.columns.map((column, i) => {
     const expression = unique.expressions[i] ?? (column === null ? 'NULL' : `${table}.${quoteName(column)}`);
@@ -74,13 +73,14 @@ export function rivalsIn(
   if (unique.where !== null) terms.push(`(${unique.where})`, ofNewRow(`(${unique.where})`));
   // A generated column cannot be worked out here: nothing is found, and the row waits.
   if (unique.columns.some((name) => name !== null && !values.has(name))) return [];
-  const keyColumns = (model.rowid === null ? model.key : [model.rowid]).map(quoteName).join(', ');
+  const keys = (model.rowid === null ? model.key : [model.rowid]).map(quoteName);
   return library.sql
     .rows(
       // Apart from the map, since a condition may name a column that is called as one of the map's.
       `SELECT m.key, m.uuid, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells
-       FROM (SELECT ${keyColumns} FROM ${table} WHERE ${terms.join(' AND ')}) t
-       CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)} WHERE m.uuid <> ?`,
+       FROM ${table} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)}
+       WHERE (${keys.map((name) => `t.${name}`).join(', ')}) IN (SELECT ${keys.join(', ')} FROM ${table} WHERE ${terms.join(' AND ')})
+         AND m.uuid <> ?`,
       ...params,
       Buffer.from(self),
     )

@@ -3,8 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { expectEqual, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
 import { playStory } from '../support/random/play.ts';
-import type { Replica } from '../support/replica.ts';
-import { converge } from '../support/replica.ts';
+import { Replica, converge } from '../support/replica.ts';
 
 const PEOPLE = 'CREATE TABLE people (name TEXT PRIMARY KEY, age INTEGER, town TEXT) WITHOUT ROWID;';
 
@@ -72,6 +71,82 @@ describe('records', () => {
     converge([a, b]);
     expect(records(a)).toEqual([]);
     await expectEqual(a, b);
+  });
+});
+
+/** Ann and Bob have one desk; whichever has the smaller UUID keeps it, and the other one waits. */
+const DESKS = `CREATE TABLE people (name TEXT PRIMARY KEY, age INTEGER, desk INTEGER UNIQUE) WITHOUT ROWID;`;
+
+function hideOne(): { a: Replica; b: Replica; c: Replica; hidden: string } {
+  const [a, b] = pairOf(DESKS);
+  const c = new Replica({ device: 'c', ddl: DESKS });
+  a.write("INSERT INTO people VALUES ('Ann', 1, 7)");
+  b.write("INSERT INTO people VALUES ('Bob', 2, 7)");
+  a.pull(b);
+  b.pull(a);
+  const shown = a.rows('SELECT name FROM people');
+  expect(shown).toHaveLength(1);
+  return { a, b, c, hidden: shown[0]?.[0] === 'Ann' ? 'Bob' : 'Ann' };
+}
+
+describe('records of what waits', () => {
+  it('[R4] a row that waits is recorded when it gives way to a later birth', async () => {
+    const { a, b, c, hidden } = hideOne();
+    c.write(`INSERT INTO people VALUES ('${hidden}', 9, 8)`);
+    converge([a, b, c]);
+    for (const one of [a, b])
+      expect(records(one)).toEqual([
+        ['age', 'later-birth'],
+        ['desk', 'later-birth'],
+      ]);
+    await expectEqual(a, b);
+    await expectEqual(a, c);
+  });
+
+  it('[R4] so it is when its like is made anew on the same device', async () => {
+    const { a, b, hidden } = hideOne();
+    a.write(`INSERT INTO people VALUES ('${hidden}', 9, 8)`);
+    a.stamp();
+    expect(records(a)).toEqual([
+      ['age', 'later-birth'],
+      ['desk', 'later-birth'],
+    ]);
+    converge([a, b]);
+    await expectEqual(a, b);
+  });
+
+  it('[R1] a value of a row that waits is recorded when a later write that did not know of it wins', async () => {
+    const [a, b] = pairOf(DESKS);
+    const c = new Replica({ device: 'c', ddl: DESKS });
+    a.write("INSERT INTO people VALUES ('Ann', 1, 5), ('Bob', 2, 6)");
+    converge([a, b, c]);
+    a.write("UPDATE people SET age = 3, desk = 7 WHERE name = 'Ann'; UPDATE people SET age = 4 WHERE name = 'Bob'");
+    a.stamp();
+    b.write("UPDATE people SET desk = 7 WHERE name = 'Bob'");
+    a.pull(b);
+    b.pull(a);
+    const waiting = a.rows('SELECT name FROM people WHERE desk = 7')[0]?.[0] === 'Ann' ? 'Bob' : 'Ann';
+    c.write(`UPDATE people SET age = 9 WHERE name = '${waiting}'`);
+    converge([a, b, c]);
+    expect(records(a)).toEqual([['age', 'later-write']]);
+    await expectEqual(a, c);
+  });
+
+  it('[R3] a row that waits is recorded when somebody deletes it who did not know of its last change', async () => {
+    const [a, b] = pairOf(DESKS);
+    const c = new Replica({ device: 'c', ddl: DESKS });
+    a.write("INSERT INTO people VALUES ('Ann', 1, 5), ('Bob', 2, 6)");
+    converge([a, b, c]);
+    a.write("UPDATE people SET age = 3, desk = 7 WHERE name = 'Ann'; UPDATE people SET age = 4 WHERE name = 'Bob'");
+    a.stamp();
+    b.write("UPDATE people SET desk = 7 WHERE name = 'Bob'");
+    a.pull(b);
+    b.pull(a);
+    const waiting = a.rows('SELECT name FROM people WHERE desk = 7')[0]?.[0] === 'Ann' ? 'Bob' : 'Ann';
+    c.write(`DELETE FROM people WHERE name = '${waiting}'`);
+    converge([a, b, c]);
+    expect(records(a)).toEqual([[null, 'deleted']]);
+    await expectEqual(a, c);
   });
 });
 
@@ -184,6 +259,21 @@ describe('names and references', () => {
 });
 
 describe('unique indexes', () => {
+  it('[U5] rows that exchange values keep the names by which others refer to them', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE tag (id INTEGER PRIMARY KEY, name UNIQUE, place INTEGER UNIQUE);
+       CREATE TABLE use (id INTEGER PRIMARY KEY, tag REFERENCES tag (name) ON UPDATE SET NULL);`,
+      { config: { tables: { tag: { identity: ['name'] } } } },
+    );
+    a.write("INSERT INTO tag VALUES (1, 'x', 1), (2, 'y', 2); INSERT INTO use VALUES (1, 'x')");
+    converge([a, b]);
+    a.write(`BEGIN; UPDATE tag SET place = 0 WHERE id = 1; UPDATE tag SET place = 1 WHERE id = 2;
+      REPLACE INTO tag VALUES (1, 'x', 2); COMMIT`);
+    converge([a, b]);
+    expect(b.rows('SELECT tag FROM use')).toEqual([['x']]);
+    await expectEqual(a, b);
+  });
+
   it('[U1] collide in tables whose columns are called as those of the maps', async () => {
     const [a, b] = pairOf(`CREATE TABLE item (id INTEGER PRIMARY KEY, uuid TEXT);
       CREATE UNIQUE INDEX one ON item (uuid) WHERE uuid <> 'a';`);
@@ -191,6 +281,20 @@ describe('unique indexes', () => {
     b.write("INSERT INTO item (uuid) VALUES ('b')");
     converge([a, b]);
     expect(a.rows('SELECT count(*) FROM item')).toEqual(b.rows('SELECT count(*) FROM item'));
+    await expectEqual(a, b);
+  });
+
+  it('[S14] collide in tables whose columns are called true and false, whatever the index is made of', async () => {
+    const [a, b] = pairOf(`CREATE TABLE item ("true" TEXT PRIMARY KEY, "false" TEXT) WITHOUT ROWID;
+      CREATE UNIQUE INDEX one ON item (lower([False])) WHERE "true" <> 'a' AND "false" <> 'false';`);
+    a.write("INSERT INTO item VALUES ('b', 'X'), ('d', 'y')");
+    b.write("INSERT INTO item VALUES ('c', 'x'), ('e', 'z')");
+    converge([a, b]);
+    expect(a.rows('SELECT count(*) FROM item WHERE lower("false") LIKE \'x%\'')).toEqual([[2]]);
+    expect(a.rows('SELECT count(*) FROM item WHERE lower("false") = \'x\'')).toEqual([[1]]);
+    b.write("REPLACE INTO item VALUES ('f', 'Y')");
+    converge([a, b]);
+    expect(a.rows('SELECT count(*) FROM item WHERE lower("false") = \'y\'')).toEqual([[1]]);
     await expectEqual(a, b);
   });
 

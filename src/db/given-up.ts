@@ -1,0 +1,102 @@
+/**
+ * Records of versions that wait and are given up, because somebody who did not know of them wrote the row anew or deleted it: they
+ * may have stood here before, or have been written here.
+ */
+import { decodeBatch } from '../protocol/batch.ts';
+import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
+import type { Cells, LocalStamp } from './cells.ts';
+import { formatCells } from './cells.ts';
+import type { Rule } from './conflicts.ts';
+import { record, recordVersion } from './conflicts.ts';
+import type { Incoming } from './incoming.ts';
+import { bindable, columnData } from './incoming.ts';
+import type { Library } from './library.ts';
+import type { KnownPending, KnownTombstone } from './lookup.ts';
+import { isUnseen } from './killed.ts';
+import type { Column, Model } from './model.ts';
+import { syncedColumns } from './model.ts';
+import { cellsWaiting, isUnseenOwned } from './owned-versions.ts';
+import type { Pending } from './pending.ts';
+import { waitingVersion } from './pending.ts';
+import { cutVersion } from './version.ts';
+
+/** What a version holds in a column, a reference as the UUID of its target. */
+export function valueIn(version: Batch, { wire }: Column): SqlValue {
+  const data = columnData(version.tables[0] as TableData, wire);
+  if (data === undefined) return null;
+  if (data.kind === 'value') return bindable(data, 0) as SqlValue;
+  const index = data.refs[0] ?? -1;
+  return index < 0 ? null : version.uuids.slice(index * 16, index * 16 + 16);
+}
+
+/** Another version of the row takes the place of the one that waits: columns are recorded where they differ. */
+export function recordReplaced(
+  library: Library,
+  { model, uuid, hlc, run, version }: Omit<Pending, 'targets'>,
+  rule: Rule,
+  by: LocalStamp & { readonly version: Batch | null },
+): void {
+  if (version === null) return;
+  const waiting = decodeBatch(version);
+  if (by.version === null) {
+    recordVersion(library, { model, uuid, hlc, run, version: waiting }, rule, by);
+    return;
+  }
+  for (const column of syncedColumns(model)) {
+    const kept = { hlc: by.hlc, run: by.run, value: valueIn(by.version, column) };
+    record(library, model, uuid, column, rule, { hlc, run, value: valueIn(waiting, column) }, kept);
+  }
+}
+
+/** What arrives takes the place of the version that waits for its row. With the same birth, a shared row is joined to that instead. */
+export function recordOvertaken(
+  library: Library,
+  known: KnownPending,
+  { model, table, position, outcome }: Incoming,
+  uuid: Uint8Array,
+  { birthHlc, birthRun }: Pick<KnownPending, 'birthHlc' | 'birthRun'>,
+  batch: Batch,
+): void {
+  const isSameBirth = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun) === 0;
+  if (isSameBirth) {
+    if (model.ownership === 'shared') return;
+    if (!isUnseenOwned(library, outcome, { ...known, cells: cellsWaiting(library, model, uuid) })) return;
+  } else if (birthRun === known.run) return;
+  const waiting = waitingVersion(library, uuid);
+  if (waiting === null) return;
+  const by = { ...outcome, version: cutVersion(batch, table, position) };
+  recordReplaced(library, waiting, isSameBirth ? 'ownership' : 'later-birth', by);
+}
+
+/** Columns of a version that waits are written over. @param ours - stamps of its columns; those of others are its birth's */
+export function recordJoined(
+  library: Library,
+  row: { readonly model: Model; readonly uuid: Uint8Array },
+  waiting: Batch,
+  ours: Cells,
+  joined: { readonly version: Batch; readonly cells: Cells; readonly unseen: ReadonlySet<number> },
+): void {
+  for (const column of syncedColumns(row.model)) {
+    const [lost, kept] = [ours.get(column.number), joined.cells.get(column.number)];
+    if (!joined.unseen.has(column.number) || lost === undefined || kept === undefined) continue;
+    record(
+      library,
+      row.model,
+      row.uuid,
+      column,
+      'later-write',
+      { hlc: lost.hlc, run: lost.run, value: valueIn(waiting, column) },
+      { hlc: kept.hlc, run: kept.run, value: valueIn(joined.version, column) },
+    );
+  }
+}
+
+/** The version of a row that waits dies of a tombstone. */
+export function recordDead(library: Library, model: Model, uuid: Uint8Array, grave: KnownTombstone): void {
+  const waiting = waitingVersion(library, uuid);
+  if (waiting === null || waiting.version === null) return;
+  const cells = formatCells(cellsWaiting(library, model, uuid));
+  if (!isUnseen(library, model, { ...waiting, cells }, grave)) return;
+  const rule = model.ownership === 'shared' ? 'deleted' : 'ownership';
+  recordVersion(library, { ...waiting, version: decodeBatch(waiting.version) }, rule, grave);
+}
