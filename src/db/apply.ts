@@ -22,6 +22,7 @@ import { noteSource, sourceOf } from './newcomer.ts';
 import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
+import { isForeignKeyFailure } from './sql.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
@@ -193,8 +194,4 @@ export class Applier {
 function countRows(batch: Batch): number {
   const tables = batch.tables.reduce((sum, table) => sum + table.rows.length, 0);
   return batch.tombstones.reduce((sum, table) => sum + table.rows.length, tables);
-}
-
-function isForeignKeyFailure(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
 }
