@@ -226,7 +226,7 @@ function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): b
 /** Inserts a row with these values, for which another one makes room in unique indexes; null when that is not enough. */
 function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {
   const names = [...values.keys()];
-  if (canPark(of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
+  if (canPark(library, of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
   asWriter(library, () =>
     library.sql.run(
       `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})

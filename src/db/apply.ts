@@ -23,6 +23,7 @@ import { noteSource, sourceOf } from './newcomer.ts';
 import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
+import { isForeignKeyFailure } from './sql.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
@@ -209,8 +210,4 @@ interface Attempt {
 function countRows(batch: Batch): number {
   const tables = batch.tables.reduce((sum, table) => sum + table.rows.length, 0);
   return batch.tombstones.reduce((sum, table) => sum + table.rows.length, tables);
-}
-
-function isForeignKeyFailure(error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
 }
