@@ -20,7 +20,7 @@ import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { noteSource, sourceOf } from './newcomer.ts';
-import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
+import { endReconciling, finishReconciling, forgetGraves, isLate, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { isForeignKeyFailure } from './sql.ts';
@@ -158,6 +158,8 @@ export class Applier {
   #checkPass(peer: string, { end }: Batch): void {
     const library = this.#library;
     const isReconciling = isReconcilingWith(library, peer);
+    if (end.complete && isLate(library, peer))
+      throw new FlotillaError('BUSY', 'This device compares its rows with another one already; it will ask again.');
     if (end.complete && (end.floor !== undefined) !== isReconciling)
       throw new FlotillaError('PROTOCOL', 'The peer ends another kind of pass than it was asked for.');
     const source = sourceOf(library);
