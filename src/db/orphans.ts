@@ -10,7 +10,7 @@ import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import type { Heir } from './heirs.ts';
-import { heirOf, lastHeir, nameHeirWith } from './heirs.ts';
+import { heirOf, isHeir, lastHeir, nameAlias, rowNamed } from './heirs.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
@@ -48,10 +48,12 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   // Null where it is not ours to write.
   const over = cellsOverWaiting(library, model, version);
   if (over === null) return false;
-  const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
-  const heirs = dead.map((key) => heirOfTarget(library, version, key));
+  const lost = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
+  const heirs = lost.map((key) => heirOfTarget(library, version, key));
   if (heirs.includes('open')) return false;
-  if (heirs.some((heir) => heir !== 'none')) return followHeirs(library, waiting, version, over, dead, heirs, merge);
+  // First what ON DELETE says of the others: a row that is given another name has to stand under that at once.
+  const dead = lost.filter((_, i) => heirs[i] === 'none');
+  if (dead.length === 0 && lost.length > 0) return followHeirs(library, waiting, version, over, lost, heirs, merge);
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
     recordVersion(library, { ...waiting, version }, 'cascade', { hlc: library.hlc, run: library.run });
@@ -97,9 +99,30 @@ function followHeirs(
     merge(joinVersions(library, [redirected]), []);
     return true;
   }
-  // Its name holds the reference: it is another row then, and may be there already.
+  // Its name holds the reference: it is another row then, and may be there already. What else it refers to has to be there.
+  if (model.foreignKeys.some((foreignKey) => targetState(library, redirected, foreignKey) !== 'alive')) return false;
   const values = valuesHere(library, model, redirected);
   if (values === null) return false;
+  const here = bearRenamed(library, model, values);
+  if (here.row === null) return false;
+  // It is one with a row of that name.
+  if (!here.isNew && !isHeir(library, uuid, here.row.uuid))
+    recordVersion(library, { ...waiting, version }, 'merged', here.row);
+  forgetPending(library, uuid);
+  writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
+  nameAlias(library, uuid, here.row.uuid);
+  holdOlderVersion(library, waiting);
+  return true;
+}
+
+/** The row of the name that these values give it, which is inserted unless it is there; null when the table has no room for it. */
+function bearRenamed(
+  library: Library,
+  model: Model,
+  values: ReadonlyMap<string, unknown>,
+): { readonly row: StandingRow | null; readonly isNew: boolean } {
+  const known = rowNamed(library, model, values);
+  if (known !== null) return { row: known, isNew: false };
   const columns = syncedColumns(model).map(({ name }) => name);
   asWriter(library, () =>
     library.sql.run(
@@ -108,11 +131,7 @@ function followHeirs(
       ...columns.map((name) => values.get(name) ?? null),
     ),
   );
-  forgetPending(library, uuid);
-  writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
-  nameHeirWith(library, model, uuid, values);
-  holdOlderVersion(library, waiting);
-  return true;
+  return { row: rowNamed(library, model, values), isNew: true };
 }
 
 function referringTo(library: Library, model: Model, foreignKey: ForeignKey, row: StandingRow): [string, Setting][] {

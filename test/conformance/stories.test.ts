@@ -205,6 +205,44 @@ describe('names and references', () => {
     await expectEqual(a, b);
   });
 
+  it('[N1] a row that is named by one with another name waits as long as something else that it refers to does', async () => {
+    const ddl = `${DESKS}
+      CREATE TABLE tag (name TEXT PRIMARY KEY) WITHOUT ROWID;
+      CREATE TABLE use (tag TEXT NOT NULL REFERENCES tag (name) ON UPDATE CASCADE, who TEXT REFERENCES people (name), PRIMARY KEY (tag)) WITHOUT ROWID;`;
+    const { hidden } = hideOne();
+    const shown = hidden === 'Ann' ? 'Bob' : 'Ann';
+    const [a, b] = pairOf(ddl);
+    a.write("INSERT INTO tag VALUES ('x')");
+    converge([a, b]);
+    a.write(`UPDATE tag SET name = 'y'; INSERT INTO people VALUES ('${shown}', 1, 7)`);
+    b.write(`INSERT INTO people VALUES ('${hidden}', 2, 7); INSERT INTO use VALUES ('x', '${hidden}')`);
+    converge([a, b]);
+    expect(a.rows('SELECT tag FROM use')).toEqual([]);
+    a.write('UPDATE people SET desk = 8');
+    converge([a, b]);
+    expect(a.rows('SELECT tag, who FROM use')).toEqual([['y', hidden]]);
+    await expectEqual(a, b);
+  });
+
+  it('[U5] what ON UPDATE makes of a row that has just arrived is not taken for what its version says', async () => {
+    const [a, b] = pairOf(`
+      CREATE TABLE page (id INTEGER PRIMARY KEY, no INTEGER UNIQUE, up INTEGER REFERENCES page (no) ON UPDATE SET NULL);`);
+    a.write('INSERT INTO page VALUES (1, 5, NULL)');
+    converge([a, b]);
+    const c = new Replica({
+      device: 'c',
+      ddl: 'CREATE TABLE page (id INTEGER PRIMARY KEY, no INTEGER UNIQUE, up INTEGER REFERENCES page (no) ON UPDATE SET NULL);',
+    });
+    c.pull(a);
+    a.write('UPDATE page SET no = 6');
+    b.write('INSERT INTO page VALUES (2, 1, 5)');
+    a.pull(b);
+    b.pull(a);
+    c.pull(a);
+    converge([a, b, c]);
+    await expectEqual(a, b, c);
+  });
+
   it('[S9] a reference means the row that SQLite takes it for, whatever the type of its own column', async () => {
     const [a, b] = pairOf(`
       CREATE TABLE code (value PRIMARY KEY, name TEXT) WITHOUT ROWID;
@@ -215,6 +253,45 @@ describe('names and references', () => {
     expect(pages.map(rowsIn)).toEqual([3]);
     converge([a, b]);
     expect(b.rows('SELECT name FROM code JOIN use ON value = +code')).toEqual([['number']]);
+    await expectEqual(a, b);
+  });
+
+  it('[W20] what leads somewhere at last is taken, though SQLite has not counted that it led nowhere', async () => {
+    const [a, b] = pairOf(`
+      CREATE TABLE label (name TEXT PRIMARY KEY, volume INTEGER REFERENCES volume (id)) WITHOUT ROWID;
+      CREATE TABLE volume (id INTEGER PRIMARY KEY, label TEXT REFERENCES label (name));`);
+    b.write("PRAGMA foreign_keys = OFF; INSERT INTO volume VALUES (1, 'x'); PRAGMA foreign_keys = ON");
+    a.write("INSERT INTO volume VALUES (7, NULL); INSERT INTO label VALUES ('x', 7), ('y', 7)");
+    converge([a, b]);
+    expect(b.rows('SELECT name, volume FROM label')).toEqual([
+      ['x', 2],
+      ['y', 2],
+    ]);
+    await expectEqual(a, b);
+  });
+
+  it('[N1] rows follow the new name of what is in their key, though other rows refer to them and an index holds them', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE town (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+       CREATE TABLE house (
+         town INTEGER NOT NULL REFERENCES town ON DELETE CASCADE, number INTEGER NOT NULL, deed TEXT NOT NULL UNIQUE,
+         next_town INTEGER, next_number INTEGER, PRIMARY KEY (town, number),
+         FOREIGN KEY (next_town, next_number) REFERENCES house (town, number)
+       );`,
+      { config: { tables: { town: { identity: ['name'] }, house: { ownership: 'device' } } } },
+    );
+    a.write("INSERT INTO town VALUES (1, 'York')");
+    converge([a, b]);
+    a.write("UPDATE town SET name = 'Leeds'");
+    b.write("INSERT INTO house VALUES (1, 1, 'one', NULL, NULL), (1, 2, 'two', 1, 1)");
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.rows('SELECT name, number, deed, next_number FROM house JOIN town ON id = town')).toEqual([
+        ['Leeds', 1, 'one', null],
+        ['Leeds', 2, 'two', 1],
+      ]);
+    }
     await expectEqual(a, b);
   });
 });
