@@ -18,7 +18,7 @@ import { hasLooseReferrers } from './loose.ts';
 import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
-import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
+import { ALL_COLUMNS, identityMayChange, maskBit, refersAnew, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
 import type { Owner } from './owners.ts';
@@ -513,7 +513,7 @@ class Replay {
       return;
     }
     const isOwned = model.ownership === 'device';
-    const isReborn = (this.#hasDangling || slot.reborn) && this.#isOwn(slot);
+    const isReborn = (slot.reborn || (this.#hasDangling && refersAnew(model, slot.mask))) && this.#isOwn(slot);
     const base = isReborn ? mapped : this.#base(slot, mapped);
     const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
