@@ -13,7 +13,7 @@ import { recordRow, recordVersion } from './conflicts.ts';
 import { hideRows } from './hide.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { referrersOf, takeOut } from './deletes.ts';
-import { collidingHeir, isHeir, nameAlias } from './heirs.ts';
+import { collidingHeir, isDiscarded, nameAlias } from './heirs.ts';
 import { cellsOf } from './incoming.ts';
 import { translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
@@ -201,7 +201,7 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
   const targets = readTargets(library, left.foreignKey, to);
   left.foreignKey.columns.forEach((name, i) => values.set(name, targets[i]));
   const twin = twinOf(library, left.model, values, left);
-  if (twin !== null && !isHeir(library, left.uuid, twin.uuid))
+  if (twin !== null && isDiscarded(library, left.model, left, twin.uuid))
     recordRow(library, left.model, left.uuid, 'merged', twin);
   library.attempt(() => {
     const heir = twin ?? insertTwin(library, values, left);
@@ -226,7 +226,7 @@ function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): b
 /** Inserts a row with these values, for which another one makes room in unique indexes; null when that is not enough. */
 function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {
   const names = [...values.keys()];
-  if (canPark(of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
+  if (canPark(library, of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
   asWriter(library, () =>
     library.sql.run(
       `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})

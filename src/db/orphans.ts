@@ -10,7 +10,7 @@ import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import type { Heir } from './heirs.ts';
-import { heirOf, isHeir, lastHeir, nameAlias, rowNamed } from './heirs.ts';
+import { heirOf, isDiscarded, lastHeir, nameAlias, rowNamed } from './heirs.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
@@ -103,8 +103,8 @@ function followHeirs(
   const here = bearRenamed(library, model, values);
   if (here.row === null) return false;
   // It is one with a row of that name.
-  if (!here.isNew && !isHeir(library, uuid, here.row.uuid))
-    recordVersion(library, { ...waiting, version, values }, 'merged', here.row);
+  if (!here.isNew && isDiscarded(library, model, { ...waiting, cells: over }, here.row.uuid))
+    recordVersion(library, { ...waiting, version }, 'merged', here.row);
   forgetPending(library, uuid);
   writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
   nameAlias(library, uuid, here.row.uuid);
