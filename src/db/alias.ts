@@ -26,6 +26,7 @@ import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
 import { collidingVersions, forgetPending } from './pending.ts';
 import { OP_REBORN, markReferences } from './remark.ts';
+import { unlessRefused } from './rows.ts';
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
@@ -227,13 +228,15 @@ function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): b
 function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {
   const names = [...values.keys()];
   if (canPark(library, of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
-  asWriter(library, () =>
-    library.sql.run(
-      `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})
-       VALUES (${names.map(() => '?').join(', ')})`,
-      ...values.values(),
-    ),
-  );
+  asWriter(library, () => {
+    unlessRefused(() =>
+      library.sql.run(
+        `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})
+         VALUES (${names.map(() => '?').join(', ')})`,
+        ...values.values(),
+      ),
+    );
+  });
   return twinOf(library, of.model, values, of);
 }
 
@@ -267,13 +270,16 @@ function move(
       ? ''
       : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
   const where = `(${list}) = ${row}${own}${condition}`;
-  const update = (): void =>
-    void library.sql.run(
-      `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE ${where}`,
-      to.key,
-      from.key,
-      ...params,
+  const update = (): void => {
+    unlessRefused(() =>
+      library.sql.run(
+        `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE ${where}`,
+        to.key,
+        from.key,
+        ...params,
+      ),
     );
+  };
   if (child.rowid === null || columns.includes(child.rowid) || foreignKey === child.ownedBy) {
     asWriter(library, update);
     return;

@@ -22,6 +22,7 @@ import { cellsOverWaiting, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import { forgetPending, hasWaitingVersion, putPending, versionsOfDeadTargets } from './pending.ts';
+import { unlessRefused } from './rows.ts';
 import type { StandingRow } from './rivals.ts';
 import { valuesHere } from './rivals.ts';
 import { isSettled, isStaying } from './settled.ts';
@@ -121,13 +122,15 @@ function bearRenamed(
   const known = rowNamed(library, model, values);
   if (known !== null) return { row: known, isNew: false };
   const columns = syncedColumns(model).map(({ name }) => name);
-  asWriter(library, () =>
-    library.sql.run(
-      `INSERT OR IGNORE INTO ${quoteName(model.table)} (${columns.map(quoteName).join(', ')})
-       VALUES (${columns.map(() => '?').join(', ')})`,
-      ...columns.map((name) => values.get(name) ?? null),
-    ),
-  );
+  asWriter(library, () => {
+    unlessRefused(() =>
+      library.sql.run(
+        `INSERT OR IGNORE INTO ${quoteName(model.table)} (${columns.map(quoteName).join(', ')})
+         VALUES (${columns.map(() => '?').join(', ')})`,
+        ...columns.map((name) => values.get(name) ?? null),
+      ),
+    );
+  });
   return { row: rowNamed(library, model, values), isNew: true };
 }
 

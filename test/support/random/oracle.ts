@@ -47,6 +47,8 @@ export interface Effects {
   /** Tokens that this statement took out of the tables. */
   readonly ended: End[];
   readonly parents: { readonly row: string; readonly parent: string; readonly onDelete: string }[];
+  /** Rows that got another name: both names. */
+  readonly renamed: { readonly from: string; readonly to: string }[];
 }
 
 export interface JudgeOptions {
@@ -65,6 +67,8 @@ export class Oracle {
   /** Rows in which a token stood, if it was more than one: its row was given another name. */
   readonly #rowsOfToken = new Map<string, Set<string>>();
   readonly #parents = new Map<string, Map<string, Set<string>>>();
+  /** The names that a row had before it got one. */
+  readonly #before = new Map<string, Set<string>>();
 
   /** What one statement did. @param replaced - the table into which it was a REPLACE: that writes every column of its row */
   compare(
@@ -75,7 +79,7 @@ export class Oracle {
     after: Named,
     replaced: string | null = null,
   ): Effects {
-    const effects: Effects = { events: [], written: [], ended: [], parents: [] };
+    const effects: Effects = { events: [], written: [], ended: [], parents: [], renamed: [] };
     const tokens = (named: Named): Set<string> =>
       new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
     const none = new Set<never>();
@@ -95,6 +99,7 @@ export class Oracle {
           tokens: none,
         });
     }
+    const left = [...before.rows].filter(([name]) => !after.rows.has(name)).map(([name, row]) => ({ name, row }));
     for (const [name, row] of after.rows) {
       const old = before.rows.get(name);
       if (old !== undefined && textOf(old, before) === textOf(row, after)) continue;
@@ -105,6 +110,10 @@ export class Oracle {
         ...(isReplaced ? tokenColumns(row) : old === undefined ? [] : tokensOf(old).flatMap(gone(row))),
       ]);
       const own = new Set(tokensOf(row).map(({ token }) => token));
+      if (old === undefined)
+        for (const from of left)
+          if (tokensOf(from.row).some(({ token }) => own.has(token)))
+            effects.renamed.push({ from: from.name, to: name });
       const isWhole = row.table.ownership === 'device';
       const isBirth = old === undefined;
       const event = { row: name, writer, number, isDelete: false, isBirth, isWhole, columns, tokens: own };
@@ -123,7 +132,7 @@ export class Oracle {
 
   /** The transaction of these statements was committed. */
   commit(all: readonly Effects[]): void {
-    for (const { events, written, ended, parents } of all) {
+    for (const { events, written, ended, parents, renamed } of all) {
       for (const event of events) push(this.#events, event.row, event);
       for (const one of written) {
         if (!this.#written.has(one.token)) this.#written.set(one.token, one);
@@ -131,6 +140,7 @@ export class Oracle {
         this.#rowsOfToken.set(one.token, rows.add(one.row));
       }
       for (const end of ended) push(this.#ended, end.token, end);
+      for (const { from, to } of renamed) this.#before.set(to, (this.#before.get(to) ?? new Set()).add(from));
       for (const { row, parent, onDelete } of parents) {
         const own = this.#parents.get(row) ?? new Map<string, Set<string>>();
         this.#parents.set(row, own.set(parent, (own.get(parent) ?? new Set()).add(onDelete)));
@@ -187,7 +197,16 @@ export class Oracle {
       }
       if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
-    return null;
+    return this.#isNamedApart(one) ? 'concurrent' : null;
+  }
+
+  /** Somebody else gave its row another name, or deleted it, under a name that it had before: of two names the later stands (N3). */
+  #isNamedApart(one: Written): boolean {
+    const names = new Set(this.#rowsOfToken.get(one.token));
+    for (const name of names) for (const earlier of this.#before.get(name) ?? []) names.add(earlier);
+    return [...names].some((name) =>
+      (this.#events.get(name) ?? []).some((event) => event.isDelete && !isKnown(event, one.known)),
+    );
   }
 
   /**
