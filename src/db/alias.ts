@@ -94,12 +94,15 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   if (uuid === null || here === null || !canPark(library, model) || keysHeldOutside(library, model, [key]).length > 0)
     return false;
   const waiting = collidingVersions(library).find((other) => Buffer.compare(other.uuid, uuid) === 0);
-  if (waiting === undefined || waiting.version === null || !mayFollow(library, here)) return false;
+  if (waiting === undefined || waiting.version === null) return false;
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
   if (!isNamedByKey(library, loser)) return false;
+  const others = referrersOf(library, model, [key]).filter((row) => !mayMove(library, row));
   return library.attempt(() => {
+    // Rows of other devices' wait for what their owners say, or have said.
+    if (others.length > 0 && !hideRows(library, others, { ...DEAD_TARGET, targets: [loser.uuid] })) return false;
     if (loser.discards !== undefined) recordRow(library, model, loser.uuid, loser.discards, loser);
     if (!park(library, model, key)) return false;
     merge(joinVersions(library, [version]), []);
@@ -217,12 +220,21 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
 /** Whether this device may write a row and all that has to follow it. */
 function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): boolean {
   if (!mayWriteHere(library, row.model, row.key)) return false;
-  return referrersOf(library, row.model, [row.key]).every((referrer) =>
-    isKeyOfOthers(library, referrer.model, referrer.foreignKey)
-      ? mayFollow(library, referrer)
-      : mayWriteHere(library, referrer.model, referrer.key),
-  );
+  return referrersOf(library, row.model, [row.key]).every((referrer) => mayMove(library, referrer));
 }
+
+/** Whether this device may lead a row to another one. */
+function mayMove(library: Library, row: Referrer): boolean {
+  return isKeyOfOthers(library, row.model, row.foreignKey)
+    ? mayFollow(library, row)
+    : mayWriteHere(library, row.model, row.key);
+}
+
+const DEAD_TARGET = {
+  reason: 'dead-target',
+  detail: 'It refers to a row that was deleted.',
+  isOvertaken: true,
+} as const;
 
 /** Inserts a row with these values, for which another one makes room in unique indexes; null when that is not enough. */
 function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {

@@ -99,6 +99,7 @@ export class Oracle {
           tokens: none,
         });
     }
+    const changedRows: SnapRow[] = [];
     const left = [...before.rows].filter(([name]) => !after.rows.has(name)).map(([name, row]) => ({ name, row }));
     for (const [name, row] of after.rows) {
       const old = before.rows.get(name);
@@ -121,12 +122,9 @@ export class Oracle {
       // A row that leads nowhere stays behind, and which row it is cannot be told: nothing of it is followed.
       if (!row.isDangling)
         for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
-      row.table.foreignKeys.forEach(({ onDelete }, i) => {
-        const target = row.targets[i] ?? null;
-        const parent = target === null ? undefined : after.names.get(target);
-        if (parent !== undefined) effects.parents.push({ row: name, parent, onDelete });
-      });
+      changedRows.push(row);
     }
+    effects.parents.push(...parentsOf(changedRows, after));
     return effects;
   }
 
@@ -178,11 +176,20 @@ export class Oracle {
 
   #isBack(one: Written, gone: ReadonlySet<string>): boolean {
     const ends = this.#ended.get(one.token);
-    if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1) return false;
+    if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1 || this.#hasFollowed(one.row))
+      return false;
     if (!one.isWhole) return true;
     // The whole row was written anew, with its older content, by a copy that had not seen the newer one.
     const kept = (this.#events.get(one.row) ?? []).filter((event) => event.tokens.has(one.token));
     return !this.#mayBeCleared(one.row, gone) && ends.some(({ known }) => kept.every((event) => isKnown(event, known)));
+  }
+
+  /**
+   * The row has the name of another one in its own, which got a new one: whoever follows that (N1) writes it anew under its new name,
+   * and may not have heard of a delete of the old one.
+   */
+  #hasFollowed(row: string): boolean {
+    return [...this.#before.values()].some((names) => [...names].some((name) => row.includes(JSON.stringify(name))));
   }
 
   /** Why a token may be absent; null when nothing excuses it. */
@@ -266,6 +273,22 @@ function textOf(row: SnapRow, named: Named): string {
   );
   const targets = row.targets.map((target) => (target === null ? '-' : (named.names.get(target) ?? '?')));
   return [contentOf(row), ...ids, ...targets].join('\u0002');
+}
+
+/** What rows refer to, and what that refers to: a row that was renamed with its parent has been written by nobody under that name. */
+function parentsOf(rows: readonly SnapRow[], { names }: Named): Effects['parents'] {
+  const seen = new Set(rows);
+  const found: Effects['parents'] = [];
+  for (const row of seen) {
+    row.table.foreignKeys.forEach(({ onDelete }, i) => {
+      const target = row.targets[i] ?? null;
+      const [own, parent] = [names.get(row), target === null ? undefined : names.get(target)];
+      if (target === null || own === undefined || parent === undefined) return;
+      found.push({ row: own, parent, onDelete });
+      seen.add(target);
+    });
+  }
+  return found;
 }
 
 /** The column of a token that has gone from a row. */

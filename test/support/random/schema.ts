@@ -327,7 +327,9 @@ function referringColumns(
     const { type, idOf } = columnOf(target, name);
     // What the target may hold at any time, a STRICT column must take as well, or a new name of the target could not be followed.
     const isTaken = !isStrict || target.isStrict || idOf !== null || columnOf(target, name).purpose === 'id';
-    return column(names(), isTaken ? type : 'ANY', 'ref', { ...more, idOf });
+    // ANY converts numbers in other tables: to SQLite such a column refers to 1 when it is looked up, and to '1' as well when that goes.
+    const alike = type === 'ANY' && target.isStrict && !isStrict ? '' : type;
+    return column(names(), isTaken ? alike : 'ANY', 'ref', { ...more, idOf });
   });
 }
 
