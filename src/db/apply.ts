@@ -20,9 +20,10 @@ import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { noteSource, sourceOf } from './newcomer.ts';
-import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
+import { endReconciling, finishReconciling, forgetGraves, isLate, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
+import { isForeignKeyFailure } from './sql.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
@@ -157,6 +158,8 @@ export class Applier {
   #checkPass(peer: string, { end }: Batch): void {
     const library = this.#library;
     const isReconciling = isReconcilingWith(library, peer);
+    if (end.complete && isLate(library, peer))
+      throw new FlotillaError('BUSY', 'This device compares its rows with another one already; it will ask again.');
     if (end.complete && (end.floor !== undefined) !== isReconciling)
       throw new FlotillaError('PROTOCOL', 'The peer ends another kind of pass than it was asked for.');
     const source = sourceOf(library);
@@ -209,8 +212,4 @@ interface Attempt {
 function countRows(batch: Batch): number {
   const tables = batch.tables.reduce((sum, table) => sum + table.rows.length, 0);
   return batch.tombstones.reduce((sum, table) => sum + table.rows.length, tables);
-}
-
-function isForeignKeyFailure(error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
 }

@@ -3,19 +3,17 @@
  * identity). The reference travels as the row that it means; here it is seen to that the values fit as well, before SQLite
  * finds at the commit that they do not. Whatever does not fit waits for the version that does.
  */
+import type { Incoming } from './incoming.ts';
 import type { Library } from './library.ts';
 import { referrersOf } from './deletes.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
+import type { RowWriter } from './rows.ts';
+import { takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 
 /** A row that a merge has written. */
-interface Written {
-  readonly model: Model;
-  /** Dictionary index. */
-  readonly index: number;
-  readonly uuid: Uint8Array;
-}
+type Written = Pick<Incoming, 'model' | 'index'> & { readonly uuid: Uint8Array; readonly row: Incoming };
 
 /** A row that referred to one that was updated. */
 interface Watched {
@@ -52,11 +50,13 @@ export function hasLooseReferrers(library: Library, model: Model): boolean {
 
 export class LooseKeys {
   readonly #library: Library;
+  readonly #rows: RowWriter;
   readonly #watched: Watched[] = [];
   readonly #seen = new Set<string>();
 
-  constructor(library: Library) {
+  constructor(library: Library, rows: RowWriter) {
     this.#library = library;
+    this.#rows = rows;
   }
 
   /** A row is about to be updated, or parked (`index` is null when it will go then): who refers to it by values? */
@@ -75,25 +75,46 @@ export class LooseKeys {
   broken(written: readonly Written[]): Map<number | null, string> {
     const library = this.#library;
     const broken = new Map<number | null, string>();
-    for (const { model, index, uuid } of written) {
-      for (const key of looseKeys(library, model)) {
-        if (!this.#isViolated(model, key, uuid)) continue;
-        broken.set(
-          index,
-          `It refers to a row of ${key.table} by (${key.columns.join(', ')}), which has other values now.`,
-        );
-      }
-    }
-    const own = new Set(
-      this.#watched.length === 0 ? [] : written.map(({ uuid }) => Buffer.from(uuid).toString('latin1')),
+    const refuse = (index: number, key: ForeignKey): void => {
+      broken.set(
+        index,
+        `It refers to a row of ${key.table} by (${key.columns.join(', ')}), which has other values now.`,
+      );
+    };
+    for (const { model, index, uuid } of written)
+      for (const key of looseKeys(library, model)) if (this.#isViolated(model, key, uuid)) refuse(index, key);
+    const own = new Map(
+      this.#watched.length === 0 ? [] : written.map(({ uuid, row }) => [Buffer.from(uuid).toString('latin1'), row]),
     );
     for (const { child, foreignKey, uuid, values, parent } of this.#watched) {
-      if (own.has(Buffer.from(uuid).toString('latin1'))) continue;
+      const row = own.get(Buffer.from(uuid).toString('latin1'));
+      if (row !== undefined) {
+        // It was written before the row to which it refers, and SQLite's ON UPDATE has changed it since.
+        if (!this.#isAsBrought(row, foreignKey, uuid, values)) refuse(row.index, foreignKey);
+        continue;
+      }
       // Changed by SQLite's own ON UPDATE, without a stamp; or left pointing nowhere.
       if (values === this.#values(child, foreignKey, uuid) && !this.#isViolated(child, foreignKey, uuid)) continue;
       broken.set(parent, `Rows of ${child.table} here still refer to its old (${foreignKey.targets.join(', ')}).`);
     }
     return broken;
+  }
+
+  /** Whether a row that was written refers to what its version says. @param before - what it referred to when it was last looked at */
+  #isAsBrought(row: Incoming, foreignKey: ForeignKey, uuid: Uint8Array, before: string): boolean {
+    const { model, outcome } = row;
+    const taken = takenColumns(row)
+      .filter(({ name, number }) => foreignKey.columns.includes(name) && !outcome.unset.has(number))
+      .map(({ name }) => name);
+    if (taken.length === 0) return before === this.#values(model, foreignKey, uuid);
+    const condition = taken.map((name) => `t.${quoteName(name)} IS ?`).join(' AND ');
+    return (
+      this.#library.sql.value(
+        `SELECT 1 FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ? AND ${condition}`,
+        Buffer.from(uuid),
+        ...this.#rows.valuesOf(row, taken),
+      ) !== undefined
+    );
   }
 
   #isViolated(model: Model, key: ForeignKey, uuid: Uint8Array): boolean {

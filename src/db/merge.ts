@@ -186,7 +186,7 @@ class Merge {
     this.#rows.giveKeys(incoming, this.#options.adopter);
     const standing = incoming.filter((row) => row.hold === null);
     const doomed = this.#doomed(incoming);
-    const loose = new LooseKeys(library);
+    const loose = new LooseKeys(library, this.#rows);
     if (this.#parks && !this.#park(standing, doomed, loose)) return false;
     if (!this.#write(standing, loose)) return false;
     for (const row of incoming) {
@@ -226,7 +226,7 @@ class Merge {
       }
     }
     if (this.failures.size > 0) return false;
-    const written = standing.map((row) => ({ model: row.model, index: row.index, uuid: this.#rows.uuidOf(row.index) }));
+    const written = standing.map((row) => ({ ...row, row, uuid: this.#rows.uuidOf(row.index) }));
     const broken = loose.broken(written);
     for (const [index, detail] of broken)
       if (index !== null) this.failures.set(index, { reason: 'constraint', detail });

@@ -49,10 +49,12 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   // Null where it is not ours to write.
   const over = cellsOverWaiting(library, model, version);
   if (over === null) return false;
-  const dead = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
-  const heirs = dead.map((key) => heirOfTarget(library, version, key));
+  const lost = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
+  const heirs = lost.map((key) => heirOfTarget(library, version, key));
   if (heirs.includes('open')) return false;
-  if (heirs.some((heir) => heir !== 'none')) return followHeirs(library, waiting, version, over, dead, heirs, merge);
+  // First what ON DELETE says of the others: a row that is given another name has to stand under that at once.
+  const dead = lost.filter((_, i) => heirs[i] === 'none');
+  if (dead.length === 0 && lost.length > 0) return followHeirs(library, waiting, version, over, lost, heirs, merge);
   if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
     forgetPending(library, uuid);
     recordVersion(library, { ...waiting, version }, 'cascade', { hlc: library.hlc, run: library.run });
@@ -98,7 +100,8 @@ function followHeirs(
     merge(joinVersions(library, [redirected]), []);
     return true;
   }
-  // Its name holds the reference: it is another row then, and may be there already.
+  // Its name holds the reference: it is another row then, and may be there already. What else it refers to has to be there.
+  if (model.foreignKeys.some((foreignKey) => targetState(library, redirected, foreignKey) !== 'alive')) return false;
   const values = valuesHere(library, model, redirected);
   if (values === null) return false;
   const here = bearRenamed(library, model, values);

@@ -221,3 +221,8 @@ function valuesList(width: number, size: number): string {
   }
   return list;
 }
+
+/** SQLite has refused something, or a whole transaction, because of a foreign key. */
+export function isForeignKeyFailure(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
+}

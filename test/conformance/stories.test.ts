@@ -240,6 +240,44 @@ describe('names and references', () => {
     await expectEqual(a, b);
   });
 
+  it('[N1] a row that is named by one with another name waits as long as something else that it refers to does', async () => {
+    const ddl = `${DESKS}
+      CREATE TABLE tag (name TEXT PRIMARY KEY) WITHOUT ROWID;
+      CREATE TABLE use (tag TEXT NOT NULL REFERENCES tag (name) ON UPDATE CASCADE, who TEXT REFERENCES people (name), PRIMARY KEY (tag)) WITHOUT ROWID;`;
+    const { hidden } = hideOne();
+    const shown = hidden === 'Ann' ? 'Bob' : 'Ann';
+    const [a, b] = pairOf(ddl);
+    a.write("INSERT INTO tag VALUES ('x')");
+    converge([a, b]);
+    a.write(`UPDATE tag SET name = 'y'; INSERT INTO people VALUES ('${shown}', 1, 7)`);
+    b.write(`INSERT INTO people VALUES ('${hidden}', 2, 7); INSERT INTO use VALUES ('x', '${hidden}')`);
+    converge([a, b]);
+    expect(a.rows('SELECT tag FROM use')).toEqual([]);
+    a.write('UPDATE people SET desk = 8');
+    converge([a, b]);
+    expect(a.rows('SELECT tag, who FROM use')).toEqual([['y', hidden]]);
+    await expectEqual(a, b);
+  });
+
+  it('[U5] what ON UPDATE makes of a row that has just arrived is not taken for what its version says', async () => {
+    const [a, b] = pairOf(`
+      CREATE TABLE page (id INTEGER PRIMARY KEY, no INTEGER UNIQUE, up INTEGER REFERENCES page (no) ON UPDATE SET NULL);`);
+    a.write('INSERT INTO page VALUES (1, 5, NULL)');
+    converge([a, b]);
+    const c = new Replica({
+      device: 'c',
+      ddl: 'CREATE TABLE page (id INTEGER PRIMARY KEY, no INTEGER UNIQUE, up INTEGER REFERENCES page (no) ON UPDATE SET NULL);',
+    });
+    c.pull(a);
+    a.write('UPDATE page SET no = 6');
+    b.write('INSERT INTO page VALUES (2, 1, 5)');
+    a.pull(b);
+    b.pull(a);
+    c.pull(a);
+    converge([a, b, c]);
+    await expectEqual(a, b, c);
+  });
+
   it('[S9] a reference means the row that SQLite takes it for, whatever the type of its own column', async () => {
     const [a, b] = pairOf(`
       CREATE TABLE code (value PRIMARY KEY, name TEXT) WITHOUT ROWID;
