@@ -10,7 +10,7 @@ import type { Clock } from './clock.ts';
 import type { Priority } from './receiving.ts';
 import type { SessionStore } from './session-driver.ts';
 import { startWorker, workerUrl } from './worker-client.ts';
-import type { WorkerClient, WorkerSpec } from './worker-client.ts';
+import type { StartThread, WorkerClient, WorkerSpec } from './worker-client.ts';
 
 /** Restarts in a row before the library counts as broken: what fails five times is not a passing fault. */
 export const MAX_RESTARTS = 5;
@@ -113,8 +113,8 @@ export interface DatabaseOptions extends Omit<WorkerSpec, 'role' | 'purpose'> {
   readonly onFailed: (error: FlotillaError) => void;
   /** Something failed in a worker outside of any call; it goes on. */
   readonly onFault: (error: FlotillaError) => void;
-  /** Entry of the worker. @default src/db/worker */
-  readonly worker?: URL;
+  /** Entry of the worker, or what is started in its place. @default src/db/worker */
+  readonly worker?: URL | StartThread;
 }
 
 /** Commits whose ends are remembered; a backlog of more is caught up with in pages of any cut. */
@@ -122,7 +122,7 @@ const REMEMBERED_HEADS = 256;
 
 /** Opens the library in its two workers; rejects with why it cannot be opened, with nothing left running. */
 export async function openDatabase(options: DatabaseOptions): Promise<NodeStore> {
-  const { clock, onFailed, onFault, worker: url = workerUrl(), ...spec } = options;
+  const { clock, onFailed, onFault, worker: entry = workerUrl(), ...spec } = options;
   let writer: WorkerClient | null = null;
   let reader: WorkerClient | null = null;
   const listeners = new Set<(head: number) => void>();
@@ -143,7 +143,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       if (schemaListeners.size === 0) early.push(...changes);
       for (const listener of schemaListeners) listener(changes);
     };
-    const write = startWorker(url, { ...spec, role: 'write', purpose: 'serve' }, clock, {
+    const write = startWorker(entry, { ...spec, role: 'write', purpose: 'serve' }, clock, {
       onEnd,
       onHead,
       onFault,
@@ -159,7 +159,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     write.ready
       .then(() => {
         if (ended) return undefined;
-        read = startWorker(url, { ...spec, role: 'read', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
+        read = startWorker(entry, { ...spec, role: 'read', purpose: 'serve' }, clock, { onEnd, onHead, onFault });
         reader = read;
         return read.ready.then(() => {
           sendBack({ type: 'READY' });

@@ -59,6 +59,18 @@ export type WorkerMessage =
   /** Something went wrong outside of any call; it goes on. */
   | { readonly event: 'fault'; readonly error: WorkerError };
 
+/** A worker's thread, as it is used here: a simulation has another kind, without threads. */
+export interface WorkerThread {
+  postMessage(call: WorkerCall, transfer: ArrayBuffer[]): void;
+  on(event: 'message', listener: (message: WorkerMessage) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'exit', listener: (code: number) => void): unknown;
+  terminate(): Promise<unknown>;
+}
+
+/** Starts a thread that does what a database worker does. */
+export type StartThread = (spec: WorkerSpec) => WorkerThread;
+
 export interface WorkerError {
   readonly code: string;
   readonly message: string;
@@ -112,12 +124,14 @@ export function workerUrl(): URL {
   return new URL(import.meta.url.endsWith('.ts') ? '../db/worker.ts' : '../db/worker.js', import.meta.url);
 }
 
-export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: WorkerListener = {}): WorkerClient {
-  const worker = new Worker(url, {
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
-    workerData: spec,
-    name: `flotilla-${spec.role}`,
-  });
+/** @param entry - of the worker's code, or what is started in its place */
+export function startWorker(
+  entry: URL | StartThread,
+  spec: WorkerSpec,
+  clock: Clock,
+  listener: WorkerListener = {},
+): WorkerClient {
+  const worker: WorkerThread = entry instanceof URL ? startThread(entry, spec) : entry(spec);
   const serial = spec.role === 'write';
   const inWorker = new Map<number, Pending>();
   const waiting: Record<Priority, Pending[]> = { live: [], backfill: [] };
@@ -253,6 +267,14 @@ export function startWorker(url: URL, spec: WorkerSpec, clock: Clock, listener: 
       await worker.terminate();
     },
   };
+}
+
+function startThread(url: URL, spec: WorkerSpec): Worker {
+  return new Worker(url, {
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    workerData: spec,
+    name: `flotilla-${spec.role}`,
+  });
 }
 
 function revive(error: WorkerError): FlotillaError {

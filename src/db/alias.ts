@@ -13,7 +13,7 @@ import { recordRow, recordVersion } from './conflicts.ts';
 import { hideRows } from './hide.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { referrersOf, takeOut } from './deletes.ts';
-import { collidingHeir } from './heirs.ts';
+import { collidingHeir, isHeir, nameAlias } from './heirs.ts';
 import { cellsOf } from './incoming.ts';
 import { translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
@@ -97,9 +97,7 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
-  // What refers to it by values that are about to be parked would be lost sight of.
-  const isByKey = ({ foreignKey }: Referrer): boolean => foreignKey.targets.every((name) => model.key.includes(name));
-  if (!referrersOf(library, model, [key]).every(isByKey)) return false;
+  if (!isNamedByKey(library, loser)) return false;
   return library.attempt(() => {
     if (loser.discards !== undefined) recordRow(library, model, loser.uuid, loser.discards, loser);
     if (!park(library, model, key)) return false;
@@ -113,6 +111,13 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   });
 }
 
+/** Nothing refers to a row by other values than those of its key: what does would be lost sight of when they are parked. */
+function isNamedByKey(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): boolean {
+  return referrersOf(library, model, [key]).every(({ foreignKey }) =>
+    foreignKey.targets.every((name) => model.key.includes(name)),
+  );
+}
+
 /** What refers to the loser refers to the winner; then the loser goes, with a record of what it held. */
 function absorb(library: Library, loser: StandingRow, winner: StandingRow): void {
   redirect(library, loser, winner);
@@ -122,16 +127,6 @@ function absorb(library: Library, loser: StandingRow, winner: StandingRow): void
 
 function deleteRow(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): void {
   library.sql.run(`DELETE FROM ${quoteName(model.table)} WHERE ${rowByKey(model)}`, key);
-}
-
-/** Whoever deleted the one said that the other is it from then on: it only got another name. */
-function isHeir(library: Library, dead: Uint8Array, heir: Uint8Array): boolean {
-  const text = 'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? AND alias = ?';
-  return library.sql.value(text, Buffer.from(dead), Buffer.from(heir)) !== undefined;
-}
-
-function nameAlias(library: Library, dead: Uint8Array, heir: Uint8Array): void {
-  library.sql.run('UPDATE flotilla_tombstones SET alias = ? WHERE uuid = ?', Buffer.from(heir), Buffer.from(dead));
 }
 
 function becomeOne(library: Library, model: Model, loser: Uint8Array, winner: Uint8Array): boolean {
@@ -208,11 +203,14 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
   const twin = twinOf(library, left.model, values, left);
   if (twin !== null && !isHeir(library, left.uuid, twin.uuid))
     recordRow(library, left.model, left.uuid, 'merged', twin);
-  const heir = twin ?? insertTwin(library, values, left);
-  if (heir === null) return;
-  redirect(library, left, heir);
-  asWriter(library, () => deleteRow(library, left));
-  nameAlias(library, left.uuid, heir.uuid);
+  library.attempt(() => {
+    const heir = twin ?? insertTwin(library, values, left);
+    if (heir === null) return false;
+    redirect(library, left, heir);
+    asWriter(library, () => deleteRow(library, left));
+    nameAlias(library, left.uuid, heir.uuid);
+    return true;
+  });
 }
 
 /** Whether this device may write a row and all that has to follow it. */
@@ -225,9 +223,10 @@ function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): b
   );
 }
 
-/** Inserts a row with these values; null when a unique index has no room for it. */
+/** Inserts a row with these values, for which another one makes room in unique indexes; null when that is not enough. */
 function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {
   const names = [...values.keys()];
+  if (canPark(library, of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
   asWriter(library, () =>
     library.sql.run(
       `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})

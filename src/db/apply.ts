@@ -8,6 +8,7 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
 import type { Taken } from './api.ts';
 import { Adopter } from './adopt.ts';
+import { balance, countLoose } from './balance.ts';
 import { checkClaims } from './claims.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
@@ -19,7 +20,7 @@ import { mergeBatch } from './merge.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { noteSource, sourceOf } from './newcomer.ts';
-import { endReconciling, finishReconciling, forgetGraves, isReconcilingWith, noteNamed } from './reconcile.ts';
+import { endReconciling, finishReconciling, forgetGraves, isLate, isReconcilingWith, noteNamed } from './reconcile.ts';
 import { markOwnReborn } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { isForeignKeyFailure } from './sql.ts';
@@ -42,23 +43,29 @@ export class Applier {
     this.#checkPass(peer, batch);
     requireKnown(this.#library, batch);
     checkTables(this.#library, batch);
+    const taken = this.#tryToTake(peer, batch, { holdDeletes: false, loose: 0 });
+    if (!(taken instanceof Error)) return taken;
+    const loose = countLoose(this.#library);
+    const balanced = loose === 0 ? taken : this.#tryToTake(peer, batch, { holdDeletes: false, loose });
+    if (!(balanced instanceof Error)) return balanced;
+    // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
+    const held = this.#tryToTake(peer, batch, { holdDeletes: true, loose });
+    if (!(held instanceof Error)) return held;
+    throw new FlotillaError(
+      'PROTOCOL',
+      'What the peer sent would break a foreign key here. If all devices run the current version, please report it.',
+      { cause: held },
+    );
+  }
+
+  /** Takes a batch, or answers with what SQLite says when a foreign key does not let it commit. */
+  #tryToTake(peer: string, batch: Batch, how: Attempt): Taken | Error {
     try {
-      return this.#transact(peer, batch, false);
+      return this.#transact(peer, batch, how);
     } catch (error) {
       this.#adopter?.reset();
       if (!isForeignKeyFailure(error)) throw error;
-    }
-    try {
-      // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
-      return this.#transact(peer, batch, true);
-    } catch (cause) {
-      this.#adopter?.reset();
-      if (!isForeignKeyFailure(cause)) throw cause;
-      throw new FlotillaError(
-        'PROTOCOL',
-        'What the peer sent would break a foreign key here. If all devices run the current version, please report it.',
-        { cause },
-      );
+      return error;
     }
   }
 
@@ -98,7 +105,7 @@ export class Applier {
     });
   }
 
-  #transact(peer: string, batch: Batch, holdDeletes: boolean): Taken {
+  #transact(peer: string, batch: Batch, { holdDeletes, loose }: Attempt): Taken {
     const library = this.#library;
     const applied = library.transact(() => {
       requireNotRevoked(library.sql, peer);
@@ -111,6 +118,7 @@ export class Applier {
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
       library.saveCursor(peer, batch.end.cursor);
+      if (loose > 0) balance(library, loose);
       const { cursor, complete, remaining } = batch.end;
       const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
       return {
@@ -150,6 +158,8 @@ export class Applier {
   #checkPass(peer: string, { end }: Batch): void {
     const library = this.#library;
     const isReconciling = isReconcilingWith(library, peer);
+    if (end.complete && isLate(library, peer))
+      throw new FlotillaError('BUSY', 'This device compares its rows with another one already; it will ask again.');
     if (end.complete && (end.floor !== undefined) !== isReconciling)
       throw new FlotillaError('PROTOCOL', 'The peer ends another kind of pass than it was asked for.');
     const source = sourceOf(library);
@@ -189,6 +199,14 @@ export class Applier {
     });
     this.#adopter = null;
   }
+}
+
+/** How a batch is taken. */
+interface Attempt {
+  /** Leave every delete waiting. */
+  readonly holdDeletes: boolean;
+  /** References that led nowhere before: SQLite may have lost count of them, see `balance.ts`. */
+  readonly loose: number;
 }
 
 function countRows(batch: Batch): number {

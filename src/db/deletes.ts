@@ -29,6 +29,8 @@ export interface Doomed {
   readonly run: number;
   /** Why a record is made when it goes: nobody who decided about it knew of its last change. */
   readonly discards?: Rule;
+  /** UUID of the deleted row with which it goes, by a CASCADE that this device has carried out. */
+  readonly goesWith?: Uint8Array;
   /** Its delete is among those that wait already. */
   readonly isWaiting?: boolean;
 }
@@ -207,7 +209,7 @@ function holdDelete(library: Library, row: Doomed): void {
     reason: 'referrers',
     detail: `It was deleted elsewhere, but rows here still refer to it.`,
     version: null,
-    targets: [],
+    targets: row.goesWith === undefined ? [] : [row.goesWith],
   });
 }
 

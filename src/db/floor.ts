@@ -30,7 +30,8 @@ export function prune(library: Library, retentionDays: number = RETENTION_DAYS):
   for (;;) {
     const { pruned, blockedBy } = library.transact(() => pruneSlice(library, retentionDays));
     tombstones += pruned;
-    if (pruned < PRUNED_AT_ONCE) return { tombstones, blockedBy };
+    // A tombstone to which an alias led can go only when that has gone.
+    if (pruned === 0) return { tombstones, blockedBy };
   }
 }
 

@@ -135,8 +135,9 @@ function grown(
 export function hearOfOthers(library: Library, base: KnowledgeWire, members: readonly HeardWire[]): boolean {
   let isNews = false;
   for (const { device, at, knowledge, whole } of members) {
-    const named = new Map([...(whole ? entriesOf(base) : []), ...entriesOf(knowledge)].filter(([, hlc]) => hlc > 0));
-    isNews = hear(library, device, wireOf([...named]), at) || isNews;
+    // Of what the base has, 0 says that this member has nothing.
+    const named = new Map([...(whole ? entriesOf(base) : []), ...entriesOf(knowledge)]);
+    isNews = hear(library, device, wireOf([...named].filter(([, hlc]) => hlc > 0)), at) || isNews;
   }
   return isNews;
 }

@@ -113,21 +113,29 @@ export function nameHeir(library: Library, model: Model, dead: Uint8Array, key: 
   );
 }
 
-/** The same, where the row is known by what its identity holds. */
-export function nameHeirWith(
-  library: Library,
-  model: Model,
-  dead: Uint8Array,
-  values: ReadonlyMap<string, unknown>,
-): void {
-  if (model.identity.kind !== 'derived') return;
-  const { columns } = model.identity;
+/** Says which row a dead one is from now on. What it held is its heir's: nobody bears it again. */
+export function nameAlias(library: Library, dead: Uint8Array, heir: Uint8Array): void {
   library.sql.run(
-    `UPDATE flotilla_tombstones SET alias = (
-       SELECT m.uuid FROM ${quoteName(model.table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)}
-       WHERE ${columns.map((name) => `t.${quoteName(name)} IS ?`).join(' AND ')} AND m.uuid <> flotilla_tombstones.uuid LIMIT 1)
-     WHERE uuid = ?`,
-    ...columns.map((name) => values.get(name) ?? null),
+    'UPDATE flotilla_tombstones SET alias = ?, version = NULL WHERE uuid = ?',
+    Buffer.from(heir),
     Buffer.from(dead),
   );
+}
+
+/** Whoever deleted the one said that the other is it from then on: it only got another name. */
+export function isHeir(library: Library, dead: Uint8Array, heir: Uint8Array): boolean {
+  const text = 'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? AND alias = ?';
+  return library.sql.value(text, Buffer.from(dead), Buffer.from(heir)) !== undefined;
+}
+
+/** The row here whose identity holds these values. */
+export function rowNamed(library: Library, model: Model, values: ReadonlyMap<string, unknown>): StandingRow | null {
+  if (model.identity.kind !== 'derived') return null;
+  const { columns } = model.identity;
+  const uuid = library.sql.value(
+    `SELECT m.uuid FROM ${quoteName(model.table)} t CROSS JOIN ${rowsTable(model)} m ON ${mapJoin(model)}
+     WHERE ${columns.map((name) => `t.${quoteName(name)} IS ?`).join(' AND ')}`,
+    ...columns.map((name) => values.get(name) ?? null),
+  );
+  return uuid instanceof Uint8Array ? standingRow(library, model, uuid) : null;
 }

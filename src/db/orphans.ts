@@ -10,7 +10,7 @@ import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import type { Heir } from './heirs.ts';
-import { heirOf, lastHeir, nameHeirWith } from './heirs.ts';
+import { heirOf, isHeir, lastHeir, nameAlias, rowNamed } from './heirs.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
@@ -103,6 +103,26 @@ function followHeirs(
   if (model.foreignKeys.some((foreignKey) => targetState(library, redirected, foreignKey) !== 'alive')) return false;
   const values = valuesHere(library, model, redirected);
   if (values === null) return false;
+  const here = bearRenamed(library, model, values);
+  if (here.row === null) return false;
+  // It is one with a row of that name.
+  if (!here.isNew && !isHeir(library, uuid, here.row.uuid))
+    recordVersion(library, { ...waiting, version }, 'merged', here.row);
+  forgetPending(library, uuid);
+  writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
+  nameAlias(library, uuid, here.row.uuid);
+  holdOlderVersion(library, waiting);
+  return true;
+}
+
+/** The row of the name that these values give it, which is inserted unless it is there; null when the table has no room for it. */
+function bearRenamed(
+  library: Library,
+  model: Model,
+  values: ReadonlyMap<string, unknown>,
+): { readonly row: StandingRow | null; readonly isNew: boolean } {
+  const known = rowNamed(library, model, values);
+  if (known !== null) return { row: known, isNew: false };
   const columns = syncedColumns(model).map(({ name }) => name);
   asWriter(library, () =>
     library.sql.run(
@@ -111,11 +131,7 @@ function followHeirs(
       ...columns.map((name) => values.get(name) ?? null),
     ),
   );
-  forgetPending(library, uuid);
-  writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
-  nameHeirWith(library, model, uuid, values);
-  holdOlderVersion(library, waiting);
-  return true;
+  return { row: rowNamed(library, model, values), isNew: true };
 }
 
 function referringTo(library: Library, model: Model, foreignKey: ForeignKey, row: StandingRow): [string, Setting][] {

@@ -28,7 +28,7 @@ export interface Pending extends PendingKey {
   readonly detail: string;
   /** The version, encoded as a batch; null for a delete. */
   readonly version: Uint8Array | null;
-  /** UUIDs of the rows whose arrival may let it stand. */
+  /** UUIDs of the rows whose arrival may let it stand; of a delete that of the row with which it goes. */
   readonly targets: readonly Uint8Array[];
 }
 
@@ -195,6 +195,8 @@ export type PendingDelete = Omit<Pending, 'targets' | 'version' | 'reason' | 'de
   readonly key: Key | null;
   /** It was changed by somebody whose change the deleter did not know of. */
   readonly isUnseen: boolean;
+  /** It goes because this device has carried out the CASCADE of another delete. */
+  readonly goesAlong: boolean;
 };
 
 export function pendingDeletes(library: Library): PendingDelete[] {
@@ -202,7 +204,7 @@ export function pendingDeletes(library: Library): PendingDelete[] {
     library.sql
       .rows(
         `SELECT p.uuid, p.birth_hlc, p.birth_run, p.hlc, p.run, m.key, m.cells, s.seen, m.hlc, m.run,
-           m.birth_hlc, m.birth_run, s.birth_hlc, s.birth_run
+           m.birth_hlc, m.birth_run, s.birth_hlc, s.birth_run, EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.uuid = p.uuid)
          FROM flotilla_pending p LEFT JOIN ${rowsTable(model)} m ON m.uuid = p.uuid
          LEFT JOIN flotilla_tombstones s ON s.uuid = p.uuid
          WHERE p.version IS NULL AND p.tbl = ?`,
@@ -222,6 +224,7 @@ export function pendingDeletes(library: Library): PendingDelete[] {
           { ...versionOf(stamps.slice(0, 4).map(Number)), cells },
           { birthHlc: Number(stamps[4]), birthRun: Number(stamps[5]), hlc: Number(hlc), run: Number(run), seen },
         ),
+        goesAlong: stamps[6] === 1,
       })),
   );
 }

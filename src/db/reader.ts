@@ -1,8 +1,6 @@
 /**
  * The read worker's service: feed pages, digests, status. Its connections cannot write.
  */
-import { setImmediate } from 'node:timers/promises';
-
 import type { Database } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
@@ -20,6 +18,8 @@ import type {
   PageLimits,
   WaitingRow,
 } from './api.ts';
+import type { OpenFile, ReadAccess } from './access.ts';
+import { fileAccess } from './access.ts';
 import { RETENTION_DAYS } from './config.ts';
 import { listConflicts } from './conflict-list.ts';
 import { inspect } from './digest.ts';
@@ -31,7 +31,7 @@ import { readMembers, requireNotRevoked } from './members.ts';
 import { getState } from './metadata.ts';
 import type { Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
-import { explainSqlite, openForReading, requireDatabase } from './open.ts';
+import { explainSqlite } from './open.ts';
 import { readServedRegistry, requireLibrary, schemaCookie, storedConfig } from './serving.ts';
 import { Statements } from './sql.ts';
 
@@ -44,7 +44,9 @@ const ROW_METADATA = /^flotilla_rows_\d+$/;
 
 export class Reader {
   readonly #file: string;
+  readonly #access: ReadAccess;
   readonly #db: Database;
+  readonly #closeFile: () => void;
   readonly #sql: Statements;
   #registry: Registry;
   #cookie: number;
@@ -52,22 +54,23 @@ export class Reader {
   /** For whom each open feed is. */
   readonly #readers = new Map<number, string>();
   /** Snapshots that stay open over several turns of the loop have connections of their own. */
-  readonly #inspecting = new Set<Database>();
+  readonly #inspecting = new Set<OpenFile>();
 
-  constructor(file: string) {
+  /** @param access - how the file is reached, and the time */
+  constructor(file: string, access: ReadAccess = fileAccess) {
     this.#file = file;
-    requireDatabase(file);
-    let db: Database | null = null;
+    this.#access = access;
+    const { db, close } = access.openForReading(file);
     try {
-      db = openForReading(file);
       requireLibrary(db, file);
       this.#cookie = schemaCookie(db);
       this.#registry = requireUpToDate(readServedRegistry(db), file);
       this.#db = db;
+      this.#closeFile = close;
       this.#sql = new Statements(db);
-      this.#feeds = new Feeds(db, this.#registry);
+      this.#feeds = new Feeds(db, this.#registry, access.elapsed);
     } catch (error) {
-      db?.close();
+      close();
       throw explainSqlite(error, file);
     }
   }
@@ -99,13 +102,13 @@ export class Reader {
 
   async inspect(query: Inspection): Promise<InspectionAnswer | NotYet> {
     if (!this.#do(() => this.#isCurrent())) return NOT_YET;
-    const db = openForReading(this.#file);
-    this.#inspecting.add(db);
+    const snapshot = this.#access.openSnapshot(this.#file);
+    this.#inspecting.add(snapshot);
     try {
-      return await inspect(db, this.#registry, query, () => setImmediate());
+      return await inspect(snapshot.db, this.#registry, query, () => this.#access.breathe());
     } finally {
-      this.#inspecting.delete(db);
-      db.close();
+      this.#inspecting.delete(snapshot);
+      snapshot.close();
     }
   }
 
@@ -127,7 +130,7 @@ export class Reader {
         pruning: pruningStatus(
           this.#sql,
           String(this.#sql.value('SELECT device FROM flotilla_self')),
-          Date.now(),
+          this.#access.now(),
           storedConfig(this.#db).retentionDays ?? RETENTION_DAYS,
         ),
         waiting: this.#waiting(),
@@ -183,8 +186,8 @@ export class Reader {
   }
 
   close(): void {
-    for (const db of this.#inspecting) db.close();
-    this.#db.close();
+    for (const snapshot of this.#inspecting) snapshot.close();
+    this.#closeFile();
   }
 
   #waiting(): WaitingRow[] {

@@ -22,24 +22,50 @@ import type { Key, RawRow } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 import { asWriter } from './stamp.ts';
 
-/** From whom an open library takes a pass that reconciles. */
-const sources = new WeakMap<Database, string>();
+/** From whom an open library takes a pass that reconciles: one at a time, since what is not named in it goes. */
+interface Reconciling {
+  /** null: from nobody at the moment. */
+  peer: string | null;
+  /** Who was asked for one, and was not waited for any longer. */
+  readonly late: Set<string>;
+}
+
+const reconciling = new WeakMap<Database, Reconciling>();
+
+function stateOf({ db }: Library): Reconciling {
+  const state = reconciling.get(db) ?? { peer: null, late: new Set() };
+  reconciling.set(db, state);
+  return state;
+}
 
 /** Begins a pass from a peer; of one that reconciles nothing has been named yet. */
 export function beginPass(library: Library, peer: string, kind: PassKind): void {
+  const state = stateOf(library);
+  state.late.delete(peer);
   if (kind !== 'reconcile') {
-    if (sources.get(library.db) === peer) sources.delete(library.db);
+    if (state.peer === peer) state.peer = null;
     return;
   }
-  sources.set(library.db, peer);
+  if (state.peer !== null && state.peer !== peer) state.late.add(state.peer);
+  state.peer = peer;
   library.db.exec(
     'CREATE TEMP TABLE IF NOT EXISTS flotilla_named (uuid BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM temp.flotilla_named',
   );
 }
 
+/** The peer whose pass reconciles at the moment; null for nobody. */
+export function reconcilingWith(library: Library): string | null {
+  return stateOf(library).peer;
+}
+
 /** Whether what this peer sends is such a pass. */
 export function isReconcilingWith(library: Library, peer: string): boolean {
-  return sources.get(library.db) === peer;
+  return stateOf(library).peer === peer;
+}
+
+/** Whether this peer was asked for such a pass, and another one has taken over since. */
+export function isLate(library: Library, peer: string): boolean {
+  return stateOf(library).late.has(peer);
 }
 
 /** Notes the rows that a page says are there: all that it names otherwise than as dead. What it says is dead dies of its tombstone. */
@@ -161,7 +187,7 @@ function isFirstBirth(uuid: Uint8Array, hlc: number): boolean {
 
 /** The transaction that ended it is durable. */
 export function endReconciling(library: Library): void {
-  sources.delete(library.db);
+  stateOf(library).peer = null;
 }
 
 /** The new tombstones of rows that have gone say nothing to anybody: whoever may hear of them has pruned them, or will reconcile. */

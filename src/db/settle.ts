@@ -83,7 +83,7 @@ function settleDeletes(library: Library, merge: MergeWaiting): number {
   const gone = carryOutDeletes(library, doomed, (parent, referrer) => {
     if (undecided.has(nodeId(parent.model, parent.key))) return 'stays';
     if (!judge.isReferrerSettled(referrer) || !judge.mayWrite(referrer)) return 'stays';
-    const verdict = settleReferrer(library, referrer);
+    const verdict = settleReferrer(library, parent, referrer);
     if (verdict === 'stays') refused.add(parent);
     return verdict;
   });
@@ -123,20 +123,21 @@ function waitingDeletes(library: Library): Doomed[] {
         ...waiting,
         key: waiting.key,
         isWaiting: true,
-        ...(waiting.isUnseen ? { discards: 'deleted' } : {}),
+        ...(waiting.isUnseen ? { discards: 'deleted' } : waiting.goesAlong ? { discards: 'cascade' } : {}),
       });
   }
   return doomed;
 }
 
 /** Does to a row what the ON DELETE of its foreign key says. It stays as it is when a constraint does not allow it. */
-function settleReferrer(library: Library, referrer: Referrer): Verdict {
+function settleReferrer(library: Library, parent: Doomed, referrer: Referrer): Verdict {
   const { model, foreignKey, uuid, key, birthHlc, birthRun } = referrer;
   const before = model.ownership === 'shared' ? referrer.cells : cellsHere(library, referrer);
   if (before === null) return 'stays';
   if (foreignKey.onDelete === 'CASCADE') {
     writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), before);
-    return { model, key, uuid, birthHlc, birthRun, hlc: library.hlc, run: library.run, discards: 'cascade' };
+    const { hlc, run } = library;
+    return { model, key, uuid, birthHlc, birthRun, hlc, run, discards: 'cascade', goesWith: parent.uuid };
   }
   return library.attempt(() => clearReference(library, { ...referrer, cells: before })) ? 'released' : 'stays';
 }

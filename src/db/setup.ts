@@ -148,7 +148,8 @@ export function tryGrant(options: SetupOptions, use: GrantUse): void {
   });
 }
 
-function buildFromGrant(db: Database, options: SetupOptions, use: GrantUse): InitReport {
+/** Makes a newcomer's library of a grant in an empty database. The caller's transaction decides whether it stays. */
+export function buildFromGrant(db: Database, options: SetupOptions, use: GrantUse): InitReport {
   runDdl(db, use.grant.ddl);
   return adoptGrant(db, options, use);
 }

@@ -223,6 +223,6 @@ function valuesList(width: number, size: number): string {
 }
 
 /** SQLite has refused something, or a whole transaction, because of a foreign key. */
-export function isForeignKeyFailure(error: unknown): boolean {
+export function isForeignKeyFailure(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
 }

@@ -31,19 +31,20 @@ import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { passKind, sourceOf, takeOver } from './newcomer.ts';
-import { beginPass } from './reconcile.ts';
+import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import { admit, readMembers, revoke } from './members.ts';
 import { setState } from './metadata.ts';
-import { explainSqlite, lockLibrary, openForWriting, requireDatabase, useWal } from './open.ts';
+import type { WriteAccess } from './access.ts';
+import { fileAccess } from './access.ts';
+import { explainSqlite } from './open.ts';
 import { ownRow } from './own.ts';
 import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
 import { requireLibrary, storedConfig } from './serving.ts';
 import { STAMP_SLICE } from './stamp.ts';
-import { watchCommits } from './watch.ts';
 
 /** Tries to find a moment without a foreign write for a reader that never found one. */
 const HOLD_TRIES = 100;
@@ -51,8 +52,8 @@ const HOLD_TRIES = 100;
 /** How often it is looked whether deletes may be forgotten, ms. */
 const PRUNE_EVERY_MS = 10_000;
 
-/** How long a newcomer waits for more of its first pass before it takes that from another peer, ms. */
-const FIRST_PASS_PATIENCE_MS = 10_000;
+/** How long more is waited for of a pass that comes from one peer alone before another one takes over, ms. */
+const SOURCE_PATIENCE_MS = 10_000;
 
 const NOTHING_SAID: KnowledgeWire = { runs: new Uint8Array(0), hlc: [] };
 
@@ -89,7 +90,8 @@ export function realSurroundings(device: string, file?: string, key: Uint8Array 
 export class Writer {
   readonly #file: string;
   readonly #db: Database;
-  readonly #unlock: () => void;
+  readonly #access: WriteAccess;
+  readonly #closeFile: () => void;
   readonly #served: Served;
   readonly #stopWatching: () => void;
   readonly #onHead: (head: number) => void;
@@ -100,7 +102,7 @@ export class Writer {
   #ageOutAt = 0;
   /** When it may be tried again to prune, and the timer for that. */
   #pruneAt = 0;
-  #pruning: NodeJS.Timeout | null = null;
+  #pruning: unknown = null;
   /** When the last page came, ms since 1970. */
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
@@ -118,6 +120,7 @@ export class Writer {
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
    * @param onSchema - hears of each change of the schema that was followed, in words
    * @param onMembers - hears after each commit that changed who is a member
+   * @param access - how the file is reached, and the timers
    */
   constructor(
     file: string,
@@ -127,36 +130,33 @@ export class Writer {
     onFault: (error: unknown) => void,
     onSchema: (changes: readonly string[]) => void = () => undefined,
     onMembers: () => void = () => undefined,
+    access: WriteAccess = fileAccess,
   ) {
     this.#file = file;
     this.#onHead = onHead;
     this.#onFault = onFault;
     this.#onMembers = onMembers;
-    requireDatabase(file);
-    let db: Database | null = null;
-    let unlock: (() => void) | null = null;
+    this.#access = access;
+    const { db, close } = access.openForWriting(file, durability);
     try {
-      unlock = lockLibrary(file);
-      db = openForWriting(file, durability);
       requireLibrary(db, file);
-      useWal(db, file);
+      access.useWal(db, file);
       db.prepare('UPDATE flotilla_self SET device = ? WHERE id = 1 AND device IS NOT ?').run(
         around.device,
         around.device,
       );
       db.prepare('UPDATE flotilla_capture SET suspended = 0 WHERE suspended <> 0').run();
       this.#db = db;
-      this.#unlock = unlock;
+      this.#closeFile = close;
       this.#served = new Served(db, around, (changes) => onSchema(changes));
       this.#conflictDays = storedConfig(db).conflictDays ?? CONFLICT_DAYS;
     } catch (error) {
-      db?.close();
-      unlock?.();
+      close();
       throw explainSqlite(error, file);
     }
     this.#announced = this.#library.head;
     this.#ageOut();
-    this.#stopWatching = watchCommits(file, () => this.#look());
+    this.#stopWatching = access.watchCommits(file, () => this.#look());
     this.#look();
   }
 
@@ -196,11 +196,14 @@ export class Writer {
     return this.#do(() =>
       this.#library.transact(() => {
         const library = this.#library;
-        const source = sourceOf(library);
-        const isTaken = source !== null && source !== '' && source !== peer;
-        if (isTaken && library.around.now() - this.#lastOfSource < FIRST_PASS_PATIENCE_MS) return null;
-        takeOver(library, peer);
+        const now = library.around.now();
         const pass = passKind(library, peer, new Map(entriesOf(floor)));
+        // A first pass comes from one peer alone, and so does one that reconciles.
+        const source = sourceOf(library) || (pass === 'reconcile' ? reconcilingWith(library) : null);
+        const isTaken = source !== null && source !== '' && source !== peer;
+        if (isTaken && now - this.#lastOfSource < SOURCE_PATIENCE_MS) return null;
+        takeOver(library, peer);
+        if (pass === 'reconcile') this.#lastOfSource = now;
         beginPass(library, peer, pass);
         return { pass, cursor: library.cursor(peer) };
       }),
@@ -255,9 +258,12 @@ export class Writer {
     return this.#do(() => {
       const applied = this.#served.apply(peer, data);
       for (const message of applied.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
-      this.#lastOfSource = this.#library.around.now();
+      if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
+        this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
       const said = applied.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
+      // What the sender knows is heard with the end of its pass.
+      if (applied.complete) this.#tidy();
       return { ...applied, said };
     });
   }
@@ -333,7 +339,7 @@ export class Writer {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#pruning !== null) clearTimeout(this.#pruning);
+    if (this.#pruning !== null) this.#access.clearTimeout(this.#pruning);
     this.release();
     this.#stopWatching();
     try {
@@ -341,8 +347,7 @@ export class Writer {
       this.#stampSlices();
       this.#db.pragma('wal_checkpoint(PASSIVE)');
     } finally {
-      this.#db.close();
-      this.#unlock();
+      this.#closeFile();
     }
   }
 
@@ -376,7 +381,7 @@ export class Writer {
     if (this.#isClosed || this.#pruning !== null) return;
     const wait = Math.max(0, this.#pruneAt - this.#library.around.now());
     // What was heard before that is looked at then, all at once.
-    this.#pruning = setTimeout(
+    this.#pruning = this.#access.setTimeout(
       () => {
         this.#pruning = null;
         this.#pruneAt = this.#library.around.now() + PRUNE_EVERY_MS;
@@ -392,7 +397,7 @@ export class Writer {
 
   #lookAgain(): void {
     this.#isLooking = true;
-    setImmediate(() => {
+    this.#access.soon(() => {
       this.#isLooking = false;
       this.#look();
     });

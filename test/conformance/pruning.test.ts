@@ -294,6 +294,25 @@ describe('[F4] what members know', () => {
   });
 });
 
+describe('[F4] what members know, of a start that one of them has never heard of', () => {
+  it('is nothing, although the teller knows it: a delete of then stays', () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    // B starts anew and deletes; C is away.
+    b.restart();
+    b.write("DELETE FROM folders WHERE name = 'x'");
+    b.stamp();
+    const base = b.library.knowledge();
+    a.pull(b);
+    const news = new Conversation('A', base).spreading.news(b.library);
+    a.library.transact(() => hearOfOthers(a.library, wireOf([...base]), news));
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['C'] });
+    c.pull(a);
+    expect(c.rows('SELECT name FROM folders')).toEqual([['y']]);
+  });
+});
+
 describe('[F3] a newcomer', () => {
   it('takes its first pass from one member, whatever that one has pruned', async () => {
     const days = new Days();

@@ -255,6 +255,45 @@ describe('names and references', () => {
     expect(b.rows('SELECT name FROM code JOIN use ON value = +code')).toEqual([['number']]);
     await expectEqual(a, b);
   });
+
+  it('[W20] what leads somewhere at last is taken, though SQLite has not counted that it led nowhere', async () => {
+    const [a, b] = pairOf(`
+      CREATE TABLE label (name TEXT PRIMARY KEY, volume INTEGER REFERENCES volume (id)) WITHOUT ROWID;
+      CREATE TABLE volume (id INTEGER PRIMARY KEY, label TEXT REFERENCES label (name));`);
+    b.write("PRAGMA foreign_keys = OFF; INSERT INTO volume VALUES (1, 'x'); PRAGMA foreign_keys = ON");
+    a.write("INSERT INTO volume VALUES (7, NULL); INSERT INTO label VALUES ('x', 7), ('y', 7)");
+    converge([a, b]);
+    expect(b.rows('SELECT name, volume FROM label')).toEqual([
+      ['x', 2],
+      ['y', 2],
+    ]);
+    await expectEqual(a, b);
+  });
+
+  it('[N1] rows follow the new name of what is in their key, though other rows refer to them and an index holds them', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE town (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+       CREATE TABLE house (
+         town INTEGER NOT NULL REFERENCES town ON DELETE CASCADE, number INTEGER NOT NULL, deed TEXT NOT NULL UNIQUE,
+         next_town INTEGER, next_number INTEGER, PRIMARY KEY (town, number),
+         FOREIGN KEY (next_town, next_number) REFERENCES house (town, number)
+       );`,
+      { config: { tables: { town: { identity: ['name'] }, house: { ownership: 'device' } } } },
+    );
+    a.write("INSERT INTO town VALUES (1, 'York')");
+    converge([a, b]);
+    a.write("UPDATE town SET name = 'Leeds'");
+    b.write("INSERT INTO house VALUES (1, 1, 'one', NULL, NULL), (1, 2, 'two', 1, 1)");
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.rows('SELECT name, number, deed, next_number FROM house JOIN town ON id = town')).toEqual([
+        ['Leeds', 1, 'one', null],
+        ['Leeds', 2, 'two', 1],
+      ]);
+    }
+    await expectEqual(a, b);
+  });
 });
 
 describe('[A10] a row that stayed behind', () => {

@@ -3,92 +3,21 @@
  * many-to-many, a declared identity, an owned and a shared table. Programs write plain SQL, passes are cut anywhere, nodes
  * restart, are restored from old backups, and have clocks that differ. Beside it runs a model of what must not get lost.
  */
+import type { Rows } from './fleet-library.ts';
+import {
+  FLEET_CONFIG,
+  FLEET_DDL,
+  HARD_DDL,
+  OWNED_CONFIG,
+  OWNED_DDL,
+  OWNED_ROWS,
+  ROWS,
+  rowsOf,
+} from './fleet-library.ts';
+import { FleetModel } from './fleet-model.ts';
+import { FleetWriter, runProgram } from './fleet-writer.ts';
 import { Replica, seededBytes } from './replica.ts';
 import type { Pass } from './replica.ts';
-
-export const FLEET_DDL = `
-CREATE TABLE notes (id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL, slot TEXT);
-CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, payload TEXT NOT NULL);
-CREATE TABLE entries (
-  id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL, label TEXT,
-  parent_id INTEGER REFERENCES entries (id) ON DELETE CASCADE,
-  note_id INTEGER REFERENCES notes (id) ON DELETE SET NULL,
-  cover_id INTEGER REFERENCES entries (id) ON DELETE SET NULL
-);
-CREATE TABLE metadata (entry_id INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE, payload TEXT NOT NULL);
-CREATE TABLE entry_tags (
-  entry_id INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
-  tag_id INTEGER NOT NULL REFERENCES tags (id) ON DELETE CASCADE,
-  payload TEXT NOT NULL, PRIMARY KEY (entry_id, tag_id)
-);
-CREATE TABLE volumes (id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL);
-CREATE TABLE files (
-  id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL,
-  volume_id INTEGER NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
-  parent_id INTEGER REFERENCES files (id) ON DELETE CASCADE,
-  note_id INTEGER REFERENCES notes (id) ON DELETE SET NULL
-);
-CREATE INDEX entries_parent ON entries (parent_id);
-CREATE INDEX entry_tags_tag ON entry_tags (tag_id);`;
-
-export const FLEET_CONFIG = {
-  tables: { tags: { identity: 'name' }, volumes: { ownership: 'device' }, files: { ownership: 'device' } },
-};
-
-/**
- * The same with what this release does not settle: values that collide, deletes that are forbidden. Rows may wait there, but
- * the copies must come to rest and be equal, and their constraints must hold.
- */
-export const HARD_DDL = `${FLEET_DDL.replace('notes (id) ON DELETE SET NULL,\n  cover', 'notes (id),\n  cover').replace(
-  'cover_id INTEGER REFERENCES entries (id) ON DELETE SET NULL',
-  'cover_id INTEGER REFERENCES entries (id) ON DELETE RESTRICT',
-)}
-CREATE UNIQUE INDEX notes_slot ON notes (slot);
-CREATE UNIQUE INDEX entries_label ON entries (parent_id, label);`;
-
-/** The same with ownership over up to two steps: files belong to who owns their volume, volumes to who owns the box that they are in. */
-export const OWNED_DDL = `CREATE TABLE boxes (id INTEGER PRIMARY KEY, born TEXT NOT NULL, payload TEXT NOT NULL);
-${FLEET_DDL.replace(
-  'CREATE TABLE volumes (id INTEGER PRIMARY KEY,',
-  'CREATE TABLE volumes (id INTEGER PRIMARY KEY, box_id INTEGER REFERENCES boxes (id) ON DELETE SET NULL,',
-)}`;
-
-export const OWNED_CONFIG = {
-  tables: {
-    tags: { identity: 'name' },
-    boxes: { ownership: 'device' },
-    volumes: { ownedBy: 'box_id' },
-    files: { ownedBy: 'volume_id' },
-  },
-};
-
-/** A row by what names it on all copies, with its content (references by name) and the rows that take it along. */
-const ROWS = [
-  `SELECT 'note ' || born, payload, NULL, NULL, ifnull(slot, '') FROM notes`,
-  `SELECT 'tag ' || name, payload, NULL, NULL, '' FROM tags`,
-  `SELECT 'entry ' || e.born, e.payload, 'entry ' || p.born, NULL, ifnull(n.born, '-') || ' ' || ifnull(c.born, '-') || ifnull(e.label, '')
-   FROM entries e LEFT JOIN entries p ON p.id = e.parent_id LEFT JOIN notes n ON n.id = e.note_id
-   LEFT JOIN entries c ON c.id = e.cover_id`,
-  `SELECT 'metadata ' || e.born, m.payload, 'entry ' || e.born, NULL, '' FROM metadata m JOIN entries e ON e.id = m.entry_id`,
-  `SELECT 'tagging ' || e.born || ' ' || g.name, t.payload, 'entry ' || e.born, 'tag ' || g.name, ''
-   FROM entry_tags t JOIN entries e ON e.id = t.entry_id JOIN tags g ON g.id = t.tag_id`,
-  `SELECT 'volume ' || born, payload, NULL, NULL, '' FROM volumes`,
-  `SELECT 'file ' || f.born, f.payload, 'volume ' || v.born, 'file ' || p.born, ifnull(n.born, '-')
-   FROM files f JOIN volumes v ON v.id = f.volume_id LEFT JOIN files p ON p.id = f.parent_id LEFT JOIN notes n ON n.id = f.note_id`,
-].join(' UNION ALL ');
-
-const OWNED_ROWS = `${ROWS} UNION ALL SELECT 'box ' || born, payload, NULL, NULL, '' FROM boxes`;
-
-interface Row {
-  readonly payload: string;
-  /** Rows whose death takes this one along. */
-  readonly owners: readonly string[];
-  /** References that may become NULL. */
-  readonly rest: string;
-  readonly content: string;
-}
-
-type Rows = Map<string, Row>;
 
 export interface FleetOptions {
   /** Actions. @default 60 */
@@ -143,39 +72,27 @@ class Fleet {
   readonly #hard: boolean;
   readonly #transfers: boolean;
   readonly #skews: number[] = [];
-  readonly #backups: { at: number; file: Buffer; counter: number }[][] = [];
+  readonly #backups: { at: number; file: Buffer }[][] = [];
   #open: Link[] = [];
   /** Batches that were applied: they may come again. */
   readonly #applied: { to: number; from: string; page: Uint8Array }[] = [];
   #time = Date.UTC(2026, 0, 1);
-  #counter = 0;
   #checks = 0;
-  #state: number;
+  readonly #dice: Dice;
 
-  /** Names of rows that some program wrote. */
-  readonly #written = new Set<string>();
-  /** Names of rows that some program removed, directly or by a cascade there. */
-  readonly #removed = new Set<string>();
-  readonly #replaced = new Set<string>();
-  /** Name → names of rows that would have taken it along, in any version. */
-  readonly #owners = new Map<string, Set<string>>();
-  /** Contents that some program replaced. */
-  readonly #superseded = new Set<string>();
-  readonly #said = new Set<string>();
-  /** Contents that were written twice: a tag that is renamed and named back is born again, with what it had. */
-  readonly #saidAgain = new Set<string>();
-  /** Rows with references that a delete elsewhere may set to NULL: such a write of another copy may come after any content. */
-  readonly #mayBeCleared = new Set<string>();
+  readonly #model = new FleetModel();
+  readonly #writer: FleetWriter;
   #hasRestored = false;
 
   constructor(seed: number, options: FleetOptions) {
-    this.#state = (seed * 2_654_435_761) >>> 0;
+    this.#dice = new Dice(seed);
     const count = 3 + this.#below(2);
     const chain = this.#chance(0.5);
     this.#linked = (to, from) => to !== from && !(chain && Math.abs(to - from) === count - 1);
     this.#steps = options.steps ?? 60;
     this.#hard = options.hard ?? false;
     this.#transfers = options.transfers ?? false;
+    this.#writer = new FleetWriter(this.#dice, { hard: this.#hard, transfers: this.#transfers });
     this.#restores = options.restores ?? this.#chance(0.4);
     for (let i = 0; i < count; i += 1) {
       this.#skews.push(this.#below(240_000) - 120_000);
@@ -256,32 +173,7 @@ class Fleet {
         if (a !== b) throw new Error(`${name}: ${first.device} has ${a}, ${replica.device} has ${b}`);
       }
     }
-    this.#judge(rows);
-  }
-
-  /** No row that nobody removed is lost; no content that somebody replaced is back. */
-  #judge(rows: Rows): void {
-    const mayBeGone = new Set(this.#hasRestored ? [...this.#removed, ...this.#replaced] : this.#removed);
-    for (let again = true; again;) {
-      again = false;
-      for (const [name, owners] of this.#owners) {
-        if (mayBeGone.has(name) || ![...owners].some((owner) => mayBeGone.has(owner))) continue;
-        mayBeGone.add(name);
-        again = true;
-      }
-    }
-    for (const name of this.#written) {
-      if (!mayBeGone.has(name) && !rows.has(name)) throw new Error(`lost: ${name}`);
-    }
-    if (this.#hasRestored || this.#hard) return;
-    for (const [name, row] of rows) {
-      if (this.#mayBeCleared.has(name)) continue;
-      // Owned rows go whole: what gives way to whoever owns the row now may have been written over what comes back.
-      if (this.#transfers && /^(?:box|volume|file) /.test(name)) continue;
-      const said = `${name}=${row.payload}`;
-      if (this.#superseded.has(said) && !this.#saidAgain.has(said))
-        throw new Error(`${name} went back to ${row.payload}`);
-    }
+    this.#model.judge(rows, { hasRestored: this.#hasRestored, hard: this.#hard, transfers: this.#transfers });
   }
 
   // -- what happens
@@ -361,7 +253,6 @@ class Fleet {
     this.#backups[index]?.push({
       at: this.#time,
       file: (this.#replicas[index] as Replica).backup(),
-      counter: this.#counter,
     });
   }
 
@@ -377,7 +268,7 @@ class Fleet {
     // What nobody else had is gone.
     const left = new Set<string>();
     for (const replica of this.#replicas) for (const name of this.#rowsOf(replica).keys()) left.add(name);
-    for (const name of this.#written) if (!left.has(name)) this.#removed.add(name);
+    this.#model.forget([...this.#model.written].filter((name) => !left.has(name)));
     // Batches applied after the backup were not: they may not come out of their order.
     for (let i = this.#applied.length - 1; i >= 0; i -= 1)
       if (this.#applied[i]?.to === index) this.#applied.splice(i, 1);
@@ -403,29 +294,9 @@ class Fleet {
   #write(index: number): void {
     const replica = this.#replicas[index] as Replica;
     const before = this.#rowsOf(replica);
-    const statements = Array.from({ length: 1 + this.#below(this.#chance(0.3) ? 5 : 2) }, () =>
-      this.#statement(replica),
-    );
-    if (this.#chance(0.5)) statements.splice(0, statements.length, 'BEGIN', ...statements, 'COMMIT');
-    let refused = '';
-    let last = before;
-    const done: [Rows, Rows, string][] = [];
-    for (const sql of statements) {
-      try {
-        replica.write(sql);
-      } catch (error) {
-        if (replica.db.inTransaction) {
-          replica.write('ROLLBACK');
-          done.splice(0);
-        }
-        refused = ` (refused: ${String(error)})`;
-        break;
-      }
-      const now = this.#rowsOf(replica);
-      done.push([last, now, sql]);
-      last = now;
-    }
-    for (const step of done) this.#remember(...step);
+    const statements = this.#writer.program(replica);
+    const why = runProgram(replica, statements, this.#model, () => this.#rowsOf(replica));
+    const refused = why === '' ? '' : ` (refused: ${why})`;
     this.trace.push(`${index}: ${statements.join('; ')}${refused}${this.#difference(before, this.#rowsOf(replica))}`);
     if (this.#chance(0.3)) replica.stamp();
     this.#check(replica);
@@ -443,28 +314,6 @@ class Fleet {
     this.trace.push(`${index}: gives ${String(table)} ${String(id)} to ${to}`);
     replica.own(String(table), Number(id), this.#replicas[to]);
     this.#check(replica);
-  }
-
-  #remember(before: Rows, after: Rows, sql: string): void {
-    // Such a tag dies and is born again: a page and a restore may come between the two.
-    const replaced = /INSERT OR REPLACE INTO tags .* VALUES \('(.)'/.exec(sql)?.[1];
-    if (replaced !== undefined && before.has(`tag ${replaced}`)) this.#replaced.add(`tag ${replaced}`);
-    for (const [name, row] of before) {
-      const now = after.get(name);
-      if (now === undefined) this.#removed.add(name);
-      else if (now.payload !== row.payload) this.#superseded.add(`${name}=${row.payload}`);
-    }
-    for (const [name, row] of after) {
-      if (before.get(name)?.content === row.content) continue;
-      this.#written.add(name);
-      const said = `${name}=${row.payload}`;
-      if (this.#said.has(said)) this.#saidAgain.add(said);
-      this.#said.add(said);
-      if (/\d/.test(row.rest)) this.#mayBeCleared.add(name);
-      const owners = this.#owners.get(name) ?? new Set<string>();
-      for (const owner of row.owners) owners.add(owner);
-      this.#owners.set(name, owners);
-    }
   }
 
   #difference(before: Rows, after: Rows): string {
@@ -487,151 +336,26 @@ class Fleet {
     if (integrity !== 'ok') throw new Error(`${replica.device}: ${String(integrity)}`);
   }
 
-  // -- what programs write
-
-  #statement(replica: Replica): string {
-    const id = (table: string, column = 'id'): string => {
-      const rows = replica.rows(`SELECT ${column} FROM ${table} ORDER BY ${column}`);
-      return rows.length === 0 ? 'NULL' : String(this.#pick(rows)[0]);
-    };
-    const maybe = (text: string): string => (this.#chance(0.5) ? text : 'NULL');
-    const token = (): string => `'${(this.#counter += 1)}'`;
-    const tag = (): string => `'${'abcde'[this.#below(5)]}'`;
-    const kinds: [number, () => string][] = [
-      [
-        10,
-        () =>
-          `INSERT INTO entries (born, payload, parent_id, note_id, cover_id) VALUES (${token()}, ${token()}, ${maybe(id('entries'))}, ${maybe(id('notes'))}, ${maybe(id('entries'))})`,
-      ],
-      [4, () => `INSERT INTO notes (born, payload) VALUES (${token()}, ${token()})`],
-      [3, () => `INSERT OR IGNORE INTO tags (name, payload) VALUES (${tag()}, ${token()})`],
-      [
-        2,
-        () =>
-          `INSERT INTO tags (name, payload) VALUES (${tag()}, ${token()}) ON CONFLICT (name) DO UPDATE SET payload = excluded.payload`,
-      ],
-      [1, () => `INSERT OR REPLACE INTO tags (name, payload) VALUES (${tag()}, ${token()})`],
-      [
-        5,
-        () =>
-          `INSERT OR IGNORE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`,
-      ],
-      [
-        1,
-        () =>
-          `INSERT OR REPLACE INTO entry_tags SELECT e.id, g.id, ${token()} FROM entries e, tags g WHERE e.id = ${id('entries')} AND g.id = ${id('tags')}`,
-      ],
-      [
-        2,
-        () =>
-          `INSERT INTO metadata SELECT id, ${token()} FROM entries WHERE id = ${id('entries')} ON CONFLICT (entry_id) DO UPDATE SET payload = excluded.payload`,
-      ],
-      [5, () => `UPDATE entries SET payload = ${token()} WHERE id = ${id('entries')}`],
-      [5, () => this.#move(id('entries'), maybe(id('entries')), token())],
-      [3, () => `UPDATE entries SET note_id = ${maybe(id('notes'))}, payload = ${token()} WHERE id = ${id('entries')}`],
-      [
-        2,
-        () => `UPDATE entries SET cover_id = ${maybe(id('entries'))}, payload = ${token()} WHERE id = ${id('entries')}`,
-      ],
-      [2, () => `UPDATE notes SET payload = ${token()} WHERE id = ${id('notes')}`],
-      [3, () => `UPDATE OR IGNORE notes SET slot = ${maybe(tag())}, payload = ${token()} WHERE id = ${id('notes')}`],
-      [
-        this.#hard ? 1 : 0,
-        () => `UPDATE OR REPLACE notes SET slot = ${tag()}, payload = ${token()} WHERE id = ${id('notes')}`,
-      ],
-      [
-        3,
-        () => `UPDATE OR IGNORE entries SET label = ${maybe(tag())}, payload = ${token()} WHERE id = ${id('entries')}`,
-      ],
-      [this.#hard ? 2 : 0, () => this.#swapSlots(id('notes'), id('notes'))],
-      [2, () => `UPDATE tags SET payload = ${token()} WHERE id = ${id('tags')}`],
-      [2, () => `UPDATE OR IGNORE tags SET name = ${tag()}, payload = ${token()} WHERE id = ${id('tags')}`],
-      [2, () => `UPDATE entry_tags SET payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`],
-      [
-        1,
-        () =>
-          `UPDATE OR REPLACE entry_tags SET tag_id = ${id('tags')}, payload = ${token()} WHERE rowid = ${id('entry_tags', 'rowid')}`,
-      ],
-      [3, () => `DELETE FROM entries WHERE id = ${id('entries')}`],
-      [2, () => `DELETE FROM notes WHERE id = ${id('notes')}`],
-      [1, () => `DELETE FROM tags WHERE id = ${id('tags')}`],
-      [2, () => `DELETE FROM entry_tags WHERE rowid = ${id('entry_tags', 'rowid')}`],
-      [1, () => `DELETE FROM metadata WHERE entry_id = ${id('metadata', 'entry_id')}`],
-      [1, () => this.#reinsert(id('notes'), token())],
-      [
-        1,
-        () =>
-          `UPDATE notes SET id = id + 1000 WHERE id = ${id('notes')} AND NOT EXISTS (SELECT 1 FROM entries WHERE note_id = notes.id) AND NOT EXISTS (SELECT 1 FROM files WHERE note_id = notes.id)`,
-      ],
-      [2, () => `INSERT INTO volumes (born, payload) VALUES (${token()}, ${token()})`],
-      [4, () => this.#insertFile(replica, id('volumes'), maybe(id('notes')), token())],
-      [3, () => `UPDATE files SET payload = ${token()}, note_id = ${maybe(id('notes'))} WHERE id = ${id('files')}`],
-      [1, () => `UPDATE volumes SET payload = ${token()} WHERE id = ${id('volumes')}`],
-      [1, () => `DELETE FROM files WHERE id = ${id('files')}`],
-      [1, () => `DELETE FROM volumes WHERE id = ${id('volumes')}`],
-      ...(this.#transfers ? this.#ownedStatements(id, maybe, token) : []),
-    ];
-    let left = this.#below(kinds.reduce((sum, [weight]) => sum + weight, 0));
-    for (const [weight, make] of kinds) {
-      if (left < weight) return make();
-      left -= weight;
-    }
-    return 'SELECT 1';
+  #below(limit: number): number {
+    return this.#dice.below(limit);
   }
 
-  #ownedStatements(
-    id: (table: string) => string,
-    maybe: (text: string) => string,
-    token: () => string,
-  ): [number, () => string][] {
-    return [
-      [4, () => `INSERT INTO boxes (born, payload) VALUES (${token()}, ${token()})`],
-      [2, () => `UPDATE boxes SET payload = ${token()} WHERE id = ${id('boxes')}`],
-      [1, () => `DELETE FROM boxes WHERE id = ${id('boxes')}`],
-      [8, () => `UPDATE volumes SET box_id = ${maybe(id('boxes'))}, payload = ${token()} WHERE id = ${id('volumes')}`],
-      [6, () => `INSERT INTO volumes (born, payload, box_id) VALUES (${token()}, ${token()}, ${id('boxes')})`],
-      [8, () => `UPDATE files SET volume_id = ${id('volumes')}, payload = ${token()} WHERE id = ${id('files')}`],
-      [8, () => `UPDATE files SET payload = ${token()} WHERE id = ${id('files')}`],
-      [
-        4,
-        () =>
-          `INSERT INTO files (born, payload, volume_id) SELECT ${token()}, ${token()}, id FROM volumes WHERE id = ${id('volumes')}`,
-      ],
-      [2, () => `DELETE FROM files WHERE id = ${id('files')}`],
-      [
-        1,
-        () =>
-          `INSERT OR REPLACE INTO files (id, born, payload, volume_id) SELECT id, born, ${token()}, ${id('volumes')} FROM files WHERE id = ${id('files')}`,
-      ],
-    ];
+  #chance(of: number): boolean {
+    return this.#dice.happens(of);
   }
 
-  /** A move that closes no circle here. */
-  #move(entry: string, parent: string, token: string): string {
-    return `UPDATE OR IGNORE entries SET parent_id = ${parent}, payload = ${token} WHERE id = ${entry} AND NOT EXISTS (
-      WITH RECURSIVE up (id) AS (SELECT ${parent} UNION SELECT parent_id FROM entries JOIN up USING (id))
-      SELECT 1 FROM up WHERE id = ${entry})`;
+  #pick<T>(from: readonly T[]): T {
+    return this.#dice.pick(from);
   }
+}
 
-  #swapSlots(one: string, other: string): string {
-    return `UPDATE notes SET slot = '-' || slot WHERE id IN (${one}, ${other});
-      UPDATE OR IGNORE notes SET slot = CASE slot WHEN '-a' THEN 'b' WHEN '-b' THEN 'c' ELSE 'a' END WHERE slot LIKE '-%'`;
+/** mulberry32: its seeds have names. */
+class Dice {
+  #state: number;
+
+  constructor(seed: number) {
+    this.#state = (seed * 2_654_435_761) >>> 0;
   }
-
-  /** Another row under an id that was just freed. */
-  #reinsert(note: string, token: string): string {
-    return `DELETE FROM notes WHERE id = ${note}; INSERT INTO notes (id, born, payload) VALUES (${note}, ${token}, ${token})`;
-  }
-
-  #insertFile(replica: Replica, volume: string, note: string, token: string): string {
-    const files = replica.rows('SELECT id FROM files ORDER BY id');
-    const parent = files.length > 0 && this.#chance(0.5) ? String(this.#pick(files)[0]) : 'NULL';
-    return volume === 'NULL'
-      ? `INSERT INTO volumes (born, payload) VALUES (${token}, ${token})`
-      : `INSERT INTO files (born, payload, volume_id, parent_id, note_id) VALUES (${token}, ${token}, ${volume}, ${parent}, ${note})`;
-  }
-
-  // -- chance
 
   #random(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
@@ -641,29 +365,15 @@ class Fleet {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  #below(limit: number): number {
+  below(limit: number): number {
     return Math.floor(this.#random() * limit);
   }
 
-  #chance(of: number): boolean {
+  happens(of: number): boolean {
     return this.#random() < of;
   }
 
-  #pick<T>(from: readonly T[]): T {
-    return from[this.#below(from.length)] as T;
+  pick<T>(from: readonly T[]): T {
+    return from[this.below(from.length)] as T;
   }
-}
-
-function rowsOf(replica: Replica, query: string): Rows {
-  const rows: Rows = new Map();
-  for (const [name, payload, first, second, rest] of replica.rows(query)) {
-    const owners = [first, second].filter((owner) => owner !== null).map(String);
-    rows.set(String(name), {
-      payload: String(payload),
-      owners,
-      rest: String(rest),
-      content: [payload, ...owners, rest].join(' '),
-    });
-  }
-  return rows;
 }

@@ -1,0 +1,91 @@
+/**
+ * A fleet in a box: `npm run sim -- --seeds 100 --nodes 5 [--seed 1] [--rounds 3] [--minutes 6] [--mutant name] [--json]`. Whole nodes
+ * in one process, in virtual time; each seed replays exactly. Progress and the stories of what goes wrong go to stderr; the last
+ * line of stdout is JSON. Exit code 1 unless all is well.
+ */
+import { parseArgs } from 'node:util';
+
+import type { Fault } from './sim/fleet.ts';
+import { SimError, playSim } from './sim/fleet.ts';
+import { MUTANTS } from './sim/mutants.ts';
+import type { Mutant } from './sim/mutants.ts';
+
+interface Options {
+  readonly seeds: number;
+  readonly nodes: number;
+  readonly seed: number;
+  readonly rounds: number;
+  readonly minutes: number;
+  readonly mutant: Mutant | null;
+  readonly json: boolean;
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: 'string', default: '10' },
+      nodes: { type: 'string', default: '4' },
+      seed: { type: 'string', default: '1' },
+      rounds: { type: 'string', default: '3' },
+      minutes: { type: 'string', default: '6' },
+      mutant: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const whole = (name: 'seeds' | 'nodes' | 'seed' | 'rounds' | 'minutes', least: number): number => {
+    const value = Number(values[name]);
+    if (!Number.isInteger(value) || value < least)
+      throw new Error(`--${name} takes a whole number, at least ${least}.`);
+    return value;
+  };
+  const mutant = MUTANTS.find((name) => name === values.mutant) ?? null;
+  if (values.mutant !== undefined && mutant === null) throw new Error(`--mutant takes one of ${MUTANTS.join(', ')}.`);
+  return {
+    seeds: whole('seeds', 1),
+    nodes: whole('nodes', 2),
+    seed: whole('seed', 0),
+    rounds: whole('rounds', 1),
+    minutes: whole('minutes', 1),
+    mutant,
+    json: values.json,
+  };
+}
+
+async function simulate({ seeds, seed: first, json, ...options }: Options): Promise<boolean> {
+  const faults: Record<Fault, number> = { diverged: 0, lost: 0, resurrected: 0, violation: 0 };
+  const failed: number[] = [];
+  let [virtualHours, operations] = [0, 0];
+  for (let seed = first; seed < first + seeds; seed += 1) {
+    try {
+      const played = await playSim(seed, options);
+      virtualHours += played.virtualHours;
+      operations += played.operations;
+      if (!json)
+        process.stderr.write(
+          `seed ${seed}: ${played.virtualHours.toFixed(1)} virtual hours, ${played.operations} programs, ` +
+            `${played.events} events, ${played.frames} frames, ${played.bytes} bytes\n`,
+        );
+    } catch (error) {
+      if (!(error instanceof SimError)) throw error;
+      faults[error.fault] += 1;
+      failed.push(seed);
+      process.stderr.write(`${error.message}\n\n`);
+    }
+  }
+  const { diverged, lost, resurrected, violation } = faults;
+  const result = {
+    seeds,
+    nodes: options.nodes,
+    virtualHours: Math.round(virtualHours * 10) / 10,
+    operations,
+    diverged,
+    lostWrites: lost,
+    resurrected,
+    violations: violation,
+    failed,
+  };
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+  return failed.length === 0;
+}
+
+process.exitCode = (await simulate(readOptions())) ? 0 : 1;

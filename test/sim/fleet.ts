@@ -1,0 +1,486 @@
+/**
+ * One seed: a fleet of whole nodes lives through days in virtual time, with programs that write and everything that happens to
+ * devices and networks; at quiet points all that was promised is checked.
+ */
+import type { NodeEvent } from '../../src/api.ts';
+import { inspect } from '../../src/db/digest.ts';
+import { readServedRegistry } from '../../src/db/serving.ts';
+import { bytesToHex } from '../../src/protocol/uuid.ts';
+import type { Frame } from '../../src/protocol/types.ts';
+import { Chance } from '../support/chance.ts';
+import { FLEET_CONFIG, FLEET_DDL, ROWS, rowsOf } from '../support/fleet-library.ts';
+import type { Rows } from '../support/fleet-library.ts';
+import { FleetModel } from '../support/fleet-model.ts';
+import { FleetWriter, runProgram } from '../support/fleet-writer.ts';
+import { SimDevice } from './device.ts';
+import type { Mutant } from './mutants.ts';
+import { SimNetwork } from './network.ts';
+import { VirtualTime } from './time.ts';
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** Days of silence after which the fleet forgets deletes without a device. */
+const RETENTION_DAYS = 7;
+/** Clocks are wrong by so much at most, ms. */
+const MAX_SKEW = MINUTE;
+/** A fleet at which nothing happens any more is at rest within this time, virtual ms. */
+const REST = 2 * HOUR;
+/** What a library may need beside rows when all have ACKed, bytes. */
+const MAX_COORDINATION = 1024 * 1024;
+
+export type Fault = 'diverged' | 'lost' | 'resurrected' | 'violation';
+
+export class SimError extends Error {
+  readonly fault: Fault;
+
+  constructor(fault: Fault, message: string) {
+    super(message);
+    this.fault = fault;
+  }
+}
+
+export interface SimOptions {
+  /** How many devices there are in the end. */
+  readonly nodes: number;
+  /** Rounds of trouble, each with a quiet point at its end. @default 3 */
+  readonly rounds?: number;
+  /** Virtual minutes of trouble in a round. @default 6 */
+  readonly minutes?: number;
+  readonly mutant?: Mutant | null;
+}
+
+export interface SimResult {
+  readonly virtualHours: number;
+  /** Programs that wrote. */
+  readonly operations: number;
+  /** Events of the simulation, and what went over the network. */
+  readonly events: number;
+  readonly frames: number;
+  readonly bytes: number;
+  /** Hash of all that happened, to compare two plays of a seed. */
+  readonly trace: readonly string[];
+}
+
+/** Plays one seed to its end. @throws SimError with the whole story */
+export async function playSim(seed: number, options: SimOptions): Promise<SimResult> {
+  const fleet = new Fleet(seed, options);
+  try {
+    await fleet.play();
+    return fleet.result();
+  } catch (error) {
+    const fault = error instanceof SimError ? error.fault : 'violation';
+    const why = error instanceof SimError ? error.message : String(error instanceof Error ? error.stack : error);
+    throw new SimError(fault, `${fleet.trace.join('\n')}\nsim seed ${seed}: ${why}`);
+  } finally {
+    fleet.close();
+  }
+}
+
+class Fleet {
+  readonly trace: string[] = [];
+  readonly #chance: Chance;
+  readonly #time = new VirtualTime(Date.UTC(2026, 0, 1));
+  readonly #start = this.#time.now;
+  readonly #network: SimNetwork;
+  readonly #devices: SimDevice[];
+  readonly #writer: FleetWriter;
+  readonly #model = new FleetModel();
+  readonly #rounds: number;
+  readonly #minutes: number;
+  #operations = 0;
+  /** The first thing that went wrong outside of our own calls. */
+  #fault: SimError | null = null;
+
+  constructor(seed: number, { nodes, rounds = 3, minutes = 6, mutant = null }: SimOptions) {
+    this.#chance = new Chance(seed);
+    this.#rounds = rounds;
+    this.#minutes = minutes;
+    this.#network = new SimNetwork(this.#time, this.#chance, (from, to, frame) => this.#sent(from, to, frame));
+    this.#writer = new FleetWriter(this.#chance);
+    const everybody = this.#chance.shuffled(Array.from({ length: nodes }, (_, i) => `device-${i}`));
+    this.#devices = everybody.map(
+      (name, i) =>
+        new SimDevice({
+          name,
+          seed: seed * 64 + i,
+          chance: this.#chance,
+          network: this.#network,
+          everybody,
+          mutant,
+          onEvent: (event) => this.#heard(name, event),
+          onFault: (what) => this.#fail('violation', what),
+        }),
+    );
+  }
+
+  result(): SimResult {
+    const { frames, bytes } = this.#network;
+    const virtualHours = (this.#time.now - this.#start) / HOUR;
+    return { virtualHours, operations: this.#operations, events: this.#time.events, frames, bytes, trace: this.trace };
+  }
+
+  close(): void {
+    for (const device of this.#devices) device.close();
+  }
+
+  async play(): Promise<void> {
+    const founder = this.#devices[0] as SimDevice;
+    founder.found(FLEET_DDL, { ...FLEET_CONFIG, retentionDays: RETENTION_DAYS });
+    founder.start();
+    await this.#run(SECOND);
+    for (let round = 0; round < this.#rounds; round += 1) {
+      await this.#trouble();
+      if (this.#chance.happens(0.6)) await this.#absence();
+      await this.#rest(round === this.#rounds - 1);
+    }
+  }
+
+  // -- what happens
+
+  async #trouble(): Promise<void> {
+    this.#tell('-- trouble');
+    const end = this.#time.now + this.#minutes * MINUTE;
+    while (this.#time.now < end) {
+      await this.#run(this.#chance.happens(0.5) ? this.#chance.below(300) : this.#chance.below(6 * SECOND));
+      await this.#happen();
+    }
+  }
+
+  async #happen(): Promise<void> {
+    const act = this.#chance.weighted<() => void | Promise<void>>([
+      [60, () => this.#program()],
+      [6, () => this.#crash()],
+      [12, () => this.#restart()],
+      [3, () => this.#stop()],
+      [6, () => this.#cut()],
+      [4, () => this.#hole()],
+      [2, () => this.#wall()],
+      [3, () => this.#partition()],
+      [4, () => this.#slow()],
+      [5, () => this.#heal()],
+      [2, () => this.#skew()],
+      [5, () => this.#join()],
+    ]);
+    await act();
+  }
+
+  #program(): void {
+    const device = this.#chance.pick(this.#joined());
+    if (device.isHeld) return;
+    const statements = this.#writer.program(device);
+    const refused = runProgram(device, statements, this.#model, () => this.#rowsOf(device));
+    this.#operations += 1;
+    this.#tell(`${device.name}: ${statements.join('; ')}${refused === '' ? '' : ` (refused: ${refused})`}`);
+  }
+
+  #crash(): void {
+    const device = this.#chance.pick(this.#joined());
+    if (!device.isOn) return;
+    this.#tell(`${device.name}: crashes`);
+    device.crash();
+    this.#checkFile(device);
+    this.#checkHeard();
+  }
+
+  #restart(): void {
+    const off = this.#joined().filter(({ isOn }) => !isOn);
+    if (off.length === 0) return;
+    const device = this.#chance.pick(off);
+    this.#tell(`${device.name}: starts`);
+    device.start();
+  }
+
+  async #stop(): Promise<void> {
+    const device = this.#chance.pick(this.#joined());
+    if (device.node === null) return;
+    this.#tell(`${device.name}: stops`);
+    await this.#until(device.stop(), 5 * MINUTE, `the stop of ${device.name}`);
+  }
+
+  #cut(): void {
+    const [a, b] = this.#pair();
+    this.#tell(`${a} and ${b}: the connection breaks`);
+    this.#network.cut(a, b, 3 * SECOND);
+  }
+
+  #hole(): void {
+    const [a, b] = this.#pair();
+    this.#tell(`${a} to ${b}: nothing arrives`);
+    this.#network.hole(a, b);
+  }
+
+  #wall(): void {
+    const [a, b] = this.#pair();
+    this.#tell(`${a} to ${b}: cannot dial`);
+    this.#network.wall(a, b);
+  }
+
+  #partition(): void {
+    const names = this.#chance.shuffled(this.#devices.map(({ name }) => name));
+    const first = names.slice(0, 1 + this.#chance.below(names.length - 1));
+    this.#tell(`the network falls apart: ${first.join(', ')} and the others`);
+    for (const a of first)
+      for (const b of names) {
+        if (first.includes(b)) continue;
+        this.#network.hole(a, b);
+        this.#network.hole(b, a);
+      }
+  }
+
+  #slow(): void {
+    const [a, b] = this.#pair();
+    const speed = { latency: this.#chance.between(20, 3_000), bandwidth: this.#chance.pick([0.2, 2, 20]) };
+    this.#tell(`${a} and ${b}: ${speed.latency} ms, ${speed.bandwidth} kB/s`);
+    this.#network.slow(a, b, speed);
+  }
+
+  #heal(): void {
+    this.#tell('the network heals');
+    this.#network.heal();
+  }
+
+  #skew(): void {
+    const device = this.#chance.pick(this.#joined());
+    device.skew = this.#chance.between(-MAX_SKEW, MAX_SKEW);
+    this.#tell(`${device.name}: its clock is wrong by ${device.skew} ms`);
+  }
+
+  /** A device that runs lets a new one in. */
+  async #join(): Promise<void> {
+    const next = this.#devices.find(({ isJoined }) => !isJoined);
+    const inviters = this.#joined().filter(({ node }) => node !== null);
+    if (next === undefined || inviters.length === 0) return;
+    const inviter = this.#chance.pick(inviters);
+    this.#tell(`${inviter.name} lets ${next.name} in`);
+    const { store } = inviter.node as NonNullable<SimDevice['node']>;
+    const granting = store.admit(next.name, next.name).then(() => store.joinGrant());
+    next.join(await this.#until(granting, MINUTE, 'the invitation'));
+    next.start();
+  }
+
+  /** Some device is away for weeks, most of which the others sleep through as well. */
+  async #absence(): Promise<void> {
+    const joined = this.#joined();
+    if (joined.length < 3) return;
+    const away = this.#chance.pick(joined);
+    this.#heal();
+    if (away.node !== null) await this.#until(away.stop(), 5 * MINUTE, `the stop of ${away.name}`);
+    else if (away.isOn) away.crash();
+    const days = this.#chance.pick([2, 9, 20]);
+    this.#tell(`${away.name} goes away for ${days} days`);
+    for (const device of joined) if (!device.isOn && device !== away) device.start();
+    for (let day = 0; day < days; day += 1) {
+      this.#time.leap(DAY - HOUR + this.#chance.below(2 * HOUR));
+      await this.#run(MINUTE);
+      for (let n = this.#chance.below(4); n > 0; n -= 1) this.#program();
+      await this.#run(30 * SECOND);
+    }
+    this.#tell(`${away.name} comes back`);
+    if (!away.isOn) away.start();
+  }
+
+  // -- rest
+
+  async #rest(isLast: boolean): Promise<void> {
+    this.#tell('-- rest');
+    this.#heal();
+    while (isLast && this.#devices.some(({ isJoined }) => !isJoined)) {
+      await this.#join();
+      if (!this.#joined().some(({ isOn }) => isOn)) this.#restart();
+      await this.#run(10 * SECOND);
+    }
+    for (const device of this.#joined()) {
+      device.skew = 0;
+      if (!device.isOn) device.start();
+    }
+    const end = this.#time.now + REST;
+    let before = '';
+    for (;;) {
+      await this.#run(2 * MINUTE);
+      const now = this.#heads();
+      if (now === before && this.#isInSync()) break;
+      before = now;
+      if (this.#time.now > end)
+        throw new SimError('diverged', `the fleet does not come to rest:\n${this.#states().join('\n')}`);
+    }
+    await this.#compare();
+    this.#checkHeard();
+    await this.#checkCoordination();
+    this.#judge();
+  }
+
+  #heads(): string {
+    return this.#joined()
+      .map((device) => JSON.stringify(device.rows('SELECT head FROM flotilla_clock')))
+      .join();
+  }
+
+  #isInSync(): boolean {
+    const joined = this.#joined();
+    return joined.every(({ node }) => {
+      const peers = node?.peers() ?? [];
+      return peers.length === joined.length - 1 && peers.every(({ state, inSync }) => state === 'live' && inSync);
+    });
+  }
+
+  #states(): string[] {
+    return this.#joined().map(({ name, node }) => {
+      const peers = node
+        ?.peers()
+        .map((peer) => `${peer.device} ${peer.state}${peer.inSync ? '' : ' behind'} ${peer.reason}`);
+      return `${name}: ${peers?.join(', ') ?? 'no node'}`;
+    });
+  }
+
+  async #compare(): Promise<void> {
+    const digests = new Map<string, string>();
+    for (const device of this.#joined()) {
+      this.#checkFile(device);
+      const registry = readServedRegistry(device.db);
+      if (registry === null) throw new SimError('violation', `${device.name} does not know its own schema`);
+      const answer = await inspect(device.db, registry, { kind: 'tables' }, async () => undefined);
+      digests.set(device.name, JSON.stringify(answer));
+    }
+    const [first] = this.#joined() as [SimDevice];
+    const rows = this.#rowsOf(first);
+    for (const device of this.#joined()) {
+      const waiting = device.rows('SELECT reason, detail FROM flotilla_pending');
+      if (waiting.length > 0)
+        throw new SimError('diverged', `${device.name} has rows waiting: ${JSON.stringify(waiting)}`);
+      const other = this.#rowsOf(device);
+      for (const name of new Set([...rows.keys(), ...other.keys()])) {
+        const [a, b] = [rows.get(name)?.content, other.get(name)?.content];
+        if (a !== b) throw new SimError('diverged', `${name}: ${first.name} has ${a}, ${device.name} has ${b}`);
+      }
+      if (digests.get(device.name) !== digests.get(first.name))
+        throw new SimError('diverged', `the digests of ${first.name} and ${device.name} differ`);
+    }
+  }
+
+  #judge(): void {
+    const rows = this.#rowsOf(this.#devices[0] as SimDevice);
+    try {
+      this.#model.judge(rows);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      throw new SimError(message.startsWith('lost') ? 'lost' : 'resurrected', message);
+    }
+  }
+
+  // -- what must hold at any moment
+
+  /** Whatever a device says that it has, its file has. */
+  #sent(from: string, to: string, frame: Frame): void {
+    if (frame.type !== 'ack') return;
+    const file = this.#device(from).file();
+    const [cursor] = file.rows('SELECT position, head, run FROM flotilla_cursors WHERE peer = ?', to);
+    const { position, head, run } = frame.cursor;
+    if (cursor === undefined || cursor[2] !== run || Number(cursor[0]) < position || Number(cursor[1]) < head)
+      this.#fail(
+        'violation',
+        `${from} ACKs ${position} of ${head} to ${to}, and its file has ${JSON.stringify(cursor)}`,
+      );
+    const known = knowledgeOf(file);
+    frame.knowledge.hlc.forEach((hlc, i) => {
+      const hex = bytesToHex(frame.knowledge.runs.subarray(i * 16, i * 16 + 16));
+      if ((known.get(hex) ?? -1) < hlc)
+        this.#fail(
+          'violation',
+          `${from} says to ${to} that it knows ${hex} up to ${hlc}, and its file ${known.get(hex)}`,
+        );
+    });
+  }
+
+  /** Nobody believes that a device has more than its file has. */
+  #checkHeard(): void {
+    const known = new Map(this.#joined().map((device) => [device.name, knowledgeOf(device.file())]));
+    for (const device of this.#joined()) {
+      const heard = device.rows(
+        'SELECT h.device, r.id, h.hlc FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run ORDER BY 1, 2',
+      );
+      for (const [about, run, hlc] of heard) {
+        const hex = bytesToHex(run as Uint8Array);
+        const has = known.get(String(about))?.get(hex) ?? -1;
+        if (has < Number(hlc))
+          throw new SimError(
+            'violation',
+            `${device.name} has heard that ${String(about)} knows ${hex} up to ${String(hlc)}, its file says ${has}`,
+          );
+      }
+    }
+  }
+
+  #checkFile(device: SimDevice): void {
+    const broken = device.db.pragma('foreign_key_check') as unknown[];
+    if (broken.length > 0) throw new SimError('violation', `${device.name}: ${JSON.stringify(broken)}`);
+    const integrity = device.db.pragma('integrity_check', { simple: true });
+    if (integrity !== 'ok') throw new SimError('violation', `${device.name}: ${String(integrity)}`);
+  }
+
+  async #checkCoordination(): Promise<void> {
+    for (const device of this.#joined()) {
+      const { node, name } = device;
+      if (node === null) throw new SimError('violation', `${name} has ended`);
+      const { coordinationBytes, tombstones } = await this.#until(node.store.status(), MINUTE, 'the status');
+      if (coordinationBytes > MAX_COORDINATION)
+        throw new SimError('violation', `${name} needs ${coordinationBytes} bytes beside its rows`);
+      if (tombstones > 0)
+        throw new SimError('violation', `${name} has not forgotten ${tombstones} deletes that all have`);
+    }
+  }
+
+  /** Honest devices that run the same program have nothing to reproach each other with. */
+  #heard(name: string, event: NodeEvent): void {
+    if (event.event === 'peer' && event.reason !== '')
+      this.#tell(`${name}: ${event.device} ${event.state}: ${event.reason}`);
+    if (event.event === 'notice') this.#tell(`${name}: ${event.message}`);
+    if (event.event === 'peer' && (event.code === 'PROTOCOL' || event.code === 'DATABASE'))
+      this.#fail('violation', `${name} with ${event.device}: ${event.code}: ${event.reason}`);
+  }
+
+  // -- helpers
+
+  async #run(ms: number): Promise<void> {
+    await this.#time.run(ms);
+    if (this.#fault !== null) throw this.#fault;
+  }
+
+  async #until<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {
+    const result = await this.#time.until(promise, ms, what);
+    if (this.#fault !== null) throw this.#fault;
+    return result;
+  }
+
+  #fail(fault: Fault, message: string): void {
+    this.#fault ??= new SimError(fault, message);
+  }
+
+  #joined(): SimDevice[] {
+    return this.#devices.filter(({ isJoined }) => isJoined);
+  }
+
+  #device(name: string): SimDevice {
+    return this.#devices.find((device) => device.name === name) as SimDevice;
+  }
+
+  #pair(): [string, string] {
+    const [a, b] = this.#chance.shuffled(this.#devices.map(({ name }) => name));
+    return [a as string, b as string];
+  }
+
+  #rowsOf(device: SimDevice): Rows {
+    return rowsOf(device, ROWS);
+  }
+
+  #tell(what: string): void {
+    this.trace.push(`${((this.#time.now - this.#start) / SECOND).toFixed(3)} ${what}`);
+  }
+}
+
+function knowledgeOf(file: { rows(sql: string): unknown[][] }): Map<string, number> {
+  const rows = file.rows('SELECT r.id, k.hlc FROM flotilla_knowledge k JOIN flotilla_runs r ON r.run = k.run');
+  return new Map(rows.map(([id, hlc]) => [bytesToHex(id as Uint8Array), Number(hlc)]));
+}

@@ -1,0 +1,169 @@
+/**
+ * A database worker without a thread: the real services of `src/db`, on a library in memory, with calls and answers that take their
+ * virtual time on the way. What crosses is cloned, as between threads.
+ */
+import type { Database } from 'better-sqlite3';
+import Sqlite from 'better-sqlite3';
+
+import type { WorkerCall, WorkerMessage, WorkerSpec, WorkerThread } from '../../src/actors/worker-client.ts';
+import type { ReadAccess, WriteAccess } from '../../src/db/access.ts';
+import type { Surroundings } from '../../src/db/library.ts';
+import { Reader } from '../../src/db/reader.ts';
+import { Writer } from '../../src/db/writer.ts';
+import { FlotillaError, messageOf } from '../../src/errors.ts';
+import type { Chance } from '../support/chance.ts';
+import type { DeviceClock } from './time.ts';
+
+/** ms that a call may take in the writing thread, at most: other programs get to write in between. */
+const WRITE_MS = 25;
+/** The same in the reading one. */
+const READ_MS = 4;
+
+/** What threads of one process share. */
+export interface Process {
+  readonly db: Database;
+  readonly clock: DeviceClock;
+  readonly chance: Chance;
+  readonly around: Surroundings;
+  /** Programs may not write: the node holds them off. */
+  held: boolean;
+  /** Changes an answer of the writing side, or what is asked of it: for builds that are broken on purpose. */
+  readonly mutate: (writer: Writer, call: WorkerCall, proceed: () => unknown) => unknown;
+}
+
+export class SimThread implements WorkerThread {
+  readonly #process: Process;
+  readonly #spec: WorkerSpec;
+  readonly #listeners = new Set<(message: WorkerMessage) => void>();
+  #service: Writer | Reader | null = null;
+  #isDead = false;
+  #lastAsked = 0;
+  #lastSaid = 0;
+
+  constructor(process: Process, spec: WorkerSpec) {
+    this.#process = process;
+    this.#spec = spec;
+    this.#in(() => this.#open());
+  }
+
+  on(event: string, listener: (argument: never) => void): this {
+    if (event === 'message') this.#listeners.add(listener as (message: WorkerMessage) => void);
+    return this;
+  }
+
+  postMessage(call: WorkerCall, transfer: ArrayBuffer[]): void {
+    const arrived = structuredClone(call, { transfer });
+    this.#in(() => void this.#answer(arrived));
+  }
+
+  async terminate(): Promise<void> {
+    this.#isDead = true;
+  }
+
+  /** Another program has written. */
+  look(): void {
+    if (this.#isDead || !(this.#service instanceof Writer)) return;
+    this.#service.stamp();
+  }
+
+  #open(): void {
+    const { db, around } = this.#process;
+    try {
+      if (this.#spec.role === 'read') this.#service = new Reader('library', this.#readAccess());
+      else
+        this.#service = new Writer(
+          'library',
+          this.#spec.durability,
+          around,
+          (head) => this.#say({ event: 'head', head }),
+          (error) => this.#say({ event: 'fault', error: inWords(error) }),
+          (changes) => this.#say({ event: 'schema', changes }),
+          () => this.#say({ event: 'members' }),
+          this.#writeAccess(db),
+        );
+      this.#say({ event: 'ready' });
+    } catch (error) {
+      this.#say({ event: 'failed', error: inWords(error) });
+    }
+  }
+
+  async #answer(call: WorkerCall): Promise<void> {
+    try {
+      const result: unknown = await this.#do(call);
+      this.#say({ id: call.id, result });
+    } catch (error) {
+      this.#say({ id: call.id, error: inWords(error) });
+    }
+  }
+
+  #do(call: WorkerCall): unknown {
+    const service = this.#service;
+    if (service === null) throw new Error('the library is not open');
+    // There is one connection, so nobody could read while a transaction keeps others out.
+    if (call.method === 'hold') {
+      this.#process.held = true;
+      return (service as Writer).stamp();
+    }
+    if (call.method === 'release') return void (this.#process.held = false);
+    const method: unknown = Reflect.get(service, call.method);
+    if (typeof method !== 'function') throw new RangeError(`the database worker has no method ${call.method}`);
+    const proceed = (): unknown => Reflect.apply(method, service, call.args) as unknown;
+    return service instanceof Writer ? this.#process.mutate(service, call, proceed) : proceed();
+  }
+
+  #writeAccess(db: Database): WriteAccess {
+    const { clock } = this.#process;
+    return {
+      openForWriting: () => ({ db, close: () => undefined }),
+      useWal: () => undefined,
+      watchCommits: () => () => undefined,
+      setTimeout: (work, ms) => clock.setTimeout(() => this.#isDead || work(), ms),
+      clearTimeout: (timer) => clock.clearTimeout(timer),
+      soon: (work) => void clock.setTimeout(() => this.#isDead || work(), 0),
+    };
+  }
+
+  #readAccess(): ReadAccess {
+    const { clock, db } = this.#process;
+    return {
+      openForReading: () => ({ db, close: () => undefined }),
+      openSnapshot() {
+        const snapshot = new Sqlite(db.serialize());
+        return { db: snapshot, close: () => snapshot.close() };
+      },
+      breathe: () => new Promise((resolve) => void clock.setTimeout(() => resolve(), 0)),
+      now: () => clock.now(),
+      elapsed: () => clock.elapsed(),
+    };
+  }
+
+  /** Does something a moment later, after what was asked before. */
+  #in(work: () => void): void {
+    this.#lastAsked = this.#afterwards(this.#lastAsked, work);
+  }
+
+  #say(message: WorkerMessage): void {
+    const said = structuredClone(message);
+    this.#lastSaid = this.#afterwards(this.#lastSaid, () => {
+      for (const listener of this.#listeners) listener(said);
+    });
+  }
+
+  /** @returns when it will happen, not before `earliest`; virtual ms */
+  #afterwards(earliest: number, work: () => void): number {
+    const { clock } = this.#process;
+    const at = Math.max(earliest, clock.elapsed() + this.#takes());
+    clock.setTimeout(() => {
+      if (!this.#isDead) work();
+    }, at - clock.elapsed());
+    return at;
+  }
+
+  #takes(): number {
+    return this.#process.chance.below(this.#spec.role === 'write' ? WRITE_MS : READ_MS);
+  }
+}
+
+function inWords(error: unknown): { code: string; message: string } {
+  return { code: error instanceof FlotillaError ? error.code : 'DATABASE', message: messageOf(error) };
+}
