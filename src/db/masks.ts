@@ -28,12 +28,6 @@ export function withWholeReferences(model: Model, mask: bigint): bigint {
   return mask;
 }
 
-/** Whether a write of these columns may have let the row refer to something at last, where it stayed behind for lack of that. */
-export function refersAnew(model: Model, mask: bigint): boolean {
-  const columns = model.foreignKeys.flatMap((key) => key.columns);
-  return model.columns.some(({ name, number }) => columns.includes(name) && (mask & maskBit(number)) !== 0n);
-}
-
 /** Whether a write of these columns may have given the row another name. */
 export function identityMayChange(model: Model, mask: bigint): boolean {
   const { identity } = model;
