@@ -1,7 +1,7 @@
 /** What random stories have found (`npm run fuzz`), each told again by hand. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
+import { expectEqual, fleetOf, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
 import { playStory } from '../support/random/play.ts';
 import { Replica, converge } from '../support/replica.ts';
 
@@ -59,6 +59,41 @@ describe('records', () => {
     expect(records(a).length).toBeGreaterThan(0);
     await expectEqual(a, b);
   });
+
+  it('[R3] a row that goes with a deleted one is recorded, though it has to wait for the owner of what refers to it', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE shelf (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE box (id INTEGER PRIMARY KEY, shelf INTEGER REFERENCES shelf ON DELETE CASCADE, name TEXT);
+       CREATE TABLE toy (id INTEGER PRIMARY KEY, box INTEGER REFERENCES box ON DELETE CASCADE, name TEXT);`,
+      { config: { tables: { toy: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO shelf VALUES (1, 'low')");
+    converge([a, b, c]);
+    a.write("INSERT INTO box VALUES (1, 1, 'red')");
+    c.pull(a);
+    c.write("INSERT INTO toy VALUES (1, 1, 'car')");
+    a.pull(c);
+    b.write('DELETE FROM shelf');
+    a.pull(b);
+    expect(a.rows('SELECT name FROM box')).toEqual([['red']]);
+    converge([a, b, c]);
+    expect(a.rows('SELECT name FROM box')).toEqual([]);
+    expect(records(a)).toContainEqual([null, 'cascade']);
+    await expectEqual(a, b, c);
+  });
+
+  it.each([
+    ['stands', 50_036],
+    ['waits', 50_008],
+  ])(
+    '[R1] what was written to a row that %s is recorded when it goes for the one that it is elsewhere',
+    { timeout: 60_000 },
+    async (_, seed) => {
+      const { tokens } = await playStory(seed, { kind: 'easy', steps: 180 });
+      expect(tokens).toBeGreaterThan(0);
+    },
+  );
 
   it('[R2] a delete has seen what other devices wrote in other columns', async () => {
     const [a, b] = pairOf(PEOPLE);
@@ -270,6 +305,30 @@ describe('names and references', () => {
     await expectEqual(a, b);
   });
 
+  it('[N2] the new name of a row comes in though rows of several devices refer to the old one, which has its unique value', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE town (name TEXT PRIMARY KEY, code TEXT UNIQUE) WITHOUT ROWID;
+       CREATE TABLE house (id INTEGER PRIMARY KEY, town TEXT NOT NULL REFERENCES town, colour TEXT);`,
+      { config: { tables: { house: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO town VALUES ('York', 'Y')");
+    converge([a, b, c]);
+    b.write("INSERT INTO house VALUES (1, 'York', 'red')");
+    c.write("INSERT INTO house VALUES (1, 'York', 'blue')");
+    converge([b, c]);
+    a.write("UPDATE town SET name = 'Leeds'");
+    converge([a, b, c]);
+    for (const replica of [a, b, c]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.rows('SELECT town, colour FROM house ORDER BY colour')).toEqual([
+        ['Leeds', 'blue'],
+        ['Leeds', 'red'],
+      ]);
+    }
+    await expectEqual(a, b, c);
+  });
+
   it('[N1] rows follow the new name of what is in their key, though other rows refer to them and an index holds them', async () => {
     const [a, b] = pairOf(
       `CREATE TABLE town (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
@@ -293,6 +352,54 @@ describe('names and references', () => {
       ]);
     }
     await expectEqual(a, b);
+  });
+});
+
+describe('[A10] a row that stayed behind', () => {
+  const DDL = `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT, note TEXT, tag INTEGER REFERENCES tag (id) ON DELETE SET NULL);`;
+
+  function dangling(): Replica[] {
+    const [a, b] = pairOf(DDL);
+    a.write("INSERT INTO tag VALUES (1, 'x'); INSERT INTO page VALUES (1, 'old', 'old', 1)");
+    b.pull(a);
+    a.db.pragma('foreign_keys = OFF');
+    a.write("DELETE FROM tag; UPDATE page SET title = 'new'");
+    a.db.pragma('foreign_keys = ON');
+    return [a, b, new Replica({ device: 'c', ddl: DDL })];
+  }
+
+  it('arrives with all that was written to it when somebody else makes it whole', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    // Both believe that they have all that was written there.
+    b.pull(a);
+    c.pull(a);
+    converge([a, b, c]);
+    for (const one of [a, b, c]) expect(one.rows('SELECT title, tag FROM page')).toEqual([['new', null]]);
+    await expectEqual(a, b, c);
+  });
+
+  it('is no other row after that: what others write to it meanwhile stands', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    c.pull(a);
+    b.write("UPDATE page SET note = 'theirs'");
+    b.stamp();
+    a.write('UPDATE page SET tag = NULL');
+    converge([a, b, c]);
+    for (const one of [a, b, c]) expect(one.rows('SELECT title, note FROM page')).toEqual([['new', 'theirs']]);
+    await expectEqual(a, b, c);
+  });
+
+  it('takes nothing from others: what is written elsewhere on that device is an ordinary change', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    a.write("INSERT INTO page VALUES (2, 'two', 'old', NULL)");
+    converge([a, b, c]);
+    a.write("INSERT INTO page VALUES (3, 'three', 'old', NULL); UPDATE page SET title = 'ours' WHERE id = 2");
+    a.stamp();
+    b.write("UPDATE page SET note = 'theirs' WHERE title = 'two'");
+    converge([a, b, c]);
+    expect(c.rows("SELECT note FROM page WHERE title = 'ours'")).toEqual([['theirs']]);
+    await expectEqual(a, b, c);
   });
 });
 
