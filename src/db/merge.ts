@@ -21,7 +21,7 @@ import type { Model } from './model.ts';
 import { rowsTable, syncedColumns } from './model.ts';
 import { canPark, park } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
-import { hasDangling, touchDangling } from './remark.ts';
+import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
 import { noteRivalNames } from './rival-names.ts';
 import { RowWriter, takenColumns } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
@@ -222,7 +222,9 @@ class Merge {
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
         moves.before(row);
         if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
+        const stayed = isDangling ? danglingKeys(library, model, this.#rows.uuidOf(row.index)) : [];
         this.#rows.update(row);
+        if (stayed.length > 0) touchMended(library, model, this.#rows.uuidOf(row.index), stayed);
       }
     }
     if (this.failures.size > 0) return false;
@@ -401,11 +403,11 @@ class Merge {
     const waiting = this.#waiting(index);
     const known = waiting !== undefined && !waiting.isDelete ? waiting : row;
     if (known === undefined) {
-      // Everything that run stamped up to this birth was merged here, and the row is not here: it was deleted and pruned. (Not
-      // where its tombstone is here, which it has just been found to outlive; and of a table that was here once, nothing is left
-      // that could tell.)
-      const isPruned =
-        tombstone === undefined && library.knows(birthRun, birthHlc) && !this.#options.retake && !model.isAbsent;
+      // All of it was merged here, and the row is not here: it was deleted and pruned. (Not where its tombstone is here, which it
+      // has just been found to outlive; and of a table that was here once, nothing is left that could tell. Where its last change is
+      // news, it stayed behind somewhere.)
+      const isKnown = library.knows(birthRun, birthHlc) && library.knows(run, hlc);
+      const isPruned = tombstone === undefined && isKnown && !this.#options.retake && !model.isAbsent;
       if (isPruned && !(isOwned && takeLost(library, this.#rows.uuidOf(index)))) return null;
     } else {
       const births = library.compare(birthHlc, birthRun, known.birthHlc, known.birthRun);

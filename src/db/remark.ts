@@ -15,10 +15,7 @@ import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 import { ringsOf } from './trees.ts';
 
-/**
- * A mark of our own making: the row (`old`) is to be born again. It stayed behind in pages that said that it had gone, so that
- * under its old birth it would be taken for one that was deleted.
- */
+/** A mark of our own making: the row (`old`) is to be born again. */
 export const OP_REBORN = 5;
 
 /** Whether some writer without foreign keys has left references here that point nowhere. */
@@ -69,6 +66,33 @@ export function touchDangling(library: Library, model: Model, uuid: Uint8Array):
   }
 }
 
+/** Those foreign keys of a row that lead nowhere: it stays behind. */
+export function danglingKeys(library: Library, model: Model, uuid: Uint8Array): ForeignKey[] {
+  return model.foreignKeys.filter((key) => {
+    const set = key.columns.map((name) => `t.${quoteName(name)} IS NOT NULL`).join(' AND ');
+    const text = `SELECT 1 FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
+      WHERE m.uuid = ? AND ${set} AND NOT EXISTS (SELECT 1 FROM ${quoteName(key.table)} p WHERE ${refersTo(key)})`;
+    return library.sql.value(text, Buffer.from(uuid)) !== undefined;
+  });
+}
+
+/**
+ * What arrived has made a row whole that stayed behind here. What was written to it meanwhile has been taken for known by others,
+ * who did not get it: a stamp of our own on the references that were mended takes it to them.
+ */
+export function touchMended(library: Library, model: Model, uuid: Uint8Array, stayed: readonly ForeignKey[]): void {
+  const own = model.ownership === 'device' ? ` AND NOT (${foreignCondition(model, 't', library.registry)})` : '';
+  if (danglingKeys(library, model, uuid).length > 0) return;
+  library.sql.run(
+    `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
+     SELECT ${model.n}, ${OP_UPDATE}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, ?
+     FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?${own}`,
+    library.around.now(),
+    maskOf(model, { columns: stayed.flatMap(({ columns }) => columns) }),
+    Buffer.from(uuid),
+  );
+}
+
 /** @param condition - SQL that says more of the rows (`t`) */
 function touch(
   library: Library,
@@ -78,11 +102,10 @@ function touch(
   key: MarkKey,
   condition = '',
 ): void {
-  const op = hasDangling(library) ? OP_REBORN : OP_UPDATE;
   const where = model.rowid === null ? keyCondition(model, 'p') : `p.${quoteName(model.rowid)} = ?`;
   library.sql.run(
     `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
-     SELECT ${child.n}, ${op}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
+     SELECT ${child.n}, ${OP_UPDATE}, ${encodedKey(child, 't')}, ${encodedKey(child, 't')}, ?, ?
      FROM ${quoteName(model.table)} p CROSS JOIN ${quoteName(child.table)} t ON ${refersTo(foreignKey)} WHERE ${where}${condition}`,
     library.around.now(),
     maskOf(child, foreignKey),
@@ -101,7 +124,7 @@ export function markReferences(library: Library, child: Model, foreignKey: Forei
   );
 }
 
-function maskOf(child: Model, { columns }: ForeignKey): number {
+function maskOf(child: Model, { columns }: Pick<ForeignKey, 'columns'>): number {
   const numbers = columns.map((name) => child.columns.find((column) => column.name === name)?.number ?? 0);
   return [...new Set(numbers.map((number) => Math.min(number, LAST_MASK_BIT)))].reduce(
     (bits, bit) => bits + 2 ** bit,

@@ -16,7 +16,7 @@ import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
-import type { Model } from './model.ts';
+import type { Column, Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
@@ -160,7 +160,7 @@ class Replay {
   /** Keys whose row is another one than before, so that those who refer to them refer to another row. */
   readonly #reused: { model: Model; key: MarkKey; why: Touched }[] = [];
   readonly #follows: Follows;
-  /** A row that is changed may be one that stayed behind, and a new one may be what others point to. */
+  /** A new row may be what others point to. */
   readonly #hasDangling: boolean;
 
   constructor(library: Library) {
@@ -460,15 +460,16 @@ class Replay {
   /** The cells of a shared row after a write of our own; null when it says nothing that they do not say already. */
   #written(slot: Slot, row: NonNullable<Slot['mapped']>, stamp: LocalStamp): Cells | 'reborn' | null {
     const { model, mask } = slot;
-    const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+    const written = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
+    const columns = this.#hasDangling ? withHeldBack(model, row.cells, written) : written;
     const registers = columns.filter(({ policy }) => policy !== undefined);
     const plain = columns.filter(({ policy }) => policy === undefined).map(({ number }) => number);
     if (registers.length === 0) return writeColumns(row.cells, plain, stamp);
-    const written = writeRegisters(this.#library, { ...row, model, key: slot.key }, registers, stamp);
+    const counted = writeRegisters(this.#library, { ...row, model, key: slot.key }, registers, stamp);
     // What the table shows is what this device says, so it says it of the whole row.
-    if (!written.isShown) return 'reborn';
-    slot.differences = written.differences;
-    return plain.length === 0 && written.differences.size === 0 ? null : writeColumns(written.cells, plain, stamp);
+    if (!counted.isShown) return 'reborn';
+    slot.differences = counted.differences;
+    return plain.length === 0 && counted.differences.size === 0 ? null : writeColumns(counted.cells, plain, stamp);
   }
 
   /** Of an owned row: the tenure of what is written over this version. */
@@ -513,7 +514,7 @@ class Replay {
       return;
     }
     const isOwned = model.ownership === 'device';
-    const isReborn = (this.#hasDangling || slot.reborn) && this.#isOwn(slot);
+    const isReborn = slot.reborn && this.#isOwn(slot);
     const base = isReborn ? mapped : this.#base(slot, mapped);
     const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);
     const hlc = library.stampAt(slot.at);
@@ -558,6 +559,15 @@ class Replay {
 /** A natural key stands in the map table too, and may have followed what it refers to while nothing else was written. */
 function isWritten({ model, changed, hasMoved }: Slot): boolean {
   return changed || (model.rowid === null && hasMoved);
+}
+
+/** A row that gets another reference may have stayed behind: what others believe that they have of it is written once more. */
+function withHeldBack(model: Model, cells: Cells, written: readonly Column[]): readonly Column[] {
+  const isReference = ({ name }: Column): boolean => model.foreignKeys.some(({ columns }) => columns.includes(name));
+  if (!written.some(isReference)) return written;
+  return syncedColumns(model).filter(
+    (column) => written.includes(column) || (cells.has(column.number) && column.policy === undefined),
+  );
 }
 
 function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {

@@ -361,6 +361,54 @@ describe('names and references', () => {
   });
 });
 
+describe('[A10] a row that stayed behind', () => {
+  const DDL = `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT, note TEXT, tag INTEGER REFERENCES tag (id) ON DELETE SET NULL);`;
+
+  function dangling(): Replica[] {
+    const [a, b] = pairOf(DDL);
+    a.write("INSERT INTO tag VALUES (1, 'x'); INSERT INTO page VALUES (1, 'old', 'old', 1)");
+    b.pull(a);
+    a.db.pragma('foreign_keys = OFF');
+    a.write("DELETE FROM tag; UPDATE page SET title = 'new'");
+    a.db.pragma('foreign_keys = ON');
+    return [a, b, new Replica({ device: 'c', ddl: DDL })];
+  }
+
+  it('arrives with all that was written to it when somebody else makes it whole', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    // Both believe that they have all that was written there.
+    b.pull(a);
+    c.pull(a);
+    converge([a, b, c]);
+    for (const one of [a, b, c]) expect(one.rows('SELECT title, tag FROM page')).toEqual([['new', null]]);
+    await expectEqual(a, b, c);
+  });
+
+  it('is no other row after that: what others write to it meanwhile stands', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    c.pull(a);
+    b.write("UPDATE page SET note = 'theirs'");
+    b.stamp();
+    a.write('UPDATE page SET tag = NULL');
+    converge([a, b, c]);
+    for (const one of [a, b, c]) expect(one.rows('SELECT title, note FROM page')).toEqual([['new', 'theirs']]);
+    await expectEqual(a, b, c);
+  });
+
+  it('takes nothing from others: what is written elsewhere on that device is an ordinary change', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    a.write("INSERT INTO page VALUES (2, 'two', 'old', NULL)");
+    converge([a, b, c]);
+    a.write("INSERT INTO page VALUES (3, 'three', 'old', NULL); UPDATE page SET title = 'ours' WHERE id = 2");
+    a.stamp();
+    b.write("UPDATE page SET note = 'theirs' WHERE title = 'two'");
+    converge([a, b, c]);
+    expect(c.rows("SELECT note FROM page WHERE title = 'ours'")).toEqual([['theirs']]);
+    await expectEqual(a, b, c);
+  });
+});
+
 describe('unique indexes', () => {
   it('[U5] rows that exchange values keep the names by which others refer to them', async () => {
     const [a, b] = pairOf(

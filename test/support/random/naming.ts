@@ -34,6 +34,8 @@ function tokenText(cell: Cell): string | null {
 
 export class Naming {
   readonly #rowOfToken = new Map<string, string>();
+  /** The last name of rows that their key names: one that leads nowhere still is that row. */
+  readonly #derivedOfToken = new Map<string, string>();
   /** Names of rows that nothing but their tokens names. */
   readonly #given = new Set<string>();
 
@@ -61,6 +63,7 @@ export class Naming {
       if (visiting.has(row)) return null;
       visiting.add(row);
       let name = this.#derived(row, visit);
+      if (name === null && row.isDangling) name = this.#lastDerived(row);
       if (name === null || rows.has(name)) name = this.#byToken(row) ?? null;
       if (name === null || rows.has(name)) name = this.#byKey(row, before, rows);
       if (name === null || rows.has(name)) name = this.#give(row);
@@ -69,8 +72,19 @@ export class Naming {
       return name;
     };
     for (const row of unnamed) visit(row);
-    for (const [row, name] of names) if (this.#given.has(name)) this.#learn(row, name);
+    for (const [row, name] of names) {
+      if (this.#given.has(name)) this.#learn(row, name);
+      else if (!row.isDangling) for (const { token } of tokensOf(row)) this.#derivedOfToken.set(token, name);
+    }
     return { names, rows };
+  }
+
+  #lastDerived(row: SnapRow): string | null {
+    for (const { token } of tokensOf(row)) {
+      const known = this.#derivedOfToken.get(token);
+      if (known !== undefined) return known;
+    }
+    return null;
   }
 
   #give(row: SnapRow): string {
