@@ -13,7 +13,7 @@ import { recordRow, recordVersion } from './conflicts.ts';
 import { hideRows } from './hide.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { referrersOf, takeOut } from './deletes.ts';
-import { collidingHeir, isHeir, nameAlias } from './heirs.ts';
+import { collidingHeir, isDiscarded, nameAlias } from './heirs.ts';
 import { cellsOf } from './incoming.ts';
 import { translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
@@ -26,6 +26,7 @@ import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
 import { collidingVersions, forgetPending } from './pending.ts';
 import { OP_REBORN, markReferences } from './remark.ts';
+import { unlessRefused } from './rows.ts';
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
@@ -93,12 +94,15 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   if (uuid === null || here === null || !canPark(library, model) || keysHeldOutside(library, model, [key]).length > 0)
     return false;
   const waiting = collidingVersions(library).find((other) => Buffer.compare(other.uuid, uuid) === 0);
-  if (waiting === undefined || waiting.version === null || !mayFollow(library, here)) return false;
+  if (waiting === undefined || waiting.version === null) return false;
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
   if (!isNamedByKey(library, loser)) return false;
+  const others = referrersOf(library, model, [key]).filter((row) => !mayMove(library, row));
   return library.attempt(() => {
+    // Rows of other devices' wait for what their owners say, or have said.
+    if (others.length > 0 && !hideRows(library, others, { ...DEAD_TARGET, targets: [loser.uuid] })) return false;
     if (loser.discards !== undefined) recordRow(library, model, loser.uuid, loser.discards, loser);
     if (!park(library, model, key)) return false;
     merge(joinVersions(library, [version]), []);
@@ -201,7 +205,7 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
   const targets = readTargets(library, left.foreignKey, to);
   left.foreignKey.columns.forEach((name, i) => values.set(name, targets[i]));
   const twin = twinOf(library, left.model, values, left);
-  if (twin !== null && !isHeir(library, left.uuid, twin.uuid))
+  if (twin !== null && isDiscarded(library, left.model, left, twin.uuid))
     recordRow(library, left.model, left.uuid, 'merged', twin);
   library.attempt(() => {
     const heir = twin ?? insertTwin(library, values, left);
@@ -216,24 +220,35 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
 /** Whether this device may write a row and all that has to follow it. */
 function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): boolean {
   if (!mayWriteHere(library, row.model, row.key)) return false;
-  return referrersOf(library, row.model, [row.key]).every((referrer) =>
-    isKeyOfOthers(library, referrer.model, referrer.foreignKey)
-      ? mayFollow(library, referrer)
-      : mayWriteHere(library, referrer.model, referrer.key),
-  );
+  return referrersOf(library, row.model, [row.key]).every((referrer) => mayMove(library, referrer));
 }
+
+/** Whether this device may lead a row to another one. */
+function mayMove(library: Library, row: Referrer): boolean {
+  return isKeyOfOthers(library, row.model, row.foreignKey)
+    ? mayFollow(library, row)
+    : mayWriteHere(library, row.model, row.key);
+}
+
+const DEAD_TARGET = {
+  reason: 'dead-target',
+  detail: 'It refers to a row that was deleted.',
+  isOvertaken: true,
+} as const;
 
 /** Inserts a row with these values, for which another one makes room in unique indexes; null when that is not enough. */
 function insertTwin(library: Library, values: ReadonlyMap<string, unknown>, of: Referrer): StandingRow | null {
   const names = [...values.keys()];
   if (canPark(library, of.model) && isNamedByKey(library, of) && !park(library, of.model, of.key)) return null;
-  asWriter(library, () =>
-    library.sql.run(
-      `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})
-       VALUES (${names.map(() => '?').join(', ')})`,
-      ...values.values(),
-    ),
-  );
+  asWriter(library, () => {
+    unlessRefused(() =>
+      library.sql.run(
+        `INSERT OR IGNORE INTO ${quoteName(of.model.table)} (${names.map(quoteName).join(', ')})
+         VALUES (${names.map(() => '?').join(', ')})`,
+        ...values.values(),
+      ),
+    );
+  });
   return twinOf(library, of.model, values, of);
 }
 
@@ -267,13 +282,16 @@ function move(
       ? ''
       : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
   const where = `(${list}) = ${row}${own}${condition}`;
-  const update = (): void =>
-    void library.sql.run(
-      `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE ${where}`,
-      to.key,
-      from.key,
-      ...params,
+  const update = (): void => {
+    unlessRefused(() =>
+      library.sql.run(
+        `UPDATE OR IGNORE ${quoteName(child.table)} SET (${list}) = ${row} WHERE ${where}`,
+        to.key,
+        from.key,
+        ...params,
+      ),
     );
+  };
   if (child.rowid === null || columns.includes(child.rowid) || foreignKey === child.ownedBy) {
     asWriter(library, update);
     return;

@@ -361,6 +361,7 @@ export class Feeds {
   #isNoNews(pass: Pass, entry: Entry): boolean {
     const { version } = entry;
     if (version === undefined) return false;
+    if (isAskedFor(version)) return true;
     if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
     if (
       this.#isKnown(pass, version[HLC] as number, version[RUN] as number) &&
@@ -417,7 +418,11 @@ export class Feeds {
       // Their own targets come with them, so that a page makes one query for references however deep the tree is.
       targets = [...early].flatMap(([model, keys]) => {
         const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))', true);
-        return builder.addWithTargets(model, readVersions(this.#sql, model, text, [jsonKeys(keys)]));
+        const versions = readVersions(this.#sql, model, text, [jsonKeys(keys)]);
+        return builder.addWithTargets(
+          model,
+          versions.filter((version) => !isAskedFor(version)),
+        );
       });
     }
   }
@@ -487,6 +492,11 @@ export class Feeds {
 /** The greatest of ascending numbers that lies beyond `from` and not beyond `to`. */
 function lastWithin(ends: readonly number[], from: number, to: number): number | undefined {
   return ends.findLast((end) => end > from && end <= to);
+}
+
+/** A row of another device's that was written here without right: it is fetched again (O8), and is nothing to tell until then. */
+function isAskedFor(version: RawRow): boolean {
+  return version[HLC] === 0;
 }
 
 function stampOnly(hlc: number, run: number): RawRow {

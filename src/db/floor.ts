@@ -30,8 +30,7 @@ export function prune(library: Library, retentionDays: number = RETENTION_DAYS):
   for (;;) {
     const { pruned, blockedBy } = library.transact(() => pruneSlice(library, retentionDays));
     tombstones += pruned;
-    // A tombstone to which an alias led can go only when that has gone.
-    if (pruned === 0) return { tombstones, blockedBy };
+    if (pruned < PRUNED_AT_ONCE) return { tombstones, blockedBy };
   }
 }
 
@@ -44,14 +43,18 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
   const counting = members.filter((member) => !isSetAside(library.around.now(), member, retentionDays));
   const known = knownToAll(library, counting);
   const gone = library.sql.rows(
-    `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
-     DELETE FROM flotilla_tombstones WHERE uuid IN (
+    // What an alias leads to stays as long as the one that leads there; a name that was given back leads in a circle.
+    `WITH RECURSIVE known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?)),
+     ready (uuid) AS (
        SELECT t.uuid FROM flotilla_tombstones t JOIN known d ON d.run = t.run AND t.hlc <= d.hlc
          JOIN known b ON b.run = t.birth_run AND t.birth_hlc <= b.hlc
        WHERE NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = t.uuid)
-         AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)
-         AND t.uuid NOT IN (SELECT o.alias FROM flotilla_tombstones o WHERE o.alias IS NOT NULL)
-       LIMIT ${PRUNED_AT_ONCE})
+         AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)),
+     needed (uuid) AS (
+       SELECT alias FROM flotilla_tombstones WHERE alias IS NOT NULL AND uuid NOT IN (SELECT uuid FROM ready)
+       UNION SELECT t.alias FROM flotilla_tombstones t JOIN needed USING (uuid) WHERE t.alias IS NOT NULL)
+     DELETE FROM flotilla_tombstones WHERE uuid IN (
+       SELECT uuid FROM ready WHERE uuid NOT IN (SELECT uuid FROM needed) LIMIT ${PRUNED_AT_ONCE})
      RETURNING run, hlc`,
     JSON.stringify([...known]),
   );

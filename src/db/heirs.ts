@@ -4,10 +4,13 @@
  * dead one means the heir, before any ON DELETE applies.
  */
 import { decodeKey } from './capture.ts';
+import type { Cells } from './cells.ts';
+import { formatCells } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { mapKeyCondition } from './identity.ts';
-import { isKilled } from './killed.ts';
+import { isKilled, isUnseen } from './killed.ts';
 import type { Library } from './library.ts';
+import type { KnownVersion } from './lookup.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, mapJoin, quoteName, rowsTable } from './model.ts';
 import { hasWaitingVersion, pendingKind } from './pending.ts';
@@ -122,10 +125,25 @@ export function nameAlias(library: Library, dead: Uint8Array, heir: Uint8Array):
   );
 }
 
-/** Whoever deleted the one said that the other is it from then on: it only got another name. */
-export function isHeir(library: Library, dead: Uint8Array, heir: Uint8Array): boolean {
-  const text = 'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? AND alias = ?';
-  return library.sql.value(text, Buffer.from(dead), Buffer.from(heir)) !== undefined;
+/**
+ * Whether what a row holds is discarded when it goes for an heir. It is not where it only gets another name, and whoever named it had
+ * seen its last change.
+ */
+export function isDiscarded(
+  library: Library,
+  model: Model,
+  row: KnownVersion & { readonly uuid: Uint8Array; readonly cells: Cells },
+  heir: Uint8Array,
+): boolean {
+  const grave = library.sql.rows(
+    'SELECT hlc, run, birth_hlc, birth_run, seen FROM flotilla_tombstones WHERE uuid = ? AND alias = ?',
+    Buffer.from(row.uuid),
+    Buffer.from(heir),
+  )[0];
+  if (grave === undefined) return true;
+  const [hlc, run, birthHlc, birthRun] = grave.slice(0, 4).map(Number) as [number, number, number, number];
+  const tombstone = { hlc, run, birthHlc, birthRun, seen: grave[4] ?? null };
+  return isUnseen(library, model, { ...row, cells: formatCells(row.cells) }, tombstone);
 }
 
 /** The row here whose identity holds these values. */

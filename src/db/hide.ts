@@ -9,18 +9,40 @@ import { nodeId, referrersOf, takeOut } from './deletes.ts';
 import { readVersion, targetsIn } from './join.ts';
 import type { Library } from './library.ts';
 import { keysHeldOutside } from './outside.ts';
-import { pendingKind, putPending } from './pending.ts';
+import type { Pending } from './pending.ts';
+import { pendingKind, putPending, waitingVersion } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 
+/** Why rows wait aside. */
+interface Why extends Pick<Pending, 'reason' | 'detail' | 'targets'> {
+  /** They may go from the tables though newer versions of them wait already, which go on waiting. */
+  readonly isOvertaken?: boolean;
+}
+
+const OTHER_WAS_FIRST: Why = {
+  reason: 'unique',
+  detail: 'Another row here has its unique value, and was first.',
+  targets: [],
+};
+
+const WITH_OTHERS: Why = {
+  reason: 'missing-target',
+  detail: 'It refers to a row that waits itself.',
+  targets: [],
+};
+
 /** Sets rows and all that refers to them aside. Answers false, changing nothing, when something does not allow it. */
-export function hideRows(library: Library, rows: readonly StandingRow[]): boolean {
-  const hidden = withReferrers(library, rows);
+export function hideRows(library: Library, rows: readonly StandingRow[], why = OTHER_WAS_FIRST): boolean {
+  const hidden = withReferrers(library, rows, why.isOvertaken === true);
   if (hidden === null) return false;
   const versions = new Map<string, Batch>();
+  const overtaking = new Map<string, Omit<Pending, 'targets'>>();
   for (const row of hidden.values()) {
     const version = readVersion(library, row.model, row.uuid);
     if (version === null) return false;
     versions.set(bytesToHex(row.uuid), version);
+    const newer = waitingVersion(library, row.uuid);
+    if (newer !== null) overtaking.set(bytesToHex(row.uuid), newer);
   }
   takeOut(library, [...hidden.values()]);
   const first = new Set(rows.map((row) => bytesToHex(row.uuid)));
@@ -29,21 +51,30 @@ export function hideRows(library: Library, rows: readonly StandingRow[]): boolea
     const version = versions.get(name) as Batch;
     const gone = targetsIn(version).filter(({ uuid }) => versions.has(bytesToHex(uuid)));
     const isFirst = first.has(name);
+    const newer = overtaking.get(name);
+    if (newer !== undefined) {
+      // It is tried again at once.
+      putPending(library, { ...newer, targets: [] });
+      continue;
+    }
+    const { reason, detail, targets } = isFirst ? why : WITH_OTHERS;
     putPending(library, {
       ...row,
-      reason: isFirst ? 'unique' : 'missing-target',
-      detail: isFirst
-        ? 'Another row here has its unique value, and was first.'
-        : 'It refers to a row that waits itself.',
+      reason,
+      detail,
       version: encodeBatch(version),
-      targets: gone.map(({ uuid }) => hexToBytes(bytesToHex(uuid))),
+      targets: [...targets, ...gone.map(({ uuid }) => hexToBytes(bytesToHex(uuid)))],
     });
   }
   return true;
 }
 
 /** The rows and, over any number of steps, those that refer to them; null when one of them cannot be taken out. */
-function withReferrers(library: Library, rows: readonly StandingRow[]): Map<string, StandingRow> | null {
+function withReferrers(
+  library: Library,
+  rows: readonly StandingRow[],
+  mayBeOvertaken: boolean,
+): Map<string, StandingRow> | null {
   const all = new Map<string, StandingRow>();
   for (let frontier = [...rows]; frontier.length > 0;) {
     const next: StandingRow[] = [];
@@ -51,8 +82,9 @@ function withReferrers(library: Library, rows: readonly StandingRow[]): Map<stri
       const name = nodeId(row.model, row.key);
       if (all.has(name)) continue;
       // A newer version or a delete that waits would be lost sight of.
-      if (pendingKind(library, row.uuid) !== null || keysHeldOutside(library, row.model, [row.key]).length > 0)
-        return null;
+      const waiting = pendingKind(library, row.uuid);
+      const isFree = waiting === null || (mayBeOvertaken && waiting !== 'delete');
+      if (!isFree || keysHeldOutside(library, row.model, [row.key]).length > 0) return null;
       all.set(name, row);
       next.push(...referrersOf(library, row.model, [row.key]));
     }

@@ -10,7 +10,7 @@ import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import type { Heir } from './heirs.ts';
-import { heirOf, isHeir, lastHeir, nameAlias, rowNamed } from './heirs.ts';
+import { heirOf, isDiscarded, lastHeir, nameAlias, rowNamed } from './heirs.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
@@ -22,6 +22,7 @@ import { cellsOverWaiting, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import { forgetPending, hasWaitingVersion, putPending, versionsOfDeadTargets } from './pending.ts';
+import { unlessRefused } from './rows.ts';
 import type { StandingRow } from './rivals.ts';
 import { valuesHere } from './rivals.ts';
 import { isSettled, isStaying } from './settled.ts';
@@ -106,7 +107,7 @@ function followHeirs(
   const here = bearRenamed(library, model, values);
   if (here.row === null) return false;
   // It is one with a row of that name.
-  if (!here.isNew && !isHeir(library, uuid, here.row.uuid))
+  if (!here.isNew && isDiscarded(library, model, { ...waiting, cells: over }, here.row.uuid))
     recordVersion(library, { ...waiting, version }, 'merged', here.row);
   forgetPending(library, uuid);
   writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
@@ -124,13 +125,15 @@ function bearRenamed(
   const known = rowNamed(library, model, values);
   if (known !== null) return { row: known, isNew: false };
   const columns = syncedColumns(model).map(({ name }) => name);
-  asWriter(library, () =>
-    library.sql.run(
-      `INSERT OR IGNORE INTO ${quoteName(model.table)} (${columns.map(quoteName).join(', ')})
-       VALUES (${columns.map(() => '?').join(', ')})`,
-      ...columns.map((name) => values.get(name) ?? null),
-    ),
-  );
+  asWriter(library, () => {
+    unlessRefused(() =>
+      library.sql.run(
+        `INSERT OR IGNORE INTO ${quoteName(model.table)} (${columns.map(quoteName).join(', ')})
+         VALUES (${columns.map(() => '?').join(', ')})`,
+        ...columns.map((name) => values.get(name) ?? null),
+      ),
+    );
+  });
   return { row: rowNamed(library, model, values), isNew: true };
 }
 

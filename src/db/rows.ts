@@ -292,6 +292,20 @@ export function takenColumns({ model, outcome }: Incoming): Column[] {
   return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }
 
+/**
+ * Runs one statement. Answers false, with nothing changed, when a constraint refuses it: OR IGNORE does not cover all of them, such as
+ * the type of a STRICT column.
+ */
+export function unlessRefused(statement: () => void): boolean {
+  try {
+    statement();
+    return true;
+  } catch (error) {
+    requireConstraint(error);
+    return false;
+  }
+}
+
 /** The code of an error that a constraint raised; throws any other error on. */
 export function requireConstraint(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';

@@ -158,6 +158,7 @@ export class Writer {
     this.#ageOut();
     this.#stopWatching = access.watchCommits(file, () => this.#look());
     this.#look();
+    this.#tidy();
   }
 
   get #library(): Library {
@@ -411,7 +412,10 @@ export class Writer {
   }
 
   #stampSlice(): number {
-    return this.#do(() => this.#served.applier.stamp(STAMP_SLICE));
+    const taken = this.#do(() => this.#served.applier.stamp(STAMP_SLICE));
+    // Where there is nobody to wait for, nobody will say that he has a delete.
+    if (taken > 0) this.#tidy();
+    return taken;
   }
 
   #do<T>(work: () => T): T {

@@ -186,3 +186,23 @@ describe('records of what was discarded', () => {
     expect([...conflicts(a), ...conflicts(b)]).toEqual([]);
   });
 });
+
+describe('[C1] in a library in which some rows refer to nothing', () => {
+  it('concurrent writes of different columns both survive all the same', async () => {
+    const [a, b] = pairOf(`${DDL} CREATE TABLE calls (id INTEGER PRIMARY KEY, who INTEGER REFERENCES people (id))`);
+    a.write("INSERT INTO people (name, phone) VALUES ('Ann', '1')");
+    a.write('PRAGMA foreign_keys = OFF; INSERT INTO calls VALUES (1, 77); PRAGMA foreign_keys = ON');
+    converge([a, b]);
+    a.write("UPDATE people SET name = 'Anna'");
+    a.stamp();
+    b.write("UPDATE people SET phone = '2'");
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows('SELECT name, phone FROM people')).toEqual([['Anna', '2']]);
+    expect(b.rows('SELECT * FROM calls')).toEqual([]);
+    // It comes once it refers to somebody.
+    a.write('UPDATE calls SET who = 1');
+    converge([a, b]);
+    expect(b.rows('SELECT p.name FROM calls c JOIN people p ON p.id = c.who')).toEqual([['Anna']]);
+    await expectEqual(a, b);
+  });
+});

@@ -306,6 +306,22 @@ describe('writes that no guard saw', () => {
     await expectEqual(a, b, c);
   });
 
+  it('[O8] what is written to one that has another id by now is not sent', async () => {
+    const [a, b, c] = fleetOf(3, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, what TEXT)', {
+      config: { ownership: 'device' },
+    }) as [Replica, Replica, Replica];
+    a.write("INSERT INTO codes VALUES (1, 'of A')");
+    b.pull(a);
+    b.write('UPDATE codes SET id = 4');
+    b.write("UPDATE codes SET what = 'stolen'");
+    c.pull(b);
+    expect(c.rows('SELECT what FROM codes')).toEqual([]);
+    converge([a, b, c]);
+    for (const replica of [a, b, c]) expect(replica.rows('SELECT what FROM codes')).toEqual([['of A']]);
+    expect(conflicts(b).map(([rule]) => rule)).toEqual(['ownership']);
+    await expectEqual(a, b, c);
+  });
+
   it('[O8] one that evicts a row of another device leaves it to come back', async () => {
     const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
       config: { ownership: 'device' },

@@ -79,6 +79,33 @@ describe('[F1] a tombstone', () => {
     expect(content(b)).toEqual([['y']]);
   });
 
+  it('goes with the one that leads to it by an alias', () => {
+    const [a, b] = members(2, new Days()) as [Replica, Replica];
+    a.write("INSERT INTO tags VALUES ('x', 'red')");
+    converge([a, b]);
+    a.write("UPDATE tags SET name = 'y'");
+    a.stamp();
+    a.write("UPDATE tags SET name = 'z'");
+    a.stamp();
+    a.write('DELETE FROM tags');
+    converge([a, b]);
+    expect(tombstones(a)).toBe(3);
+    expect(a.prune()).toEqual({ tombstones: 3, blockedBy: [] });
+  });
+
+  it('goes with others that lead to each other in a circle', () => {
+    const [a, b] = members(2, new Days()) as [Replica, Replica];
+    a.write("INSERT INTO tags VALUES ('x', 'red'), ('y', 'green')");
+    converge([a, b]);
+    a.write('DELETE FROM tags');
+    converge([a, b]);
+    // As renames to and fro on several devices leave them.
+    a.write(
+      'UPDATE flotilla_tombstones AS t SET alias = (SELECT uuid FROM flotilla_tombstones o WHERE o.uuid <> t.uuid)',
+    );
+    expect(a.prune()).toEqual({ tombstones: 2, blockedBy: [] });
+  });
+
   it('stays while a member has never said what it knows, however long', () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];

@@ -1,7 +1,7 @@
 /** What random stories have found (`npm run fuzz`), each told again by hand. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
+import { expectEqual, fleetOf, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
 import { playStory } from '../support/random/play.ts';
 import { Replica, converge } from '../support/replica.ts';
 
@@ -59,6 +59,41 @@ describe('records', () => {
     expect(records(a).length).toBeGreaterThan(0);
     await expectEqual(a, b);
   });
+
+  it('[R3] a row that goes with a deleted one is recorded, though it has to wait for the owner of what refers to it', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE shelf (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE box (id INTEGER PRIMARY KEY, shelf INTEGER REFERENCES shelf ON DELETE CASCADE, name TEXT);
+       CREATE TABLE toy (id INTEGER PRIMARY KEY, box INTEGER REFERENCES box ON DELETE CASCADE, name TEXT);`,
+      { config: { tables: { toy: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO shelf VALUES (1, 'low')");
+    converge([a, b, c]);
+    a.write("INSERT INTO box VALUES (1, 1, 'red')");
+    c.pull(a);
+    c.write("INSERT INTO toy VALUES (1, 1, 'car')");
+    a.pull(c);
+    b.write('DELETE FROM shelf');
+    a.pull(b);
+    expect(a.rows('SELECT name FROM box')).toEqual([['red']]);
+    converge([a, b, c]);
+    expect(a.rows('SELECT name FROM box')).toEqual([]);
+    expect(records(a)).toContainEqual([null, 'cascade']);
+    await expectEqual(a, b, c);
+  });
+
+  it.each([
+    ['stands', 50_036],
+    ['waits', 50_008],
+  ])(
+    '[R1] what was written to a row that %s is recorded when it goes for the one that it is elsewhere',
+    { timeout: 60_000 },
+    async (_, seed) => {
+      const { tokens } = await playStory(seed, { kind: 'easy', steps: 180 });
+      expect(tokens).toBeGreaterThan(0);
+    },
+  );
 
   it('[R2] a delete has seen what other devices wrote in other columns', async () => {
     const [a, b] = pairOf(PEOPLE);
@@ -268,6 +303,30 @@ describe('names and references', () => {
       ['y', 2],
     ]);
     await expectEqual(a, b);
+  });
+
+  it('[N2] the new name of a row comes in though rows of several devices refer to the old one, which has its unique value', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE town (name TEXT PRIMARY KEY, code TEXT UNIQUE) WITHOUT ROWID;
+       CREATE TABLE house (id INTEGER PRIMARY KEY, town TEXT NOT NULL REFERENCES town, colour TEXT);`,
+      { config: { tables: { house: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO town VALUES ('York', 'Y')");
+    converge([a, b, c]);
+    b.write("INSERT INTO house VALUES (1, 'York', 'red')");
+    c.write("INSERT INTO house VALUES (1, 'York', 'blue')");
+    converge([b, c]);
+    a.write("UPDATE town SET name = 'Leeds'");
+    converge([a, b, c]);
+    for (const replica of [a, b, c]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.rows('SELECT town, colour FROM house ORDER BY colour')).toEqual([
+        ['Leeds', 'blue'],
+        ['Leeds', 'red'],
+      ]);
+    }
+    await expectEqual(a, b, c);
   });
 
   it('[N1] rows follow the new name of what is in their key, though other rows refer to them and an index holds them', async () => {

@@ -43,6 +43,8 @@ export interface DeviceOptions {
   /** Peer ids of all devices that there may ever be. */
   readonly everybody: readonly string[];
   readonly mutant: Mutant | null;
+  /** Another device by its name. */
+  readonly peer: (name: string) => SimDevice;
   readonly onEvent: (event: NodeEvent) => void;
   /** Something went wrong that must not. */
   readonly onFault: (what: string) => void;
@@ -110,7 +112,7 @@ export class SimDevice implements Written {
   // -- its node
 
   start(): void {
-    const { name, chance, network, everybody, mutant } = this.#options;
+    const { name, chance, network, everybody, mutant, peer: peerOf } = this.#options;
     const clock = new DeviceClock(network.time, () => this.skew);
     this.#clock = clock;
     this.isOn = true;
@@ -121,7 +123,7 @@ export class SimDevice implements Written {
       chance,
       around: this.#around,
       held: false,
-      mutate: mutating(mutant, this, network.time),
+      mutate: mutating(mutant, this, peerOf, network.time),
     };
     this.#process = process;
     const fault = (what: string): void => {

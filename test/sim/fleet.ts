@@ -14,6 +14,7 @@ import { FleetModel } from '../support/fleet-model.ts';
 import { FleetWriter, runProgram } from '../support/fleet-writer.ts';
 import { SimDevice } from './device.ts';
 import type { Mutant } from './mutants.ts';
+import { knowledgeOf } from './mutants.ts';
 import { SimNetwork } from './network.ts';
 import { VirtualTime } from './time.ts';
 
@@ -60,7 +61,7 @@ export interface SimResult {
   readonly events: number;
   readonly frames: number;
   readonly bytes: number;
-  /** Hash of all that happened, to compare two plays of a seed. */
+  /** All that happened: two plays of a seed have the same. */
   readonly trace: readonly string[];
 }
 
@@ -110,6 +111,7 @@ class Fleet {
           network: this.#network,
           everybody,
           mutant,
+          peer: (other) => this.#device(other),
           onEvent: (event) => this.#heard(name, event),
           onFault: (what) => this.#fail('violation', what),
         }),
@@ -146,6 +148,7 @@ class Fleet {
     while (this.#time.now < end) {
       await this.#run(this.#chance.happens(0.5) ? this.#chance.below(300) : this.#chance.below(6 * SECOND));
       await this.#happen();
+      this.#checkHeard();
     }
   }
 
@@ -182,7 +185,6 @@ class Fleet {
     this.#tell(`${device.name}: crashes`);
     device.crash();
     this.#checkFile(device);
-    this.#checkHeard();
   }
 
   #restart(): void {
@@ -478,9 +480,4 @@ class Fleet {
   #tell(what: string): void {
     this.trace.push(`${((this.#time.now - this.#start) / SECOND).toFixed(3)} ${what}`);
   }
-}
-
-function knowledgeOf(file: { rows(sql: string): unknown[][] }): Map<string, number> {
-  const rows = file.rows('SELECT r.id, k.hlc FROM flotilla_knowledge k JOIN flotilla_runs r ON r.run = k.run');
-  return new Map(rows.map(([id, hlc]) => [bytesToHex(id as Uint8Array), Number(hlc)]));
 }

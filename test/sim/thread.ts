@@ -12,6 +12,7 @@ import { Reader } from '../../src/db/reader.ts';
 import { Writer } from '../../src/db/writer.ts';
 import { FlotillaError, messageOf } from '../../src/errors.ts';
 import type { Chance } from '../support/chance.ts';
+import type { Mutate } from './mutants.ts';
 import type { DeviceClock } from './time.ts';
 
 /** ms that a call may take in the writing thread, at most: other programs get to write in between. */
@@ -27,8 +28,8 @@ export interface Process {
   readonly around: Surroundings;
   /** Programs may not write: the node holds them off. */
   held: boolean;
-  /** Changes an answer of the writing side, or what is asked of it: for builds that are broken on purpose. */
-  readonly mutate: (writer: Writer, call: WorkerCall, proceed: () => unknown) => unknown;
+  /** Stands around each call of the writing service. */
+  readonly mutate: Mutate;
 }
 
 export class SimThread implements WorkerThread {
@@ -105,10 +106,12 @@ export class SimThread implements WorkerThread {
       return (service as Writer).stamp();
     }
     if (call.method === 'release') return void (this.#process.held = false);
-    const method: unknown = Reflect.get(service, call.method);
-    if (typeof method !== 'function') throw new RangeError(`the database worker has no method ${call.method}`);
-    const proceed = (): unknown => Reflect.apply(method, service, call.args) as unknown;
-    return service instanceof Writer ? this.#process.mutate(service, call, proceed) : proceed();
+    const proceed = ({ method, args }: WorkerCall): unknown => {
+      const run: unknown = Reflect.get(service, method);
+      if (typeof run !== 'function') throw new RangeError(`the database worker has no method ${method}`);
+      return Reflect.apply(run, service, args) as unknown;
+    };
+    return service instanceof Writer ? this.#process.mutate(call, proceed) : proceed(call);
   }
 
   #writeAccess(db: Database): WriteAccess {

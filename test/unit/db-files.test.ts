@@ -15,6 +15,7 @@ import { Reader } from '../../src/db/reader.ts';
 import { createFromGrant, initLibraryFile, tryGrant } from '../../src/db/setup.ts';
 import { STAMP_SLICE } from '../../src/db/stamp.ts';
 import { Writer } from '../../src/db/writer.ts';
+import { until } from '../support/until.ts';
 import { surroundingsOf } from '../support/surroundings.ts';
 
 const SCHEMA = `
@@ -349,5 +350,31 @@ describe('a served library', () => {
     node.release();
     other.exec("INSERT INTO folders (name) VALUES ('let in')");
     expect(all(a, 'SELECT count(*) FROM folders')).toEqual([[4]]);
+  });
+
+  it('[F1] forgets deletes where no other member has to be waited for', async () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const node = writer(a, 'A');
+    make('a.db', 'DELETE FROM notes');
+    node.stamp();
+    await until(() => all(a, 'SELECT count(*) FROM flotilla_tombstones')[0]?.[0] === 0);
+    expect(all(a, 'SELECT count(*) FROM flotilla_floor')).toEqual([[1]]);
+  });
+
+  it('[F2] reconciles with one peer at a time, and with the next when that says nothing more', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    let now = Date.now();
+    const node = new Writer(a, 'normal', { ...surroundingsOf('A'), now: () => now }, () => undefined, fail);
+    closers.push(() => node.close());
+    const floor = { runs: new Uint8Array(16).fill(7), hlc: [1] };
+    expect(node.beginPass('B', floor)?.pass).toBe('reconcile');
+    expect(node.beginPass('C', floor)).toBeNull();
+    expect(node.beginPass('C', { runs: new Uint8Array(0), hlc: [] })?.pass).toBe('ordinary');
+    expect(node.beginPass('B', floor)?.pass).toBe('reconcile');
+    now += 10_000;
+    expect(node.beginPass('C', floor)?.pass).toBe('reconcile');
+    expect(node.beginPass('B', floor)).toBeNull();
   });
 });

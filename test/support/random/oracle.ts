@@ -47,6 +47,8 @@ export interface Effects {
   /** Tokens that this statement took out of the tables. */
   readonly ended: End[];
   readonly parents: { readonly row: string; readonly parent: string; readonly onDelete: string }[];
+  /** Rows that got another name: both names. */
+  readonly renamed: { readonly from: string; readonly to: string }[];
 }
 
 export interface JudgeOptions {
@@ -65,6 +67,8 @@ export class Oracle {
   /** Rows in which a token stood, if it was more than one: its row was given another name. */
   readonly #rowsOfToken = new Map<string, Set<string>>();
   readonly #parents = new Map<string, Map<string, Set<string>>>();
+  /** The names that a row had before it got one. */
+  readonly #before = new Map<string, Set<string>>();
 
   /** What one statement did. @param replaced - the table into which it was a REPLACE: that writes every column of its row */
   compare(
@@ -75,7 +79,7 @@ export class Oracle {
     after: Named,
     replaced: string | null = null,
   ): Effects {
-    const effects: Effects = { events: [], written: [], ended: [], parents: [] };
+    const effects: Effects = { events: [], written: [], ended: [], parents: [], renamed: [] };
     const tokens = (named: Named): Set<string> =>
       new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
     const none = new Set<never>();
@@ -95,6 +99,8 @@ export class Oracle {
           tokens: none,
         });
     }
+    const changedRows: SnapRow[] = [];
+    const left = [...before.rows].filter(([name]) => !after.rows.has(name)).map(([name, row]) => ({ name, row }));
     for (const [name, row] of after.rows) {
       const old = before.rows.get(name);
       if (old !== undefined && textOf(old, before) === textOf(row, after)) continue;
@@ -105,6 +111,10 @@ export class Oracle {
         ...(isReplaced ? tokenColumns(row) : old === undefined ? [] : tokensOf(old).flatMap(gone(row))),
       ]);
       const own = new Set(tokensOf(row).map(({ token }) => token));
+      if (old === undefined)
+        for (const from of left)
+          if (tokensOf(from.row).some(({ token }) => own.has(token)))
+            effects.renamed.push({ from: from.name, to: name });
       const isWhole = row.table.ownership === 'device';
       const isBirth = old === undefined;
       const event = { row: name, writer, number, isDelete: false, isBirth, isWhole, columns, tokens: own };
@@ -112,18 +122,15 @@ export class Oracle {
       // A row that leads nowhere stays behind, and which row it is cannot be told: nothing of it is followed.
       if (!row.isDangling)
         for (const { token, column } of changed) effects.written.push({ ...event, token, column, known });
-      row.table.foreignKeys.forEach(({ onDelete }, i) => {
-        const target = row.targets[i] ?? null;
-        const parent = target === null ? undefined : after.names.get(target);
-        if (parent !== undefined) effects.parents.push({ row: name, parent, onDelete });
-      });
+      changedRows.push(row);
     }
+    effects.parents.push(...parentsOf(changedRows, after));
     return effects;
   }
 
   /** The transaction of these statements was committed. */
   commit(all: readonly Effects[]): void {
-    for (const { events, written, ended, parents } of all) {
+    for (const { events, written, ended, parents, renamed } of all) {
       for (const event of events) push(this.#events, event.row, event);
       for (const one of written) {
         if (!this.#written.has(one.token)) this.#written.set(one.token, one);
@@ -131,6 +138,7 @@ export class Oracle {
         this.#rowsOfToken.set(one.token, rows.add(one.row));
       }
       for (const end of ended) push(this.#ended, end.token, end);
+      for (const { from, to } of renamed) this.#before.set(to, (this.#before.get(to) ?? new Set()).add(from));
       for (const { row, parent, onDelete } of parents) {
         const own = this.#parents.get(row) ?? new Map<string, Set<string>>();
         this.#parents.set(row, own.set(parent, (own.get(parent) ?? new Set()).add(onDelete)));
@@ -168,11 +176,20 @@ export class Oracle {
 
   #isBack(one: Written, gone: ReadonlySet<string>): boolean {
     const ends = this.#ended.get(one.token);
-    if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1) return false;
+    if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1 || this.#hasFollowed(one.row))
+      return false;
     if (!one.isWhole) return true;
     // The whole row was written anew, with its older content, by a copy that had not seen the newer one.
     const kept = (this.#events.get(one.row) ?? []).filter((event) => event.tokens.has(one.token));
     return !this.#mayBeCleared(one.row, gone) && ends.some(({ known }) => kept.every((event) => isKnown(event, known)));
+  }
+
+  /**
+   * The row has the name of another one in its own, which got a new one: whoever follows that (N1) writes it anew under its new name,
+   * and may not have heard of a delete of the old one.
+   */
+  #hasFollowed(row: string): boolean {
+    return [...this.#before.values()].some((names) => [...names].some((name) => row.includes(JSON.stringify(name))));
   }
 
   /** Why a token may be absent; null when nothing excuses it. */
@@ -187,7 +204,16 @@ export class Oracle {
       }
       if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
-    return null;
+    return this.#isNamedApart(one) ? 'concurrent' : null;
+  }
+
+  /** Somebody else gave its row another name, or deleted it, under a name that it had before: of two names the later stands (N3). */
+  #isNamedApart(one: Written): boolean {
+    const names = new Set(this.#rowsOfToken.get(one.token));
+    for (const name of names) for (const earlier of this.#before.get(name) ?? []) names.add(earlier);
+    return [...names].some((name) =>
+      (this.#events.get(name) ?? []).some((event) => event.isDelete && !isKnown(event, one.known)),
+    );
   }
 
   /**
@@ -247,6 +273,22 @@ function textOf(row: SnapRow, named: Named): string {
   );
   const targets = row.targets.map((target) => (target === null ? '-' : (named.names.get(target) ?? '?')));
   return [contentOf(row), ...ids, ...targets].join('\u0002');
+}
+
+/** What rows refer to, and what that refers to: a row that was renamed with its parent has been written by nobody under that name. */
+function parentsOf(rows: readonly SnapRow[], { names }: Named): Effects['parents'] {
+  const seen = new Set(rows);
+  const found: Effects['parents'] = [];
+  for (const row of seen) {
+    row.table.foreignKeys.forEach(({ onDelete }, i) => {
+      const target = row.targets[i] ?? null;
+      const [own, parent] = [names.get(row), target === null ? undefined : names.get(target)];
+      if (target === null || own === undefined || parent === undefined) return;
+      found.push({ row: own, parent, onDelete });
+      seen.add(target);
+    });
+  }
+  return found;
 }
 
 /** The column of a token that has gone from a row. */

@@ -274,12 +274,33 @@ class Story {
   #run(index: number, sql: string): boolean {
     this.#statements += 1;
     try {
-      this.#copy(index).replica.db.exec(sql);
+      if (this.#options.kind !== 'careless' && /\bREPLACE (?:INTO )?/.test(sql)) this.#replaceWhole(index, sql);
+      else this.#copy(index).replica.db.exec(sql);
       this.trace.push(`${index}: ${sql};`);
       return true;
     } catch (error) {
       this.trace.push(`${index}: ${sql}; -- refused: ${String(error)}`);
       return false;
+    }
+  }
+
+  /**
+   * SQLite does not look again at a reference of the row that a REPLACE writes, when what it evicts takes the target along: it is left
+   * dangling, with or without us. A program that takes care takes that back.
+   */
+  #replaceWhole(index: number, sql: string): void {
+    const { db } = this.#copy(index).replica;
+    const dangling = (): number => (db.pragma('foreign_key_check') as unknown[]).length;
+    const before = dangling();
+    db.exec('SAVEPOINT replacing');
+    try {
+      db.exec(sql);
+      if (dangling() > before) throw new Error('it leaves a reference dangling');
+    } catch (error) {
+      if (db.inTransaction) db.exec('ROLLBACK TO replacing');
+      throw error;
+    } finally {
+      if (db.inTransaction) db.exec('RELEASE replacing');
     }
   }
 

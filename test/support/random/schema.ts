@@ -325,9 +325,11 @@ function referringColumns(
 ): Column[] {
   return targets.map((name) => {
     const { type, idOf } = columnOf(target, name);
-    // A STRICT table knows fewer types than the table that it refers to may have.
-    const isKnown = !isStrict || /^(?:INT|INTEGER|REAL|TEXT|BLOB|ANY)$/.test(type);
-    return column(names(), isKnown ? type : 'ANY', 'ref', { ...more, idOf });
+    // What the target may hold at any time, a STRICT column must take as well, or a new name of the target could not be followed.
+    const isTaken = !isStrict || target.isStrict || idOf !== null || columnOf(target, name).purpose === 'id';
+    // ANY converts numbers in other tables: to SQLite such a column refers to 1 when it is looked up, and to '1' as well when that goes.
+    const alike = type === 'ANY' && target.isStrict && !isStrict ? '' : type;
+    return column(names(), isTaken ? alike : 'ANY', 'ref', { ...more, idOf });
   });
 }
 
