@@ -115,10 +115,11 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   });
 }
 
-/** Nothing refers to a row by other values than those of its key: what does would be lost sight of when they are parked. */
+/** Nothing refers to a row by other values than those of its key and its name: what does would be lost sight of when they are parked. */
 function isNamedByKey(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): boolean {
+  const names = model.identity.kind === 'derived' ? [...model.key, ...model.identity.columns] : model.key;
   return referrersOf(library, model, [key]).every(({ foreignKey }) =>
-    foreignKey.targets.every((name) => model.key.includes(name)),
+    foreignKey.targets.every((name) => names.includes(name)),
   );
 }
 

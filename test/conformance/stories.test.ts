@@ -305,29 +305,35 @@ describe('names and references', () => {
     await expectEqual(a, b);
   });
 
-  it('[N2] the new name of a row comes in though rows of several devices refer to the old one, which has its unique value', async () => {
-    const [a, b, c] = fleetOf(
-      3,
-      `CREATE TABLE town (name TEXT PRIMARY KEY, code TEXT UNIQUE) WITHOUT ROWID;
-       CREATE TABLE house (id INTEGER PRIMARY KEY, town TEXT NOT NULL REFERENCES town, colour TEXT);`,
-      { config: { tables: { house: { ownership: 'device' } } } },
-    ) as [Replica, Replica, Replica];
-    a.write("INSERT INTO town VALUES ('York', 'Y')");
-    converge([a, b, c]);
-    b.write("INSERT INTO house VALUES (1, 'York', 'red')");
-    c.write("INSERT INTO house VALUES (1, 'York', 'blue')");
-    converge([b, c]);
-    a.write("UPDATE town SET name = 'Leeds'");
-    converge([a, b, c]);
-    for (const replica of [a, b, c]) {
-      expect(replica.waiting()).toEqual([]);
-      expect(replica.rows('SELECT town, colour FROM house ORDER BY colour')).toEqual([
-        ['Leeds', 'blue'],
-        ['Leeds', 'red'],
-      ]);
-    }
-    await expectEqual(a, b, c);
-  });
+  it.each([
+    ['key', 'name TEXT PRIMARY KEY, code TEXT UNIQUE', {}],
+    ['identity', 'id INTEGER PRIMARY KEY, name TEXT UNIQUE, code TEXT UNIQUE', { identity: ['name'] }],
+  ])(
+    '[N2] the new name of a row, its %s, comes in though rows of several devices refer to the old one, which has its unique value',
+    async (_, columns, town) => {
+      const [a, b, c] = fleetOf(
+        3,
+        `CREATE TABLE town (${columns});
+         CREATE TABLE house (id INTEGER PRIMARY KEY, town TEXT NOT NULL REFERENCES town (name), colour TEXT);`,
+        { config: { tables: { house: { ownership: 'device' }, town } } },
+      ) as [Replica, Replica, Replica];
+      a.write("INSERT INTO town (name, code) VALUES ('York', 'Y')");
+      converge([a, b, c]);
+      b.write("INSERT INTO house VALUES (1, 'York', 'red')");
+      c.write("INSERT INTO house VALUES (1, 'York', 'blue')");
+      converge([b, c]);
+      a.write("UPDATE town SET name = 'Leeds'");
+      converge([a, b, c]);
+      for (const replica of [a, b, c]) {
+        expect(replica.waiting()).toEqual([]);
+        expect(replica.rows('SELECT town, colour FROM house ORDER BY colour')).toEqual([
+          ['Leeds', 'blue'],
+          ['Leeds', 'red'],
+        ]);
+      }
+      await expectEqual(a, b, c);
+    },
+  );
 
   it('[N1] rows follow the new name of what is in their key, though other rows refer to them and an index holds them', async () => {
     const [a, b] = pairOf(
