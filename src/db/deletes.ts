@@ -10,7 +10,7 @@ import { recordRow } from './conflicts.ts';
 import { keepLast } from './graves.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
 import { forgetPending, hasPending, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
@@ -250,7 +250,15 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
   return `${select} FROM (SELECT value AS key FROM json_each(?)) j
     CROSS JOIN ${rowsTable(parent)} p ON p.key = j.key
     CROSS JOIN ${quoteName(parent.table)} pt ON ${mapJoin(parent, 'pt', 'p')}
-    CROSS JOIN ${childTable} ON ${refersTo(foreignKey, 'pt')} CROSS JOIN ${childMap}`;
+    CROSS JOIN ${childTable} ON ${isMetBy(foreignKey, 'pt')} CROSS JOIN ${childMap}`;
+}
+
+/**
+ * SQL: what ON DELETE and ON UPDATE of the row `p` do is done to the row `t`. SQLite looks for it with the affinities of both columns: a parent
+ * '1' that goes takes children along that hold 1, though they refer to the parent 1.
+ */
+function isMetBy({ columns, targets }: ForeignKey, p: string): string {
+  return columns.map((name, i) => `${p}.${quoteName(targets[i] ?? '')} = t.${quoteName(name)}`).join(' AND ');
 }
 
 /** Names a row among others, by the key in its map table. */

@@ -76,6 +76,8 @@ interface Pass {
 interface Entry {
   readonly lsn: number;
   readonly size: number;
+  /** The row of a version that waits. */
+  readonly waits?: { readonly model: Model; readonly uuid: Uint8Array };
   readonly add: (builder: PageBuilder) => void;
   /** Of table rows, which are added a table at a time. */
   readonly model?: Model;
@@ -327,12 +329,13 @@ export class Feeds {
 
   #readWaiting(from: number, upTo: number, entries: Entry[]): void {
     const rows = this.#sql.rows(
-      `SELECT lsn, version, birth_hlc, birth_run, hlc, run FROM flotilla_pending
+      `SELECT lsn, version, birth_hlc, birth_run, hlc, run, tbl, uuid FROM flotilla_pending
        WHERE version IS NOT NULL AND lsn > ? AND lsn <= ? ORDER BY lsn`,
       from,
       upTo,
     );
-    for (const [lsn, version, birthHlc, birthRun, hlc, run] of rows) {
+    for (const [lsn, version, birthHlc, birthRun, hlc, run, tbl, uuid] of rows) {
+      const model = allModels(this.#registry).find(({ n }) => n === tbl);
       const bytes = version as Uint8Array;
       const batch = decodeBatch(bytes);
       const stamps = stampOnly(Number(hlc), Number(run));
@@ -342,6 +345,7 @@ export class Feeds {
         lsn: Number(lsn),
         size: bytes.length,
         version: stamps,
+        ...(model === undefined ? {} : { waits: { model, uuid: uuid as Uint8Array } }),
         cells: batch.tables.flatMap((table) =>
           ownStamps(table).map(([index, time]) => [bytesToHex(runBytes(batch, index)), time] as const),
         ),
@@ -353,8 +357,12 @@ export class Feeds {
   /** True when the peer has this already: all its stamps are known there, or it went ahead and has not changed since. */
   #spared(pass: Pass, entry: Entry, builder: PageBuilder): boolean {
     if (!this.#isNoNews(pass, entry)) return false;
-    if (pass.kind === 'reconcile' && !pass.completed && entry.model !== undefined && entry.version !== undefined)
-      builder.mention(entry.model, entry.version);
+    const { version, waits } = entry;
+    if (pass.kind !== 'reconcile' || pass.completed || version === undefined) return true;
+    // What waits here is here, but what it refers to may not be.
+    if (waits !== undefined)
+      builder.name(waits.model, waits.uuid, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number);
+    else if (entry.model !== undefined) builder.mention(entry.model, version);
     return true;
   }
 

@@ -230,10 +230,13 @@ export class PageBuilder {
   /** Names a row that the receiver has already, so that it hears that the row is still here. */
   mention(model: Model, version: RawRow): void {
     const { byKey } = this.#section(model);
-    const key = version[KEY] as Key;
-    if (byKey.has(key)) return;
-    const run = this.#run(version[BIRTH_RUN] as number);
-    byKey.set(key, this.#entry(model, version[UUID] as Uint8Array, version[BIRTH_HLC] as number, run));
+    const [key, uuid, hlc, run] = [KEY, UUID, BIRTH_HLC, BIRTH_RUN].map((column) => version[column]);
+    if (!byKey.has(key as Key)) byKey.set(key as Key, this.name(model, uuid as Uint8Array, Number(hlc), Number(run)));
+  }
+
+  /** Names a row without saying anything of it. */
+  name(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number): number {
+    return this.#entry(model, uuid, birthHlc, this.#run(birthRun));
   }
 
   addTombstone(

@@ -318,3 +318,18 @@ describe('ON DELETE across devices', () => {
     await expectEqual(a, b);
   });
 });
+
+describe('[D2] a parent with another affinity than its children', () => {
+  it('takes along what SQLite takes along with it, on every device', async () => {
+    const [a, b] = pairOf(`CREATE TABLE p (name ANY PRIMARY KEY) STRICT;
+      CREATE TABLE c (id INTEGER PRIMARY KEY, p NUMERIC REFERENCES p (name) ON DELETE CASCADE);`);
+    a.write("INSERT INTO p VALUES ('1')");
+    converge([a, b]);
+    a.write('DELETE FROM p');
+    b.write('INSERT INTO p VALUES (1); INSERT INTO c VALUES (1, 1)');
+    converge([a, b]);
+    expect(a.rows('SELECT count(*) FROM c')).toEqual(b.rows('SELECT count(*) FROM c'));
+    expect([...a.waiting(), ...b.waiting()]).toEqual([]);
+    await expectEqual(a, b);
+  });
+});

@@ -260,6 +260,26 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     }
   });
 
+  it('has what it wrote settled also where that waits at the others already, since they had to reconcile first', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    c.write("INSERT INTO files (folder_id, name) SELECT id, 'f' FROM folders WHERE name = 'x'");
+    c.write("DELETE FROM folders WHERE name = 'y'");
+    converge([a, b]);
+    days.pass(40);
+    a.hear(b);
+    b.hear(a);
+    for (const replica of [a, b, c]) replica.prune();
+    a.pull(c);
+    expect(a.waiting()).toEqual(['missing-target']);
+    c.pull(a);
+    converge([a, b, c]);
+    await expectSame([a, b, c]);
+  });
+
   it('may be restored from a backup that is older than what was pruned', async () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];
