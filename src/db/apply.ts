@@ -8,6 +8,7 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
 import type { Taken } from './api.ts';
 import { Adopter } from './adopt.ts';
+import { disclaimAsked } from './asked.ts';
 import { balance, countLoose } from './balance.ts';
 import { checkClaims } from './claims.ts';
 import type { Doomed } from './deletes.ts';
@@ -117,7 +118,7 @@ export class Applier {
       const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
-      library.saveCursor(peer, batch.end.cursor);
+      if (!disclaimAsked(library)) library.saveCursor(peer, batch.end.cursor);
       if (loose > 0) balance(library, loose);
       const { cursor, complete, remaining } = batch.end;
       const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
@@ -146,6 +147,7 @@ export class Applier {
     const { complete, knowledge, floor } = batch.end;
     if (!complete) return changed;
     library.learn(knowledge);
+    disclaimAsked(library);
     // What it says that it knows is durable there.
     hear(library, peer, knowledge, library.around.now());
     const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor);

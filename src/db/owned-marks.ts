@@ -5,6 +5,7 @@
 import { decodeBatch } from '../protocol/batch.ts';
 import type { SqlValue, TableData } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
+import { askFor } from './asked.ts';
 import { formatCells } from './cells.ts';
 import type { Order } from './cells.ts';
 import { recordRow } from './conflicts.ts';
@@ -140,9 +141,7 @@ export function revert(
 ): void {
   const at = { hlc: library.stampAt(library.around.now()), run: library.run };
   recordRow(library, model, row.uuid, 'ownership', row, at);
-  library.sql.run(`UPDATE ${rowsTable(model)} SET hlc = 0 WHERE uuid = ?`, Buffer.from(row.uuid));
-  library.forget(row.run, row.hlc);
-  library.sql.run('DELETE FROM flotilla_cursors');
+  askFor(library, model, row);
 }
 
 /** A row that went in such a write: it is to be taken again though its birth is known, as that of a row that was deleted. */

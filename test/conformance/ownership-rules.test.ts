@@ -322,6 +322,21 @@ describe('writes that no guard saw', () => {
     await expectEqual(a, b, c);
   });
 
+  it('[O8] it comes again though a pass that was open before ends with all that its device has stamped', async () => {
+    const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, what TEXT)', {
+      config: { ownership: 'device' },
+    }) as [Replica, Replica];
+    a.write("INSERT INTO codes VALUES (1, 'of A'), (2, 'other')");
+    const pages = pagesFor(b, a, 1);
+    b.apply('A', pages[0] as Uint8Array);
+    b.write('UPDATE codes SET id = 4');
+    b.write("UPDATE codes SET what = 'stolen'");
+    for (const page of pages.slice(1)) b.apply('A', page);
+    converge([a, b]);
+    expect(b.rows('SELECT what FROM codes ORDER BY what')).toEqual([['of A'], ['other']]);
+    await expectEqual(a, b);
+  });
+
   it('[O8] one that evicts a row of another device leaves it to come back', async () => {
     const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
       config: { ownership: 'device' },

@@ -31,6 +31,8 @@ interface Event {
 interface End {
   readonly token: string;
   readonly known: Known;
+  /** What its row held then; nothing if it was deleted. */
+  readonly by: readonly string[];
 }
 
 /** A value that some program wrote, and that is looked for at the end. */
@@ -83,8 +85,12 @@ export class Oracle {
     const tokens = (named: Named): Set<string> =>
       new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
     const none = new Set<never>();
-    const [tokensBefore, tokensAfter] = [tokens(before), tokens(after)];
-    for (const token of tokensBefore) if (!tokensAfter.has(token)) effects.ended.push({ token, known });
+    const tokensAfter = tokens(after);
+    for (const [name, row] of before.rows) {
+      const now = after.rows.get(name);
+      const by = now === undefined ? [] : tokensOf(now).map(({ token }) => token);
+      for (const { token } of tokensOf(row)) if (!tokensAfter.has(token)) effects.ended.push({ token, known, by });
+    }
     for (const [name, { table }] of before.rows) {
       const isWhole = table.ownership === 'device';
       if (!after.rows.has(name))
@@ -161,10 +167,11 @@ export class Oracle {
     const gone = this.#mayBeGone();
     for (const one of this.#written.values()) {
       if (options.present.has(one.token)) {
-        if (!options.mayReturn && this.#isBack(one, gone))
+        if (!options.mayReturn && this.#isBack(one, gone, options.recorded))
           wrong.push(`${one.token} in ${one.row} is back: it was replaced or deleted by someone who knew it`);
         continue;
       }
+      if (options.recorded?.has(one.token) === true && this.#isOfAnother(one)) continue;
       const excuse = this.#excuse(one, gone);
       if (excuse === null)
         wrong.push(`${one.token} in ${one.row} is lost (written by ${one.writer}, statement ${one.number})`);
@@ -174,14 +181,18 @@ export class Oracle {
     return wrong;
   }
 
-  #isBack(one: Written, gone: ReadonlySet<string>): boolean {
+  #isBack(one: Written, gone: ReadonlySet<string>, recorded: JudgeOptions['recorded']): boolean {
     const ends = this.#ended.get(one.token);
     if (ends === undefined || (this.#rowsOfToken.get(one.token)?.size ?? 0) > 1 || this.#hasFollowed(one.row))
       return false;
     if (!one.isWhole) return true;
     // The whole row was written anew, with its older content, by a copy that had not seen the newer one.
     const kept = (this.#events.get(one.row) ?? []).filter((event) => event.tokens.has(one.token));
-    return !this.#mayBeCleared(one.row, gone) && ends.some(({ known }) => kept.every((event) => isKnown(event, known)));
+    // Or what replaced it was not that device's to write, and is undone with a record (O8).
+    const standing = ends.filter(({ by }) => !by.some((token) => recorded?.has(token) === true));
+    return (
+      !this.#mayBeCleared(one.row, gone) && standing.some(({ known }) => kept.every((event) => isKnown(event, known)))
+    );
   }
 
   /**
@@ -190,6 +201,12 @@ export class Oracle {
    */
   #hasFollowed(row: string): boolean {
     return [...this.#before.values()].some((names) => [...names].some((name) => row.includes(JSON.stringify(name))));
+  }
+
+  /** It was written to a row that another device has made: no trigger saw it, and it is undone with a record (O8). */
+  #isOfAnother(one: Written): boolean {
+    const births = (this.#events.get(one.row) ?? []).filter(({ isBirth }) => isBirth);
+    return one.isWhole && !one.isBirth && births.length > 0 && births.every(({ writer }) => writer !== one.writer);
   }
 
   /** Why a token may be absent; null when nothing excuses it. */
