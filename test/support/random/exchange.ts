@@ -1,9 +1,32 @@
 /**
  * How copies hear of each other: passes that are opened, cut and begun again, pages that come late, twice, or never.
  */
+import type { Database } from 'better-sqlite3';
+
+import { exact } from '../contents.ts';
 import type { Pass, Replica } from '../replica.ts';
 import type { Chance } from './chance.ts';
 import type { Known } from './oracle.ts';
+
+/**
+ * All that a file holds, its own and Flotilla's tables. Not its bytes: what stands in pages that are free may differ, since SQLite does
+ * not bring back the contents of those.
+ */
+function dumpOf(db: Database): string {
+  const tables = db.prepare(
+    "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name",
+  );
+  return (tables.pluck().all() as string[])
+    .map((name) => {
+      const rows = db
+        .prepare(`SELECT * FROM "${name.replaceAll('"', '""')}"`)
+        .raw()
+        .safeIntegers(true)
+        .all() as unknown[][];
+      return `${name}\n${rows.map((row) => row.map(exact).join()).join('\n')}`;
+    })
+    .join('\n\n');
+}
 
 /** A copy in the story. */
 export interface Copy {
@@ -152,7 +175,7 @@ export class Exchange {
   /** The disk is full, or the power goes, at the end of a transaction: nothing of it stays. */
   #failOnce(letter: Letter): void {
     const { library, applier, db } = this.#copy(letter.to).replica;
-    const before = db.serialize();
+    const before = dumpOf(db);
     library.saveCursor = () => {
       throw new Error(DISK_FULL);
     };
@@ -163,7 +186,7 @@ export class Exchange {
     } finally {
       Reflect.deleteProperty(library, 'saveCursor');
     }
-    if (Buffer.compare(before, db.serialize()) !== 0) throw new Error('a transaction that failed has left something');
+    if (dumpOf(db) !== before) throw new Error('a transaction that failed has left something');
   }
 
   #copy(index: number): Copy {
