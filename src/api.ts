@@ -83,6 +83,7 @@ export type NodeEvent =
   | {
       readonly event: 'applied';
       readonly device: string;
+      /** Versions and deletes in the batch; 0 where nothing but the end of a pass has come. */
       readonly rows: number;
       readonly changed: number;
       readonly complete: boolean;

@@ -221,6 +221,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   function drive({ peer, channel }: DriveInput, sendBack: (event: DriverEvent) => void): () => void {
     const { store, library } = opened();
     let reportedAt = -Infinity;
+    let isUnfinished = false;
     const driver = startSession({
       channel,
       store,
@@ -236,7 +237,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       onName: (name) => names.set(peer, name),
       onDifferences: (found) => noteDifferences(peer, found),
       onApplied: ({ rows, changed, complete }) => {
-        if (rows > 0) emit({ event: 'applied', device: peer, rows, changed, complete });
+        // The page that ends a pass may hold nothing, since all that is left in the feed is known here.
+        if (rows > 0 || (complete && isUnfinished)) emit({ event: 'applied', device: peer, rows, changed, complete });
+        isUnfinished = !complete;
       },
       onProgress: (progress) => {
         const now = clock.now();
