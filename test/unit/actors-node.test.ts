@@ -8,7 +8,7 @@ import { startNode } from '../../src/actors/node-runtime.ts';
 import type { NodeRuntimeOptions, RunningNode } from '../../src/actors/node-runtime.ts';
 import { peerSessionMachine } from '../../src/actors/peer-session.ts';
 import { compareCopies } from '../../src/actors/verify.ts';
-import type { MemberRow } from '../../src/db/api.ts';
+import type { MemberRow, FeedPage, PageLimits } from '../../src/db/api.ts';
 import { FlotillaError } from '../../src/errors.ts';
 import type { Channel } from '../../src/protocol/types.ts';
 import { FakeStore } from '../support/fake-store.ts';
@@ -220,7 +220,39 @@ const stateOf = (rig: Rig, peer: string): string | undefined =>
 const ids = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, n) => `${prefix}${n}`.padEnd(5, '.')).toSorted();
 
+/** What ends a pass comes by itself, after the last rows. */
+class LateEnd extends FakeStore {
+  #end: FeedPage | null = null;
+
+  override async page(id: number, limits: PageLimits): Promise<FeedPage> {
+    const end = this.#end;
+    this.#end = null;
+    if (end !== null) return end;
+    const page = await super.page(id, limits);
+    if (page.data === null || !page.complete || page.rows === 0) return page;
+    const batch = JSON.parse(Buffer.from(page.data).toString()) as object;
+    const withChanges = (changes: object): ArrayBuffer =>
+      new Uint8Array(Buffer.from(JSON.stringify({ ...batch, ...changes }))).buffer;
+    this.#end = { ...page, rows: 0, data: withChanges({ rows: [] }) };
+    return { ...page, complete: false, data: withChanges({ complete: false, knowledge: [] }) };
+  }
+}
+
 describe('nodes over an in-memory network', () => {
+  it('tell of the end of a pass though its last page holds nothing', async () => {
+    const network = new MemoryNetwork();
+    const store = new LateEnd('a', { members: ALL });
+    store.write('row');
+    await launch(network, 'a', store);
+    const b = await launch(network, 'b', new FakeStore('b', { members: ALL }));
+    await until(() => stateOf(b, 'a') === 'live');
+    const applied = b.events.filter((event) => event.event === 'applied' && event.device === 'a');
+    expect(applied.map((event) => event.event === 'applied' && [event.rows > 0, event.complete])).toEqual([
+      [true, false],
+      [false, true],
+    ]);
+  });
+
   it('find each other by known addresses, become equal, and stay so', async () => {
     const network = new MemoryNetwork();
     const rigs = await Promise.all(
