@@ -9,7 +9,7 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { record } from './conflicts.ts';
 import type { Hold, Incoming } from './incoming.ts';
-import { bindable, cellsOf, columnNamed } from './incoming.ts';
+import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting } from './join.ts';
 import { translateRuns, writeVersion } from './join.ts';
 import type { Library } from './library.ts';
@@ -25,7 +25,7 @@ import { isSettled } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import type { Key } from './sql.ts';
 import { parentHere, ringsOf } from './trees.ts';
-import { joinVersions, targetOf } from './version.ts';
+import { joinVersions, targetOf, valueIn } from './version.ts';
 
 const HOLD: Hold = {
   reason: 'cycle',
@@ -224,16 +224,10 @@ function ofItself(
   const at = version.tables[0]?.rows[0] ?? 0;
   const run = version.birthRun[at] ?? 0;
   const target = { model, uuid, birth: { hlc: version.birthHlc[at] ?? 0, run } };
-  const own = targets.map((name) => valueIn(version, columnNamed(model, name)));
-  // What only another reference says cannot be written here.
-  if (own.includes(undefined) && !(columns.length === 1 && model.rowid === targets[0])) return null;
-  return new Map(columns.map((name, i) => [name, { value: own[i] ?? null, target }]));
-}
-
-/** What a version holds in a column that is no reference. */
-function valueIn(version: Batch, { wire }: Column): SqlValue | undefined {
-  const data = version.tables[0]?.columns.find(({ name }) => name === wire);
-  return data?.kind === 'value' ? bindable(data, 0) : undefined;
+  const own = targets.map((name) => columnNamed(model, name));
+  // What only another reference says cannot be written here; an id of its own goes without saying.
+  if (own.some(({ role, name }) => role.kind !== 'value' && name !== model.rowid)) return null;
+  return new Map(columns.map((name, i) => [name, { value: valueIn(version, own[i] as Column), target }]));
 }
 
 function recordMove(
@@ -245,10 +239,9 @@ function recordMove(
   settings: ReadonlyMap<string, Setting>,
   stamp: LocalStamp,
 ): void {
-  const isRef = column.role.kind === 'ref';
   const setting = settings.get(column.name);
   if (setting === undefined) return;
-  const lost = { hlc: move.hlc, run: move.run, value: isRef ? move.parent : (valueIn(version, column) ?? null) };
-  const value = isRef ? (setting.target?.uuid ?? null) : setting.value;
+  const lost = { hlc: move.hlc, run: move.run, value: valueIn(version, column) };
+  const value = column.role.kind === 'ref' ? (setting.target?.uuid ?? null) : setting.value;
   record(library, model, move.uuid, column, 'cycle', lost, { ...stamp, value });
 }

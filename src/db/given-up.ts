@@ -3,31 +3,21 @@
  * may have stood here before, or have been written here.
  */
 import { decodeBatch } from '../protocol/batch.ts';
-import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
+import type { Batch } from '../protocol/types.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells } from './cells.ts';
 import type { Rule } from './conflicts.ts';
 import { record, recordVersion } from './conflicts.ts';
 import type { Incoming } from './incoming.ts';
-import { bindable, columnData } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { KnownPending, KnownTombstone } from './lookup.ts';
 import { isUnseen } from './killed.ts';
-import type { Column, Model } from './model.ts';
+import type { Model } from './model.ts';
 import { syncedColumns } from './model.ts';
 import { cellsWaiting, isUnseenOwned } from './owned-versions.ts';
 import type { Pending } from './pending.ts';
 import { waitingVersion } from './pending.ts';
-import { cutVersion } from './version.ts';
-
-/** What a version holds in a column, a reference as the UUID of its target. */
-export function valueIn(version: Batch, { wire }: Column): SqlValue {
-  const data = columnData(version.tables[0] as TableData, wire);
-  if (data === undefined) return null;
-  if (data.kind === 'value') return bindable(data, 0) as SqlValue;
-  const index = data.refs[0] ?? -1;
-  return index < 0 ? null : version.uuids.slice(index * 16, index * 16 + 16);
-}
+import { cutVersion, valueIn } from './version.ts';
 
 /** Another version of the row takes the place of the one that waits: columns are recorded where they differ. */
 export function recordReplaced(

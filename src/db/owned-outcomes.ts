@@ -14,6 +14,7 @@ import type { Owner, Root, Written } from './owners.ts';
 import { Owners, cellsOver, ownerColumn, ownerOfRoot, transferAt } from './owners.ts';
 import { tenureOfGrave } from './killed.ts';
 import type { Key } from './sql.ts';
+import { uuidAt } from './version.ts';
 
 /** Whether this device may write a row that stands here. @param key - in its map table */
 export function mayWriteHere(library: Library, model: Model, key: Key): boolean {
@@ -94,8 +95,4 @@ function ownerOfGrave(library: Library, model: Model, uuid: Buffer): Owner | nul
   const transfer = title === null ? null : transferAt(library, title);
   const root = { uuid, birthHlc: title?.hlc ?? birthHlc, birthRun: title?.run ?? birthRun };
   return { root, device, transfer };
-}
-
-function uuidAt(version: Batch, index: number): Buffer {
-  return Buffer.from(version.uuids.subarray(index * 16, index * 16 + 16));
 }

@@ -2,9 +2,10 @@
  * Single versions: cutting one out of a batch, so that it can wait in `flotilla_pending` as a batch of one row, and putting
  * several together again.
  */
-import type { Batch, ColumnData, DependencyData, TableData } from '../protocol/types.ts';
+import type { Batch, ColumnData, DependencyData, SqlValue, TableData } from '../protocol/types.ts';
 import type { Library } from './library.ts';
-import type { ForeignKey } from './model.ts';
+import { bindable, columnData } from './incoming.ts';
+import type { Column, ForeignKey } from './model.ts';
 import { UNSET_HLC } from './model.ts';
 import { pickStamps } from './stamp-lists.ts';
 import { NO_END, PageBuilder, runBytes } from './page.ts';
@@ -102,4 +103,13 @@ export function uuidAt(version: Batch, index: number): Buffer {
 export function targetOf(version: Batch, foreignKey: ForeignKey): Buffer | null {
   const target = targetIndex(version, foreignKey);
   return target < 0 ? null : uuidAt(version, target);
+}
+
+/** What a version holds in a column, a reference as the UUID of its target. */
+export function valueIn(version: Batch, { wire }: Column): SqlValue {
+  const data = columnData(version.tables[0] as TableData, wire);
+  if (data === undefined) return null;
+  if (data.kind === 'value') return bindable(data, 0) as SqlValue;
+  const index = data.refs[0] ?? -1;
+  return index < 0 ? null : version.uuids.slice(index * 16, index * 16 + 16);
 }
