@@ -28,6 +28,12 @@ describe('docs/architecture.md', () => {
     }
   });
 
+  it('has every file of the largest room in its place, once', () => {
+    const table = text.slice(text.indexOf('| Subject'), text.indexOf('\n## What flows'));
+    const named = [...table.matchAll(/`([a-z-]+)`/g)].map(([, name]) => `${name ?? ''}.ts`);
+    expect(named.toSorted()).toEqual(readdirSync(join(ROOT, 'src', 'db')).toSorted());
+  });
+
   it('names every metadata table', () => {
     const created = [...read('src/db/metadata.ts').matchAll(/CREATE TABLE (flotilla_\w+)/g)].map(([, name]) => name);
     expect(created.length).toBeGreaterThan(5);
