@@ -251,11 +251,10 @@ export interface PassBegun {
   readonly cursor: Cursor | null;
 }
 
-/** A moment in what this device has written: everything up to then. */
+/** A moment in what this device has written, in this and earlier runs of its node: everything up to then. */
 export interface Change {
-  /** Run id, hex. */
-  readonly run: string;
-  readonly hlc: number;
+  /** Of each run (id, hex) the last stamp. */
+  readonly stamps: ReadonlyArray<{ readonly run: string; readonly hlc: number }>;
 }
 
 /** What pruning waits for. */

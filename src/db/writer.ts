@@ -26,7 +26,7 @@ import type {
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
-import { Conversation, hear, hearOfOthers } from './heard.ts';
+import { Conversation, hear, hearOfOthers, heardMembers } from './heard.ts';
 import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
@@ -231,22 +231,20 @@ export class Writer {
     this.#stampSlices();
     return this.#do(() => {
       const library = this.#library;
-      return library.transact(() => ({
-        run: library.runHex(library.run),
-        hlc: library.knowledge().get(library.runHex(library.run)) ?? 0,
-      }));
+      const { device } = library.around;
+      const own = [...library.knowledge()].filter(
+        ([run, hlc]) => hlc > 0 && library.runDevice(library.runOrdinal(run, null)) === device,
+      );
+      return { stamps: own.map(([run, hlc]) => ({ run, hlc })) };
     });
   }
 
-  holders({ run, hlc }: Change): readonly string[] {
-    return this.#library.sql
-      .rows(
-        `SELECT h.device FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run
-         WHERE r.id = ? AND h.hlc >= ? AND h.device IN (SELECT device FROM flotilla_members WHERE revoked_at IS NULL)`,
-        Buffer.from(hexToBytes(run)),
-        hlc,
-      )
-      .map(([device]) => String(device));
+  holders({ stamps }: Change): readonly string[] {
+    const library = this.#library;
+    const wanted = stamps.map(({ run, hlc }) => [library.runOrdinal(run, null), hlc] as const);
+    return heardMembers(library.sql, library.around.device)
+      .filter(({ knowledge }) => wanted.every(([run, hlc]) => (knowledge.get(run) ?? -1) >= hlc))
+      .map(({ device }) => device);
   }
 
   learnSchema(schema: SchemaDescription): void {

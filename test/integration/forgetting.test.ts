@@ -68,5 +68,8 @@ describe('[F1] deletes', () => {
     await untilColumn(third.library, NAMES, ['y', 'z'], ARRIVAL_MS);
     for (const device of all) await untilColumn(device.library, TOMBSTONES, [0], ARRIVAL_MS);
     await expectEqual(all);
+    // Its node was started anew since it wrote last, and has written nothing in this run.
+    const { devices } = await flotilla<Replicated>(['wait', third.library, '--devices', '2']);
+    expect(devices).toHaveLength(2);
   });
 });

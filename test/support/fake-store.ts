@@ -212,7 +212,7 @@ export class FakeStore implements NodeStore {
   }
 
   async change(): Promise<Change> {
-    return { run: this.#run, hlc: this.#head };
+    return { stamps: [{ run: this.#run, hlc: this.#head }] };
   }
 
   async holders(): Promise<readonly string[]> {
