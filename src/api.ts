@@ -164,7 +164,7 @@ export interface FlotillaNode {
    * @throws FlotillaError NO_SUCH_CONFLICT, CANNOT_RESTORE
    */
   restoreConflict(id: number): Promise<RestoredConflict>;
-  /** Events as they happen, from now on. The returned function ends it. */
+  /** Events as they happen; `ready` is the first, and who listens as soon as the node is there misses none. The returned function ends it. */
   onEvent(listener: (event: NodeEvent) => void): () => void;
   /** Drains and closes everything. Twice is harmless. */
   stop(): Promise<void>;

@@ -14,7 +14,6 @@ import type {
   FlotillaNode,
   Invitation,
   InviteOptions,
-  NodeEvent,
   NodeOptions,
   NodeStatus,
   ReplicatedOptions,
@@ -23,6 +22,8 @@ import type {
 import type { Change, ConflictQuery, MemberRow, OwnRequest } from './db/api.ts';
 import { describeDevices, requireMember, requireOther } from './devices.ts';
 import { FlotillaError, messageOf } from './errors.ts';
+import { createNodeEvents } from './events.ts';
+import type { NodeEvents } from './events.ts';
 import { invitationAddresses, listenAddresses, networkOf, parseAddress, peerOf } from './net/addresses.ts';
 import { controlPath, serveControl } from './net/control.ts';
 import { createDiscovery } from './net/discovery.ts';
@@ -109,10 +110,8 @@ async function start(
   for (const [peer, { addresses }] of Object.entries(book))
     if (addresses.length > 0) known.set(peer, [...(explicit.get(peer) ?? []), ...addresses]);
 
-  const listeners = new Set<(event: NodeEvent) => void>();
-  const emit = (event: NodeEvent): void => {
-    for (const listener of listeners) listener(event);
-  };
+  const events = createNodeEvents();
+  const { emit } = events;
   /** Writing the address book must not stop a node. */
   const remember = (peer: string, addresses: readonly string[]): void => {
     home.rememberPeer(peer, addresses, clock.now()).catch((error: unknown) => {
@@ -218,17 +217,16 @@ async function start(
     const members = await running.store.members();
     const own = members.find((member) => member.device === device);
     if (own === undefined || own.revoked !== null)
-      setImmediate(() =>
-        emit({ event: 'notice', message: own === undefined ? notAMember(home.path) : memberNoMore(own, members) }),
-      );
-    return facade(running, { file, device, name, delays, listeners, home });
+      emit({ event: 'notice', message: own === undefined ? notAMember(home.path) : memberNoMore(own, members) });
+    return facade(running, { file, device, name, delays, events, home });
   });
   // Awaited below; a request that comes early must not make a second, unhandled rejection of it.
   opening.catch(() => {});
   const node = await opening;
   // Loading and opening keep the loop busy before there is any peer to keep waiting: what is measured begins here.
   delays.reset();
-  setImmediate(() => emit({ event: 'ready', device, library: node.libraryId, addresses: node.addresses() }));
+  // The caller listens first.
+  setImmediate(() => events.ready({ event: 'ready', device, library: node.libraryId, addresses: node.addresses() }));
   return node;
 }
 
@@ -259,20 +257,17 @@ interface FacadeFacts {
   readonly device: string;
   readonly name: string;
   readonly delays: ReturnType<typeof monitorEventLoopDelay>;
-  readonly listeners: Set<(event: NodeEvent) => void>;
+  readonly events: NodeEvents;
   readonly home: Home;
 }
 
 function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
   const { store, host, library } = running;
-  const { delays, listeners } = facts;
-  const emit = (event: NodeEvent): void => {
-    for (const listener of listeners) listener(event);
-  };
+  const { delays, events } = facts;
   void running.ended.then((error) => {
     delays.disable();
-    if (error !== null) emit({ event: 'notice', message: error.message });
-    emit({ event: 'stopped' });
+    if (error !== null) events.emit({ event: 'notice', message: error.message });
+    events.emit({ event: 'stopped' });
   });
 
   async function status(): Promise<NodeStatus> {
@@ -312,10 +307,7 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
     replicated: (change, options = {}) => replicated(running, change, options),
     conflicts: (query = {}) => store.conflicts(query),
     restoreConflict: (id) => store.restoreConflict(id),
-    onEvent(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
+    onEvent: events.listen,
     stop: () => running.stop(),
   };
 }

@@ -1,7 +1,7 @@
 /**
  * What `up` knows of the peers, folded from the node's events. Pure: an event and the list before give the list after.
  */
-import type { NodeEvent, PeerState, PeerStatus, Progress } from '../index.ts';
+import type { NodeEvent, PeerState, Progress } from '../index.ts';
 
 /** One peer as `up` shows it. */
 export interface PeerView {
@@ -41,16 +41,6 @@ export function withEvent(list: PeerList, event: NodeEvent): PeerList {
     default:
       return list;
   }
-}
-
-/**
- * The events that would have led to a peer's status: for what happened before anybody listened.
- */
-export function eventsOf(peer: PeerStatus): NodeEvent[] {
-  const { device, name, state, code, reason, progress } = peer;
-  const events: NodeEvent[] = [{ event: 'peer', device, name, state, code, reason }];
-  if (progress !== null && state === 'backfill') events.push({ event: 'progress', device, name, progress });
-  return events;
 }
 
 function put(list: PeerList, device: string, change: Partial<PeerView>): PeerList {

@@ -1,9 +1,8 @@
 /** `flotilla up`: runs the node until somebody stops it. */
 import type { FlotillaNode, NodeEvent } from '../index.ts';
-import { FlotillaError, messageOf } from '../errors.ts';
+import { FlotillaError } from '../errors.ts';
 import { defineCommand, FILE_HELP } from './command.ts';
 import { EXIT, type Signal } from './context.ts';
-import { eventsOf } from './peer-list.ts';
 import { chooseView, type View } from './view.ts';
 
 /** A signal, `leave`, or nobody asked for it. */
@@ -52,41 +51,19 @@ export const upCommand = defineCommand({
 });
 
 /**
- * Shows a node's events, beginning with what happened before anybody could listen.
+ * Shows a node's events.
  *
  * @param end - called when the node says that it has stopped
  * @returns the way to stop
  */
 function show(node: FlotillaNode, view: View, end: (why: Ending) => void): () => void {
-  let over = false;
   let hasLeft = false;
-  const heard = new Set<string>();
-  const forget = node.onEvent((event: NodeEvent) => {
+  view.event({ event: 'ready', device: node.device, library: node.libraryId, addresses: node.addresses() });
+  return node.onEvent((event: NodeEvent) => {
     // These two are told by `up` itself, once each.
     if (event.event === 'ready') return;
     if (event.event === 'stopped') return end(hasLeft ? 'asked' : 'stopped');
     if (event.event === 'revoked') hasLeft ||= event.device === node.device && event.by === node.device;
-    if (event.event === 'notice') heard.add(event.message);
-    if (event.event === 'peer') heard.add(event.device);
     view.event(event);
   });
-  view.event({ event: 'ready', device: node.device, library: node.libraryId, addresses: node.addresses() });
-  node.status().then(
-    (status) => {
-      if (over) return;
-      const { discoveryProblem, peers } = status;
-      if (discoveryProblem !== '' && !heard.has(discoveryProblem))
-        view.event({ event: 'notice', message: discoveryProblem });
-      for (const peer of peers) {
-        if (!heard.has(peer.device)) eventsOf(peer).forEach((event) => view.event(event));
-      }
-    },
-    (error: unknown) => {
-      if (!over) view.event({ event: 'notice', message: `The status could not be read: ${messageOf(error)}` });
-    },
-  );
-  return () => {
-    over = true;
-    forget();
-  };
 }

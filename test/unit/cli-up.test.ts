@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { FlotillaError } from '../../src/errors.ts';
 import { run } from '../../src/cli/program.ts';
-import { fakeApi, FakeIo, FakeNode, ME, nodeStatus, PEER, progress } from './cli-fakes.ts';
+import { fakeApi, FakeIo, FakeNode, ME, PEER } from './cli-fakes.ts';
 
 const READY = { event: 'ready', device: ME, library: 'aaaa', addresses: [`/ip4/127.0.0.1/tcp/4001/p2p/${ME}`] };
 
@@ -83,66 +83,6 @@ describe('up', () => {
     expect(await exited).toBe(1);
     expect(io.stderr.text).toContain('The node stopped by itself');
     expect(io.stdout.json.slice(1)).toMatchObject([{ event: 'stopped' }, { event: 'error', code: 'STOPPED' }]);
-  });
-
-  it('tells what happened before it could listen, once', async () => {
-    const node = new FakeNode();
-    node.known = nodeStatus({
-      discoveryProblem: 'No interface can carry multicast.',
-      peers: [
-        {
-          device: PEER,
-          name: 'nas',
-          state: 'backfill',
-          via: 'mdns',
-          progress: progress(1, 2),
-          code: '',
-          reason: '',
-          inSync: false,
-          differences: [],
-        },
-      ],
-    });
-    const { io, exited } = await started(node);
-    node.emit({ event: 'ready', device: ME, library: 'aaaa', addresses: [] });
-    io.signal('SIGINT');
-    await exited;
-    expect(io.stdout.json).toEqual([
-      READY,
-      { event: 'notice', message: 'No interface can carry multicast.' },
-      { event: 'peer', device: PEER, name: 'nas', state: 'backfill', code: '', reason: '' },
-      { event: 'progress', device: PEER, name: 'nas', progress: progress(1, 2) },
-      { event: 'stopped' },
-    ]);
-  });
-
-  it('does not let an old status repeat or overwrite newer events', async () => {
-    const node = new FakeNode();
-    let answer: () => void = () => undefined;
-    node.status = () =>
-      new Promise((resolve) => {
-        const peer = {
-          device: PEER,
-          name: 'nas',
-          state: 'connecting',
-          via: '',
-          progress: null,
-          code: '',
-          reason: '',
-          inSync: false,
-          differences: [],
-        } as const;
-        answer = () => resolve(nodeStatus({ peers: [peer], discoveryProblem: 'No multicast.' }));
-      });
-    const { io, exited } = await started(node);
-    node.emit({ event: 'peer', device: PEER, name: 'nas', state: 'live', code: '', reason: '' });
-    node.emit({ event: 'notice', message: 'No multicast.' });
-    answer();
-    await turn();
-    io.signal('SIGINT');
-    await exited;
-    expect(io.stdout.json.filter((line) => line['event'] === 'peer')).toMatchObject([{ state: 'live' }]);
-    expect(io.stdout.json.filter((line) => line['event'] === 'notice')).toHaveLength(1);
   });
 
   it('fails in one sentence when the library cannot be opened', async () => {

@@ -164,7 +164,9 @@ describe('two nodes', () => {
     await when(b, () => isLive(b));
     await when(a, () => isLive(a));
     expect(names(second)).toEqual(['leaf', 'root']);
+    // The peer was found and dialled before anybody could listen; it is told all the same, after this.
     expect(events[0]).toMatchObject({ event: 'ready', device: b.device });
+    expect(events).toContainEqual(expect.objectContaining({ event: 'peer', device: a.device, state: 'connecting' }));
 
     write(first, "INSERT INTO things (parent_id, name) VALUES (2, 'from a')");
     await when(b, () => names(second).includes('from a'));
