@@ -314,6 +314,7 @@ class Replay {
       (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
+    const vacated = new Set(dead.map(({ model, mapped }) => `${model.n}:${mapped?.key}`));
     const last = this.#lastVersions(dead);
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
@@ -336,7 +337,8 @@ class Replay {
         ...(saved[index] ?? []),
       );
       // Another row may have had this id, or none: who refers to it refers to this one from now on.
-      this.#reused.push({ model: slot.model, key: slot.key, why: 'moved' });
+      const why = vacated.has(`${slot.model.n}:${slot.key}`) ? 'born' : 'moved';
+      this.#reused.push({ model: slot.model, key: slot.key, why });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     for (const { model, mapped, heir } of dead)
