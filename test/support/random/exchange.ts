@@ -174,18 +174,21 @@ export class Exchange {
 
   /** The disk is full, or the power goes, at the end of a transaction: nothing of it stays. */
   #failOnce(letter: Letter): void {
-    const { library, applier, db } = this.#copy(letter.to).replica;
+    const { applier, db } = this.#copy(letter.to).replica;
     const before = dumpOf(db);
-    library.saveCursor = () => {
-      throw new Error(DISK_FULL);
+    db.exec = (sql) => {
+      if (sql === 'COMMIT') throw new Error(DISK_FULL);
+      return Reflect.apply(Object.getPrototypeOf(db).exec, db, [sql]) as Database;
     };
+    let thrown: unknown = new Error('a page was applied without a commit');
     try {
       applier.apply(letter.from, letter.page);
     } catch (error) {
-      if (!String(error).includes(DISK_FULL)) throw error;
+      thrown = error;
     } finally {
-      Reflect.deleteProperty(library, 'saveCursor');
+      Reflect.deleteProperty(db, 'exec');
     }
+    if (!String(thrown).includes(DISK_FULL)) throw thrown;
     if (dumpOf(db) !== before) throw new Error('a transaction that failed has left something');
   }
 
