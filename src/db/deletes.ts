@@ -162,7 +162,7 @@ export function takeOut(library: Library, rows: readonly Pick<Doomed, 'model' | 
   }
 }
 
-/** Leaves first. What is left in the end is cycles and what they refer to, which go together. */
+/** Leaves first. What is left then is rings and what they refer to: each ring goes together, after all that refers to it. */
 function generations(
   nodes: readonly string[],
   referrers: ReadonlyMap<string, readonly string[]>,
@@ -187,8 +187,46 @@ function generations(
     }
     generation = next;
   }
-  if (going.size > 0) result.push([...going]);
-  return result;
+  return [...result, ...rings(going, referrers)];
+}
+
+/** The rings among the nodes, single nodes included, each after what refers to it. (Tarjan's algorithm, without recursion.) */
+function rings(nodes: ReadonlySet<string>, referrers: ReadonlyMap<string, readonly string[]>): string[][] {
+  const found: string[][] = [];
+  const place = new Map<string, number>();
+  const lowest = new Map<string, number>();
+  const open: string[] = [];
+  const isOpen = new Set<string>();
+  for (const start of nodes) {
+    if (place.has(start)) continue;
+    const path: { readonly node: string; readonly left: string[] }[] = [];
+    const enter = (node: string): void => {
+      place.set(node, place.size);
+      lowest.set(node, place.size - 1);
+      open.push(node);
+      isOpen.add(node);
+      path.push({ node, left: (referrers.get(node) ?? []).filter((child) => nodes.has(child)) });
+    };
+    const lower = (node: string, to: number | undefined): void =>
+      void lowest.set(node, Math.min(lowest.get(node) ?? 0, to ?? 0));
+    enter(start);
+    for (let at = path.at(-1); at !== undefined; at = path.at(-1)) {
+      const child = at.left.pop();
+      if (child !== undefined) {
+        if (!place.has(child)) enter(child);
+        else if (isOpen.has(child)) lower(at.node, place.get(child));
+        continue;
+      }
+      path.pop();
+      const below = path.at(-1);
+      if (below !== undefined) lower(below.node, lowest.get(at.node));
+      if (lowest.get(at.node) !== place.get(at.node)) continue;
+      const ring = open.splice(open.lastIndexOf(at.node));
+      for (const node of ring) isOpen.delete(node);
+      found.push(ring);
+    }
+  }
+  return found;
 }
 
 /** Removes rows and their mappings; nothing refers to them. */
