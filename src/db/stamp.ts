@@ -94,6 +94,7 @@ export function stampMarks(library: Library, limit: number): number {
     return 0;
   }
   new Replay(library).run(marks);
+  library.reached('stamp: replayed');
   library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
   return marks.length;
 }
