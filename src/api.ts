@@ -52,6 +52,8 @@ export interface NodeStatus {
   readonly device: string;
   readonly name: string;
   readonly addresses: readonly string[];
+  /** True when only nodes with the library's pre-shared key get a connection. */
+  readonly psk: boolean;
   readonly peers: readonly PeerStatus[];
   /** Why multicast discovery does not work here; '' if it does or was not asked for. */
   readonly discoveryProblem: string;
@@ -254,6 +256,8 @@ export interface InitOptions {
   readonly config?: string;
   readonly home?: string;
   readonly name?: string;
+  /** Make a pre-shared key, without which nobody finishes a handshake with a node of the library. @default false */
+  readonly psk?: boolean;
 }
 
 export interface ExamineOptions {

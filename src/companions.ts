@@ -48,6 +48,7 @@ import { callControl, controlPath } from './net/control.ts';
 import type { Home } from './net/home.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
+import { makePsk } from './net/psk.ts';
 import { describeDevices, requireMember, requireOther } from './devices.ts';
 import { openInvitations, openNode } from './node.ts';
 import {
@@ -100,8 +101,14 @@ export async function initLibrary(file: string, options: InitOptions = {}): Prom
   )) as InitReport;
   // Done again it changes nothing: then this device needs no home for it, and keeps the name that it has.
   if (report.created) {
+    await home.savePsk(options.psk ? makePsk() : null);
     made.keep();
     await home.saveSettings({ name });
+  } else if (options.psk && (await home.psk()) === null) {
+    throw new FlotillaError(
+      'ALREADY_INITIALISED',
+      `${path} is a library already, without a pre-shared key: docs/security.md says how all its devices get one.`,
+    );
   }
   return report;
 }
@@ -201,6 +208,7 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
     });
     // The key is a member's from here on: with it, the same command can be run again if the rest fails.
     made.keep();
+    await home.savePsk(invitation.psk);
     const init = (await call('createFromGrant', [{ grant, existing }])) as InitReport;
     await home.rememberPeer(inviter, addresses, systemClock.now());
     await home.saveSettings({ name });
@@ -252,6 +260,7 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
     device: home?.device ?? '',
     name: (await home?.settings())?.name ?? '',
     addresses: [],
+    psk: home !== null && (await home.psk()) !== null,
     peers: library.members
       .filter((member) => member.device !== home?.device)
       .map(({ device, name }) => ({

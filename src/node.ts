@@ -104,6 +104,7 @@ async function start(
   const localOnly = options.localOnly ?? false;
   const clock = systemClock;
   const settings = await home.settings();
+  const psk = await home.psk();
   const name = options.name || settings.name || defaultName();
   const book = await home.addressBook();
   const known = new Map<string, readonly string[]>(explicit);
@@ -126,6 +127,7 @@ async function start(
     const listen = (port: number): Promise<JoinableHost> =>
       createHost({
         privateKey: home.key,
+        psk,
         listen: listenAddresses(port, localOnly),
         localOnly,
         allowed,
@@ -218,7 +220,7 @@ async function start(
     const own = members.find((member) => member.device === device);
     if (own === undefined || own.revoked !== null)
       emit({ event: 'notice', message: own === undefined ? notAMember(home.path) : memberNoMore(own, members) });
-    return facade(running, { file, device, name, delays, events, home });
+    return facade(running, { file, device, name, delays, events, home, hasPsk: psk !== null });
   });
   // Awaited below; a request that comes early must not make a second, unhandled rejection of it.
   opening.catch(() => {});
@@ -259,6 +261,7 @@ interface FacadeFacts {
   readonly delays: ReturnType<typeof monitorEventLoopDelay>;
   readonly events: NodeEvents;
   readonly home: Home;
+  readonly hasPsk: boolean;
 }
 
 function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
@@ -277,6 +280,7 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
       device: facts.device,
       name: facts.name,
       addresses: host.addresses(),
+      psk: facts.hasPsk,
       peers: running.peers(),
       discoveryProblem: running.discoveryProblem(),
       // The histogram holds the time between two looks, the pause between them included.
@@ -371,7 +375,8 @@ export async function openInvitations(home: Home): Promise<Invitations> {
       const peer = await invitationPeer(secret);
       await home.addInvite(peer, expiresAt);
       open.set(peer, expiresAt);
-      const text = encodeInvitation({ libraryId, inviter: home.device, addresses, secret, expiresAt });
+      const psk = await home.psk();
+      const text = encodeInvitation({ libraryId, inviter: home.device, addresses, secret, expiresAt, psk });
       return { text, libraryId, device: home.device, addresses, expiresAt, nodeRunning };
     },
   };

@@ -23,7 +23,7 @@ import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
 import type { Owner } from './owners.ts';
 import { cellsOfBirth, cellsOver } from './owners.ts';
-import { noteLost, overtaken, ownersOfMarks, revert, titleBirths } from './owned-marks.ts';
+import { noteLost, overtaken, ownersOfMarks, recordOvertakes, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
 import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import type { Touched } from './remark.ts';
@@ -419,6 +419,7 @@ class Replay {
     const version = last.get(Buffer.from(mapped.uuid).toString('hex')) ?? null;
     const cells = this.#cellsOver(slot, base);
     writeTombstone(library, model, mapped.uuid, base.birthHlc, base.birthRun, slot.at, cells, version);
+    recordOvertakes(library, base);
   }
 
   #bearAll(born: readonly Slot[]): void {
@@ -544,6 +545,7 @@ class Replay {
       ...parts,
       natural ? mapped.key : slot.key,
     );
+    recordOvertakes(library, base);
   }
 
   /** What is written over: of a row of our own it may be a version that waits. */

@@ -43,6 +43,8 @@ const MAX_JOIN_REQUEST_BYTES = 16 * 1024;
 
 export interface HostOptions {
   readonly privateKey: PrivateKey;
+  /** Pre-shared key of the library; only who has it too gets a connection, either way. @default none */
+  readonly psk?: Uint8Array | null;
   /** Multiaddrs to listen on; none for a host that only dials. */
   readonly listen: readonly string[];
   /** Refuses every address that is not loopback, for listening and for dialling. */
@@ -72,7 +74,7 @@ export interface JoinableHost extends Host {
  * @throws FlotillaError CONFIG when an address cannot be listened on
  */
 export async function createHost(options: HostOptions): Promise<JoinableHost> {
-  const { allowed, invited, localOnly } = options;
+  const { allowed, invited, localOnly, psk = null } = options;
   if (localOnly && !options.listen.every(isLoopback)) {
     throw new FlotillaError('CONFIG', `A local-only node listens on 127.0.0.1, not on ${options.listen.join(', ')}.`);
   }
@@ -87,7 +89,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   const libp2p = await createLibp2p({
     privateKey: options.privateKey,
     addresses: { listen: [...options.listen] },
-    ...transportOptions(),
+    ...transportOptions(psk),
     services: { identify: identify(), ping: ping() },
     connectionGater: {
       denyDialMultiaddr: (address) => localOnly && !isLoopback(address.toString()),
@@ -208,9 +210,8 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
           { signal },
         );
       } catch (cause) {
-        throw new FlotillaError('UNREACHABLE', `It did not answer at ${targets.join(', ')} (${messageOf(cause)}).`, {
-          cause,
-        });
+        const why = `It did not answer at ${targets.join(', ')} (${messageOf(cause)}).`;
+        throw new FlotillaError('UNREACHABLE', brokeOff(cause, psk !== null) ? `${why} ${PSK_HINT}` : why, { cause });
       }
     },
     async openChannel(peer, signal) {
@@ -237,6 +238,18 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   if (options.signal?.aborted) await host.stop();
   options.signal?.throwIfAborted();
   return host;
+}
+
+/** What may be wrong where somebody is there and no handshake comes of it; a device without the key sees it too. */
+const PSK_HINT =
+  'If the library has a pre-shared key, the home folders of all its devices must hold the same swarm.key.';
+
+/** True when somebody was there and ended the handshake, or said what is none; with a key, that may look like silence. */
+function brokeOff(cause: unknown, withPsk: boolean): boolean {
+  if (!(cause instanceof Error)) return false;
+  if (cause instanceof AggregateError) return cause.errors.some((one) => brokeOff(one, withPsk));
+  if (withPsk && cause.name === 'TimeoutError') return true;
+  return cause.name === 'EncryptionFailedError' || cause.message.includes('ECONNRESET');
 }
 
 function listen<T>(listeners: Set<T>, listener: T): () => void {

@@ -207,6 +207,7 @@ export async function requestJoin(options: JoinRequest): Promise<JoinResult> {
   let proven = false;
   const host = await createHost({
     privateKey: await invitationKey(invitation.secret),
+    psk: invitation.psk,
     listen: [],
     localOnly,
     allowed: (peer) => {

@@ -1,7 +1,7 @@
 /** What random stories have found (`npm run fuzz`), each told again by hand. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, fleetOf, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
+import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
 import { playStory } from '../support/random/play.ts';
 import { Replica, converge } from '../support/replica.ts';
 
@@ -182,6 +182,23 @@ describe('records of what waits', () => {
     converge([a, b, c]);
     expect(records(a)).toEqual([[null, 'deleted']]);
     await expectEqual(a, c);
+  });
+
+  it.each([
+    ["UPDATE people SET age = 3 WHERE name = 'Ann'", ['age', 'desk']],
+    ["DELETE FROM people WHERE name = 'Ann'", [null]],
+  ])('[R1] an owned row that waits is recorded when another one is written here: %s', async (sql, columns) => {
+    const [a, b] = pairOf(DESKS, { config: { tables: { people: { ownership: 'device' } } } });
+    a.write("INSERT INTO people VALUES ('Ann', 1, 5), ('Bob', 2, 7)");
+    a.stamp();
+    b.write("INSERT INTO people VALUES ('Ann', 9, 7)");
+    for (const page of pagesFor(a, b, 1000)) a.apply('B', inTheMiddle(page));
+    expect(a.waiting()).toEqual(['unique']);
+    a.write(sql);
+    converge([a, b]);
+    expect(records(a)).toEqual(columns.map((column) => [column, 'later-write']));
+    expect(records(b)).toEqual([]);
+    await expectEqual(a, b);
   });
 });
 

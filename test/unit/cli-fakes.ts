@@ -239,6 +239,7 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
     device: ME,
     name: 'laptop',
     addresses: [`/ip4/127.0.0.1/tcp/4001/p2p/${ME}`],
+    psk: false,
     peers: [],
     discoveryProblem: '',
     maxEventLoopDelayMs: 12,

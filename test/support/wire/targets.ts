@@ -118,6 +118,7 @@ const invitation = fc.record({
   addresses: fc.array(address, { maxLength: 4 }),
   secret: fc.uint8Array({ minLength: 16, maxLength: 16 }),
   expiresAt: fc.nat(),
+  psk: fc.option(fc.uint8Array({ minLength: 32, maxLength: 32 })),
 });
 
 const INVITATION = 'flotilla1-';
