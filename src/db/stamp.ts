@@ -21,7 +21,8 @@ import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } f
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
-import type { Owner } from './owners.ts';
+import { newSlot } from './slot.ts';
+import type { Slot } from './slot.ts';
 import { cellsOfBirth, cellsOver } from './owners.ts';
 import { noteLost, overtaken, ownersOfMarks, recordOvertakes, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
@@ -33,54 +34,6 @@ import type { SqlValue } from '../protocol/types.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
-
-/** A row as the marks saw it. */
-interface Slot {
-  readonly model: Model;
-  /** Where it is now. */
-  key: MarkKey;
-  /** Where its mapping stands in the file; null for a row that is born in these marks. */
-  readonly mapped: {
-    readonly key: Key;
-    readonly uuid: Uint8Array;
-    readonly birthHlc: number;
-    readonly birthRun: number;
-    readonly hlc: number;
-    readonly run: number;
-    readonly cells: Cells;
-    /** See `aside.ts`. */
-    readonly aside: SqlValue;
-  } | null;
-  /** Of a row that is born in the place of another one: what stood aside of that. */
-  inherited: SqlValue;
-  /** What its `ownedBy` column held before these marks; see `flotilla_marks.owner`. */
-  ownedBy: SqlValue;
-  /** Of an owned row: whose it was before these marks; null where its path leads nowhere. */
-  owner: Owner | null;
-  /** Number and time of the last mark that concerned it. */
-  order: number;
-  at: number;
-  alive: boolean;
-  changed: boolean;
-  /** Which columns have: bits as in a mark's mask. */
-  mask: bigint;
-  /** What it held when it was deleted, as its mark carries it. */
-  last: string | null;
-  /** Some column of its identity may have changed. */
-  renamed: boolean;
-  /** The row that it is from now on, under another name. */
-  heir: Slot | null;
-  /** It is the heir of another one. */
-  inherits: boolean;
-  /** It has got another key, so that who refers to it had to be changed as well. */
-  hasMoved: boolean;
-  /** A mark says that a REPLACE may have evicted it. */
-  suspect: boolean;
-  /** It gets a new birth, though it is the same row. */
-  reborn: boolean;
-  /** What was added to columns with a policy, by column number. */
-  differences: ReadonlyMap<number, SqlValue>;
-}
 
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
 export function stampMarks(library: Library, limit: number): number {
@@ -283,6 +236,7 @@ class Replay {
     let slot = live.get(foldedKey(model, key));
     if (slot === undefined) {
       slot = newSlot(model, key, null);
+      slot.first = { n: order, at, key };
       this.#slots.push(slot);
       live.set(foldedKey(model, key), slot);
     }
@@ -572,29 +526,3 @@ function withHeldBack(model: Model, cells: Cells, written: readonly Column[]): r
     (column) => written.includes(column) || (cells.has(column.number) && column.policy === undefined),
   );
 }
-
-function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
-  return {
-    model,
-    key,
-    mapped,
-    ownedBy: null,
-    owner: null,
-    order: 0,
-    at: 0,
-    alive: true,
-    changed: false,
-    mask: 0n,
-    last: null,
-    renamed: false,
-    heir: null,
-    inherits: false,
-    hasMoved: false,
-    inherited: null,
-    suspect: false,
-    reborn: false,
-    differences: NO_DIFFERENCES,
-  };
-}
-
-const NO_DIFFERENCES: ReadonlyMap<number, SqlValue> = new Map();

@@ -3,7 +3,7 @@
  * it leaves is whole and claims nothing that is not there; opened again the fleet goes on, and ends as it does without any crash.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -114,6 +114,59 @@ describe('[K1] a process that dies', () => {
     for (const { step, nth } of someTimes(point)) {
       const folder = crash(step, point, nth);
       expectWhole(folder);
+      await goesOn(folder, step);
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+/** Whose log is torn in which step. In the first one a program's writes have been stamped and sent before they are marks again. */
+const TORN = [
+  ['A', 'all meet after that'],
+  ['B', 'a copy joins'],
+  ['C', 'a newcomer takes its first pass'],
+  ['B', 'all meet, and forget deletes'],
+  ['B', 'all meet after that'],
+  ['A', 'much later they forget without it'],
+  ['C', 'it comes back'],
+] as const;
+
+/** Bytes before the first frame of a WAL, and before the page in each. */
+const WAL_HEADER = 32;
+const FRAME_HEADER = 24;
+
+/** What a power cut may leave of a log: its end is missing, whole frames or part of one, or something else stands there. */
+const DAMAGES: readonly (readonly [string, (wal: Buffer, frame: number) => Buffer])[] = [
+  ['without its last frame', (wal, frame) => wal.subarray(0, wal.length - frame)],
+  ['without the end of its last frame', (wal, frame) => wal.subarray(0, wal.length - frame / 2)],
+  ['with another byte in its last page', (wal, frame) => flipped(wal, wal.length - frame / 2)],
+  ['with another byte in the head of its last frame', (wal, frame) => flipped(wal, wal.length - frame + 9)],
+  ['without its second half', (wal, frame) => wal.subarray(0, WAL_HEADER + half(wal, frame))],
+  ['with nonsense in its second half', (wal, frame) => flipped(wal, WAL_HEADER + half(wal, frame) + FRAME_HEADER)],
+  ['of which only the head is there', (wal) => wal.subarray(0, WAL_HEADER)],
+  ['that is empty', (wal) => wal.subarray(0, 0)],
+];
+
+const half = (wal: Buffer, frame: number): number => Math.floor((wal.length - WAL_HEADER) / frame / 2) * frame;
+
+function flipped(wal: Buffer, at: number): Buffer {
+  const copy = Buffer.from(wal);
+  copy[at] = (copy[at] ?? 0) ^ 0xff;
+  return copy;
+}
+
+describe('[K2] a log that a power cut has torn', () => {
+  it.each(DAMAGES)('%s costs what was last taken in, and that comes again', async (what, damage) => {
+    const nth = DAMAGES.findIndex(([one]) => one === what);
+    for (const [name, title] of [TORN[0], TORN[1 + (nth % (TORN.length - 1))] ?? TORN[0]]) {
+      const step = STEPS.findIndex((one) => one.name === title);
+      const times = reached.get('ack: sent')?.find((found) => found.step === step)?.times ?? 0;
+      const folder = crash(step, 'ack: sent', times);
+      const path = join(folder, `${name}.db-wal`);
+      const wal = readFileSync(path);
+      const pageSize = wal.readUInt32BE(8);
+      writeFileSync(path, damage(wal, FRAME_HEADER + pageSize));
+      expectWhole(folder, true);
       await goesOn(folder, step);
       rmSync(folder, { recursive: true });
     }

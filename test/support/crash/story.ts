@@ -221,7 +221,11 @@ export async function playStep(folder: string, step: number, reached: Reached): 
 export function contentsOf(file: string): Rows {
   const db = new Sqlite(file);
   try {
-    return rowsOf({ rows: (sql) => db.prepare(sql).raw().all() as unknown[][] }, ROWS);
+    const query = { rows: (sql: string) => db.prepare(sql).raw().all() as unknown[][] };
+    const rows = rowsOf(query, ROWS);
+    const names = query.rows(ROWS).map(([name]) => String(name));
+    if (names.length > rows.size) throw new Error(`${file} has rows twice: ${names.toSorted().join(', ')}`);
+    return rows;
   } finally {
     db.close();
   }
