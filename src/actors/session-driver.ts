@@ -28,7 +28,7 @@ import type { DriverEvent } from './peer-session.ts';
 import { createPassProgress } from './progress.ts';
 import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
 import type { Priority } from './receiving.ts';
-import { createSender } from './sending.ts';
+import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
 
 /**
@@ -98,6 +98,8 @@ export interface SessionDriver {
   inSync(): boolean;
   /** True when the peer has ACKed all that we have. */
   delivered(): boolean;
+  /** Tells the peer what is here by now, so that it does not send it. */
+  offer(knowledge: KnowledgeWire): void;
   /** Tells the peer why there will be no session with it any more, and ends. */
   dismiss(): Promise<void>;
   /** Says goodbye and ends. Twice is harmless. */
@@ -116,6 +118,9 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
   let greeted = false;
+  let hasAsked = false;
+  /** What is to be offered, while an offer is on its way. */
+  let offers: KnowledgeWire[] | null = null;
   /** The peer's hello, while its description of its tables is awaited. */
   let introduced: Hello | null = null;
   let learning = false;
@@ -249,6 +254,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       limits: options.limits,
       send,
       signal,
+      clock,
       applying: () => receiver.applying(),
       onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
     });
@@ -274,6 +280,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     signal.throwIfAborted();
     ownPass = begun.pass;
     const knowledge = hello.knowledge === start.knowledgeHash ? null : spoken;
+    hasAsked = true;
     await send({ type: 'want', pass: begun.pass, cursor: begun.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
   }
 
@@ -284,6 +291,20 @@ export function startSession(options: DriverOptions): SessionDriver {
       signal.throwIfAborted();
       for (const few of inFrames(members)) await send({ type: 'heard', members: few });
       await pause(clock, SPREAD_EVERY_MS, signal);
+    }
+  }
+
+  /** One at a time; what comes meanwhile goes together. */
+  async function offer(knowledge: KnowledgeWire): Promise<void> {
+    if (!hasAsked || signal.aborted) return;
+    if (offers !== null) return void offers.push(knowledge);
+    offers = [knowledge];
+    try {
+      while (offers.length > 0) await send({ type: 'offer', knowledge: offers.splice(0).reduce(joinKnowledge) });
+    } catch (error) {
+      if (!signal.aborted) fault(error);
+    } finally {
+      offers = null;
     }
   }
 
@@ -307,6 +328,9 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
         sender.acked(frame);
         return options.onAcked?.();
+      case 'offer':
+        if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
+        return sender.offered(frame.knowledge);
       case 'heard':
         hearing = hearing.then(() => heard(frame.members)).catch(fault);
         return;
@@ -382,6 +406,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    offer: (knowledge) => void offer(knowledge),
     delivered: () => sender !== null && sender.upToDate(),
     dismiss() {
       finish({ type: 'refuse', ...dismissal });

@@ -419,10 +419,16 @@ export interface ReadStore {
   joinGrant(): Promise<JoinGrant>;
 }
 
+/** See {@link Store.onHead}. */
+export type HeadListener = (head: number, isForeign: boolean) => void;
+
 /** Both sides, and the word that the feed has grown (by local writes or by a merge). */
 export interface Store extends WriteStore, ReadStore {
-  /** Calls back with the new head lsn after each commit that moved it; returns the way to stop. */
-  onHead(listener: (head: number) => void): () => void;
+  /**
+   * Calls back after each commit that moved the head; returns the way to stop.
+   * @param listener - hears the new head lsn, and whether it was moved by what came from another device
+   */
+  onHead(listener: HeadListener): () => void;
   /** Calls back after each commit that changed who is a member; returns the way to stop. */
   onMembers(listener: () => void): () => void;
   /**

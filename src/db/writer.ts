@@ -14,6 +14,7 @@ import type { Cursor, HeardWire, KnowledgeWire } from '../protocol/types.ts';
 import type {
   Applied,
   Change,
+  HeadListener,
   LibraryInfo,
   MemberRow,
   OwnRequest,
@@ -94,7 +95,7 @@ export class Writer {
   readonly #closeFile: () => void;
   readonly #served: Served;
   readonly #stopWatching: () => void;
-  readonly #onHead: (head: number) => void;
+  readonly #onHead: HeadListener;
   readonly #onFault: (error: unknown) => void;
   readonly #onMembers: () => void;
   readonly #conflictDays: number;
@@ -107,6 +108,8 @@ export class Writer {
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
   #announced = 0;
+  /** What is being done comes from another device. */
+  #isForeign = false;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
   /** The next slice of what others wrote is on its way. */
@@ -116,7 +119,7 @@ export class Writer {
 
   /**
    * Opens a library to serve it.
-   * @param onHead - hears the new head lsn after each commit that moved it
+   * @param onHead - hears of each commit that moved the head
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
    * @param onSchema - hears of each change of the schema that was followed, in words
    * @param onMembers - hears after each commit that changed who is a member
@@ -126,7 +129,7 @@ export class Writer {
     file: string,
     durability: 'normal' | 'full',
     around: Surroundings,
-    onHead: (head: number) => void,
+    onHead: HeadListener,
     onFault: (error: unknown) => void,
     onSchema: (changes: readonly string[]) => void = () => undefined,
     onMembers: () => void = () => undefined,
@@ -255,6 +258,7 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
+      this.#isForeign = true;
       const applied = this.#served.apply(peer, data);
       for (const message of applied.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
@@ -427,8 +431,9 @@ export class Writer {
     } finally {
       if (this.#library.head !== this.#announced) {
         this.#announced = this.#library.head;
-        this.#onHead(this.#announced);
+        this.#onHead(this.#announced, this.#isForeign);
       }
+      this.#isForeign = false;
       const { membersChange } = this.#library;
       if (membersChange !== null && membersChange !== this.#announcedMembers) {
         this.#announcedMembers = membersChange;

@@ -53,6 +53,8 @@ export interface HostOptions {
   readonly allowed: (peer: string) => boolean;
   /** May this peer connect to us for the join protocol alone? */
   readonly invited: (peer: string) => boolean;
+  /** The protocol of invited peers. @default {@link JOIN_PROTOCOL} */
+  readonly joinProtocol?: string;
   /** Time between two beats of the heartbeat, ms. @default 2500 */
   readonly beatMs?: number;
   /** How long a message that has begun may bring nothing more, ms. @default 30000 */
@@ -74,7 +76,7 @@ export interface JoinableHost extends Host {
  * @throws FlotillaError CONFIG when an address cannot be listened on
  */
 export async function createHost(options: HostOptions): Promise<JoinableHost> {
-  const { allowed, invited, localOnly, psk = null } = options;
+  const { allowed, invited, localOnly, psk = null, joinProtocol = JOIN_PROTOCOL } = options;
   if (localOnly && !options.listen.every(isLoopback)) {
     throw new FlotillaError('CONFIG', `A local-only node listens on 127.0.0.1, not on ${options.listen.join(', ')}.`);
   }
@@ -142,7 +144,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     limits,
   );
   await libp2p.handle(
-    JOIN_PROTOCOL,
+    joinProtocol,
     (stream, connection) => {
       const peer = connection.remotePeer.toString();
       if (!invited(peer) || joinHandlers.size === 0) {
@@ -218,7 +220,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
       return openFrames(await openStream(peer, SYNC_PROTOCOL, signal), peer, slow);
     },
     async openJoin(peer, signal) {
-      return openPackets(await openStream(peer, JOIN_PROTOCOL, signal), peer, MAX_JOIN_BYTES);
+      return openPackets(await openStream(peer, joinProtocol, signal), peer, MAX_JOIN_BYTES);
     },
     onChannel: (listener) => listen(channelListeners, listener),
     onConnection: (listener) => listen(connectionListeners, listener),

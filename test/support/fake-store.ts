@@ -8,6 +8,7 @@ import type {
   ConflictList,
   FeedOpened,
   FeedPage,
+  HeadListener,
   LibraryInfo,
   LibraryStatus,
   MemberRow,
@@ -62,7 +63,7 @@ export class FakeStore implements NodeStore {
   readonly #knowledge = new Map<string, number>();
   readonly #cursors = new Map<string, Cursor>();
   readonly #feeds = new Map<number, Feed>();
-  readonly #listeners = new Set<(head: number) => void>();
+  readonly #listeners = new Set<HeadListener>();
   readonly #schemaListeners = new Set<(changes: readonly string[]) => void>();
   readonly #memberListeners = new Set<() => void>();
   /** What it has been told of others' tables. */
@@ -119,8 +120,8 @@ export class FakeStore implements NodeStore {
     this.#log.push({ ...row, lsn: this.#head });
   }
 
-  #grown(): void {
-    for (const listener of this.#listeners) listener(this.#head);
+  #grown(isForeign = false): void {
+    for (const listener of this.#listeners) listener(this.#head, isForeign);
   }
 
   async info(): Promise<LibraryInfo> {
@@ -175,7 +176,7 @@ export class FakeStore implements NodeStore {
         for (const [run, hlc] of batch.knowledge)
           this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
       }
-      if (fresh.length > 0) this.#grown();
+      if (fresh.length > 0) this.#grown(true);
       if (fresh.some(({ member }) => member !== undefined)) for (const listener of this.#memberListeners) listener();
       const { cursor, complete, remaining, rows } = batch;
       const knowledge = complete ? wireOf(batch.knowledge) : null;
@@ -336,7 +337,7 @@ export class FakeStore implements NodeStore {
     throw new Error('not part of the fake');
   }
 
-  onHead(listener: (head: number) => void): () => void {
+  onHead(listener: HeadListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

@@ -119,7 +119,7 @@ export class Oracle {
       const own = new Set(tokensOf(row).map(({ token }) => token));
       if (old === undefined)
         for (const from of left)
-          if (tokensOf(from.row).some(({ token }) => own.has(token)))
+          if (tokensOf(from.row).some(({ token }) => own.has(token)) || isSamePlace(from.row, row, replaced))
             effects.renamed.push({ from: from.name, to: name });
       const isWhole = row.table.ownership === 'device';
       const isBirth = old === undefined;
@@ -306,6 +306,11 @@ function parentsOf(rows: readonly SnapRow[], { names }: Named): Effects['parents
     });
   }
   return found;
+}
+
+/** A REPLACE writes the row whose key it names, of which nothing but that is left. */
+function isSamePlace(from: SnapRow, to: SnapRow, replaced: string | null): boolean {
+  return to.table.name === replaced && from.table === to.table && from.key === to.key;
 }
 
 /** The column of a token that has gone from a row. */
