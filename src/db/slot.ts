@@ -1,5 +1,5 @@
 /**
- * A row as the marks that are being stamped saw it: where its mapping stands, and what they have made of it.
+ * A row as the marks of one slice see it: where it was, where it is now, and what has become of it.
  */
 import type { SqlValue } from '../protocol/types.ts';
 import type { Cells } from './cells.ts';
@@ -50,7 +50,7 @@ export interface Slot {
   inherits: boolean;
   /** It has got another key, so that who refers to it had to be changed as well. */
   hasMoved: boolean;
-  /** A mark says that a REPLACE may have evicted it. */
+  /** A mark says that a REPLACE may have evicted it, and none says since that it is there. */
   suspect: boolean;
   /** It gets a new birth, though it is the same row. */
   reborn: boolean;
@@ -82,4 +82,9 @@ export function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slo
     reborn: false,
     differences: NO_DIFFERENCES,
   };
+}
+
+/** A natural key stands in the map table too, and may have followed what it refers to while nothing else was written. */
+export function isWritten({ model, changed, hasMoved }: Slot): boolean {
+  return changed || (model.rowid === null && hasMoved);
 }

@@ -3,7 +3,7 @@
  * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
  * new row, even under the same id; a changed key only moves the mapping.
  */
-import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_STANDS, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
@@ -21,14 +21,14 @@ import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } f
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
-import { newSlot } from './slot.ts';
-import type { Slot } from './slot.ts';
 import { cellsOfBirth, cellsOver } from './owners.ts';
 import { noteLost, overtaken, ownersOfMarks, recordOvertakes, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
 import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import type { Touched } from './remark.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
+import type { Slot } from './slot.ts';
+import { isWritten, newSlot } from './slot.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
 
@@ -176,6 +176,8 @@ class Replay {
     const time = Number(at);
     switch (op) {
       case OP_INSERT: {
+        const here = live.get(foldedKey(model, after as MarkKey));
+        if (here?.suspect === true) this.#kill(live, here, order, time);
         // A second insert under a living key is a REPLACE of that row: the same row, with new columns.
         const slot = this.#touch(live, model, after as MarkKey, order, time);
         slot.key = after as MarkKey;
@@ -206,6 +208,11 @@ class Replay {
         slot.suspect = true;
         slot.order = order;
         slot.at = time;
+        break;
+      }
+      case OP_STANDS: {
+        const slot = live.get(foldedKey(model, before as MarkKey));
+        if (slot !== undefined) slot.suspect = false;
         break;
       }
       case OP_REBORN: {
@@ -309,6 +316,7 @@ class Replay {
       (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
+    const vacated = new Set(dead.map(({ model, mapped }) => `${model.n}:${mapped?.key}`));
     const last = this.#lastVersions(dead);
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
@@ -331,7 +339,8 @@ class Replay {
         ...(saved[index] ?? []),
       );
       // Another row may have had this id, or none: who refers to it refers to this one from now on.
-      this.#reused.push({ model: slot.model, key: slot.key, why: 'moved' });
+      const why = vacated.has(`${slot.model.n}:${slot.key}`) ? 'born' : 'moved';
+      this.#reused.push({ model: slot.model, key: slot.key, why });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     for (const { model, mapped, heir } of dead)
@@ -511,11 +520,6 @@ class Replay {
   #cellsOfRebirth({ model, owner }: Slot): Cells {
     return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
   }
-}
-
-/** A natural key stands in the map table too, and may have followed what it refers to while nothing else was written. */
-function isWritten({ model, changed, hasMoved }: Slot): boolean {
-  return changed || (model.rowid === null && hasMoved);
 }
 
 /** A row that gets another reference may have stayed behind: what others believe that they have of it is written once more. */
