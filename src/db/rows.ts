@@ -39,6 +39,11 @@ export class RowWriter {
     return this.#keys[this.#first === null ? index : (this.#first[index] ?? index)];
   }
 
+  /** Local key of a row that stands here, before the merge: an id that is a reference may change with it. */
+  placeOf(index: number): Key {
+    return this.#found.rows[index]?.key ?? 0;
+  }
+
   uuidOf(index: number): Buffer {
     const { buffer, byteOffset } = this.#batch.uuids;
     return Buffer.from(buffer, byteOffset + index * 16, 16);
@@ -54,6 +59,10 @@ export class RowWriter {
       );
       if (adopter === null) for (const row of rows) this.#setKey(row, this.#freshKey(row));
       else this.#pairOrGiveKeys(adopter, rows);
+      if (!model.rowidIsRef) return;
+      for (const row of incoming)
+        if (row.model === model && row.isUpdate && row.hold === null && takesKey(row))
+          this.#setKey(row, this.#givenKey(row) ?? this.placeOf(row.index));
     };
     for (const model of models) if (!model.rowidIsRef) give(model);
     // An id that is a reference comes after that of its target, also where the tables refer to each other in a ring.
@@ -187,7 +196,7 @@ export class RowWriter {
   update(row: Incoming): void {
     const library = this.#library;
     const { model } = row;
-    const key = this.keyOf(row.index);
+    const key = this.placeOf(row.index);
     const columns = takenColumns(row);
     const { unset } = row.outcome;
     const values: unknown[] = [];
@@ -213,13 +222,17 @@ export class RowWriter {
     const keys = model.rowid === null ? columns.filter(({ name }) => model.key.includes(name)) : [];
     const keyValues: unknown[] = [];
     this.#pushValues(row, keys, keyValues);
-    const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`).join('');
+    const setKeys = [
+      ...(model.rowidIsRef ? [', key = ?'] : []),
+      ...keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`),
+    ].join('');
     library.sql.run(
       `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${setKeys} WHERE key = ?`,
       ...this.#stamps(row),
       library.nextLsn(),
       formatCells(row.outcome.cells),
       row.outcome.aside,
+      ...(model.rowidIsRef ? [this.keyOf(row.index)] : []),
       ...keyValues,
       key,
     );
@@ -290,6 +303,11 @@ export class RowWriter {
 export function takenColumns({ model, outcome }: Incoming): Column[] {
   const columns = syncedColumns(model);
   return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
+}
+
+/** Whether an arriving version writes the INTEGER PRIMARY KEY, which is a reference. */
+function takesKey(row: Incoming): boolean {
+  return takenColumns(row).some(({ name }) => name === row.model.rowid);
 }
 
 /**
