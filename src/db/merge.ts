@@ -25,6 +25,7 @@ import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.
 import { noteRivalNames } from './rival-names.ts';
 import { RowWriter, takenColumns } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
+import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
 import type { AsideValue } from './aside.ts';
@@ -218,7 +219,7 @@ class Merge {
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
       for (const row of rows) {
         if (!row.isUpdate) continue;
-        loose.before(model, this.#rows.placeOf(row.index), row.index);
+        loose.before(model, this.#rows.standingKeyOf(row) as Key, row.index);
         moves.before(row);
         if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
         const stayed = isDangling ? danglingKeys(library, model, this.#rows.uuidOf(row.index)) : [];
@@ -242,7 +243,7 @@ class Merge {
       .filter((row) => row.isUpdate)
       .map((row) => ({
         model: row.model,
-        key: this.#rows.placeOf(row.index),
+        key: this.#rows.standingKeyOf(row) as Key,
         index: row.index,
         columns: takenColumns(row),
       }));
