@@ -62,6 +62,15 @@ const FRAMES: Readonly<Record<string, string>> = {
     '0d81a76d656d626572739284a6646576696365a470656572a26174cb4279b76daa800000a96b6e6f776c6564676582a47275' +
     '6e73c4100a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0aa3686c6391cb43191d2118810000a577686f6c65c384a6646576696365a5' +
     '6f74686572a2617400a96b6e6f776c6564676582a472756e73c400a3686c6390a577686f6c65c2',
+  fetch:
+    '0e81a66c61796f7574d940616261626162616261626162616261626162616261626162616261626162616261626162616261' +
+    '62616261626162616261626162616261626162616261626162',
+  snapshot:
+    '0f84a26964d9203062306230623062306230623062306230623062306230623062306230623062a56279746573ce03567e00' +
+    'a468617368d94065666566656665666566656665666566656665666566656665666566656665666566656665666566656665' +
+    '666566656665666566656665666566656665666566a4726f7773ce00052712',
+  part: '1082a26964d9203062306230623062306230623062306230623062306230623062306230623062a66f6666736574ce000400' + '00',
+  chunk: '11040506',
   'inspect tables': '0682a2696401a5717565727981a46b696e64a67461626c6573',
   'inspect buckets': '0682a2696402a5717565727982a46b696e64a76275636b657473a57461626c65a7656e7472696573',
   'inspect rows': '0682a2696403a5717565727983a46b696e64a4726f7773a57461626c65a7656e7472696573a66275636b6574ccff',
@@ -74,7 +83,7 @@ const FRAMES: Readonly<Record<string, string>> = {
 };
 
 /** SHA-256 of the schemas of all messages: fields, types and limits. (A new zod may spell them anew: compare, then change it.) */
-const SCHEMAS = '3b0f8c9571aa7e33db869f541571d2bb35ddfb2dd24398dceaaab616a4640357';
+const SCHEMAS = '6fac736b9ead24a4a4bd6f5aacd82a866b4a9038c6da2cb9ae35c7487d7077c3';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
@@ -92,7 +101,7 @@ describe('the wire', () => {
     expect(Object.keys(FRAMES)).toEqual(Object.keys(sampleFrames));
     const types = new Set(Object.values(sampleFrames).map((frame) => frame.type));
     expect([...types].toSorted()).toEqual(
-      [...Object.keys(messages).filter((name) => /^[a-z]+$/.test(name)), 'batch'].toSorted(),
+      [...Object.keys(messages).filter((name) => /^[a-z]+$/.test(name)), 'batch', 'chunk'].toSorted(),
     );
   });
 
