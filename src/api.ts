@@ -52,6 +52,8 @@ export interface NodeStatus {
   readonly device: string;
   readonly name: string;
   readonly addresses: readonly string[];
+  /** True when only nodes with the library's pre-shared key get a connection. */
+  readonly psk: boolean;
   readonly peers: readonly PeerStatus[];
   /** Why multicast discovery does not work here; '' if it does or was not asked for. */
   readonly discoveryProblem: string;
@@ -139,6 +141,11 @@ export interface FlotillaNode {
   own(table: string, key: string, options?: OwnOptions): Promise<Owned>;
   /** Members, and devices that were. */
   devices(): Promise<DeviceList>;
+  /**
+   * Shows a six-digit code by which one device of the same network may join, once; a code shown before is worth nothing then.
+   * @throws FlotillaError NOT_A_MEMBER, NO_MULTICAST
+   */
+  pair(): Promise<Pairing>;
   /**
    * Ends the membership of another device: it is hung up on, and refused from now on, by every member that has heard of it.
    * @param device - peer id or name
@@ -254,6 +261,8 @@ export interface InitOptions {
   readonly config?: string;
   readonly home?: string;
   readonly name?: string;
+  /** Make a pre-shared key, without which nobody finishes a handshake with a node of the library. @default false */
+  readonly psk?: boolean;
 }
 
 export interface ExamineOptions {
@@ -292,6 +301,24 @@ export interface Invitation {
   readonly expiresAt: number;
   /** False when no node was running, so that somebody must start one before the invitation can be used. */
   readonly nodeRunning: boolean;
+}
+
+export interface PairOptions {
+  readonly home?: string;
+  /** Stay on loopback, if no node runs. @default false */
+  readonly localOnly?: boolean;
+}
+
+/** A six-digit code on show. */
+export interface Pairing {
+  /** What is typed on the other device, in place of an invitation. */
+  readonly code: string;
+  /** ms since 1970 */
+  readonly expiresAt: number;
+  /** Resolves with the device that was let in; rejects with CODE_REFUSED when nobody can use the code any more. */
+  readonly joined: Promise<{ readonly device: string; readonly name: string }>;
+  /** From here on the code is worth nothing. Twice is harmless. */
+  close(): Promise<void>;
 }
 
 export interface OwnOptions {

@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   INVITE_INVALID: 'the invitation is damaged',
   INVITE_EXPIRED: 'the invitation has expired',
   INVITE_USED: 'the invitation was used already, or was not made by this node',
+  CODE_REFUSED: 'no device on the network takes the six-digit code',
   LIBRARY_NOT_EMPTY: 'the library to join with has rows, and nothing says what they are',
   UNREACHABLE: 'no address of a peer answered',
   REFUSED: 'a peer refused the session',

@@ -4,7 +4,7 @@
  * and resume from their cursors. Only this room knows that there are threads.
  */
 import { assign, createActor, fromCallback, fromPromise, setup, waitFor } from 'xstate';
-import type { Applied, SnapshotOffer, Store } from '../db/api.ts';
+import type { Applied, HeadListener, SnapshotOffer, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import type { Priority } from './receiving.ts';
@@ -125,7 +125,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   const { clock, onFailed, onFault, worker: entry = workerUrl(), ...spec } = options;
   let writer: WorkerClient | null = null;
   let reader: WorkerClient | null = null;
-  const listeners = new Set<(head: number) => void>();
+  const listeners = new Set<HeadListener>();
   const memberListeners = new Set<() => void>();
   const schemaListeners = new Set<(changes: readonly string[]) => void>();
   /** Changes that were followed while the library was opened, before anybody could listen. */
@@ -135,9 +135,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
 
   function workers(sendBack: (event: DatabaseEvent) => void): () => void {
     const onEnd = (error: FlotillaError): void => sendBack({ type: 'ENDED', error });
-    const onHead = (head: number): void => {
+    const onHead: HeadListener = (head, isForeign) => {
       if (heads.push(head) > REMEMBERED_HEADS) heads.shift();
-      for (const listener of listeners) listener(head);
+      for (const listener of listeners) listener(head, isForeign);
     };
     const onSchema = (changes: readonly string[]): void => {
       if (schemaListeners.size === 0) early.push(...changes);

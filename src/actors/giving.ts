@@ -8,10 +8,10 @@ import type { Frame } from '../protocol/types.ts';
 import { CHUNKS_ON_THE_WAY } from './taking.ts';
 
 /**
- * Rows from which on a snapshot is worth its file: making, checking and copying one takes about 100 ms however small it is, in which the
- * feed brings some thousands of rows.
+ * Rows from which on a snapshot is worth its file: making, checking and copying one takes about 200 ms however small it is, in which the
+ * feed brings nearly as many.
  */
-export const SNAPSHOT_ROWS = 10_000;
+export const SNAPSHOT_ROWS = 20_000;
 
 type Request = Extract<Frame, { type: 'fetch' | 'part' }>;
 

@@ -236,7 +236,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       onAcked: () => leaving?.(),
       onName: (name) => names.set(peer, name),
       onDifferences: (found) => noteDifferences(peer, found),
-      onApplied: ({ rows, changed, complete }) => {
+      onApplied: ({ rows, changed, complete, knowledge }) => {
+        if (knowledge !== null) for (const [other, to] of drivers) if (other !== peer) to.offer(knowledge);
         // The page that ends a pass may hold nothing, since all that is left in the feed is known here.
         if (rows > 0 || (complete && isUnfinished)) emit({ event: 'applied', device: peer, rows, changed, complete });
         isUnfinished = !complete;

@@ -6,6 +6,13 @@ import { FlotillaError } from '../errors.ts';
 import type { Store } from '../db/api.ts';
 import type { Cursor, Frame, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { createGate } from './clock.ts';
+import type { Clock } from './clock.ts';
+
+/**
+ * How long what came from others waits before it is passed on, ms: by then whoever got it from its author as well has said so.
+ * A few round trips; it is what each device between two that have no session of their own costs.
+ */
+export const RELAY_DELAY_MS = 200;
 
 export interface BatchLimits {
   readonly rows: number;
@@ -26,6 +33,7 @@ export interface SenderOptions {
   readonly send: (frame: Frame) => Promise<void>;
   /** Ends it. */
   readonly signal: AbortSignal;
+  readonly clock: Clock;
   /** True while a batch of this peer is being applied: what makes the head grow just then came from the peer itself. */
   readonly applying: () => boolean;
   /** The peer ACKed a whole pass. */
@@ -37,6 +45,8 @@ export interface Sender {
   acked(ack: Extract<Frame, { type: 'ack' }>): void;
   /** A batch of the peer was applied; a complete one says what the peer knows, which is then not sent back. */
   applied(knowledge: KnowledgeWire | null): void;
+  /** The peer says what it has by now. */
+  offered(knowledge: KnowledgeWire): void;
   /** True while a batch is on its way that the peer has not ACKed. */
   owed(): boolean;
   /** True when the peer has ACKed all that we know of. */
@@ -46,7 +56,7 @@ export interface Sender {
 }
 
 export function createSender(options: SenderOptions): Sender {
-  const { peer, store, limits, send, signal } = options;
+  const { peer, store, limits, send, signal, clock } = options;
   const wake = createGate();
   const inFlight: number[] = [];
   let credit = options.credit;
@@ -56,7 +66,11 @@ export function createSender(options: SenderOptions): Sender {
   /** True when there may be something behind the last page. */
   let dirty = true;
   let head = 0;
+  /** The head as this device moved it last. */
+  let ownHead = 0;
   let sentHead = -1;
+  /** Until what came from others is passed on. */
+  let relaying: unknown = null;
   let passEnded = false;
   let newest: { readonly cursor: Cursor; readonly complete: boolean; readonly said: KnowledgeWire } | null = null;
   let storing: Promise<void> | null = null;
@@ -83,6 +97,20 @@ export function createSender(options: SenderOptions): Sender {
     await store.peerKnows(opened, knowledge).catch(() => {});
   }
 
+  function hasSaid(knowledge: KnowledgeWire): void {
+    if (feed === null) told.push(knowledge);
+    else void spare(feed, knowledge);
+  }
+
+  function relayLater(): void {
+    relaying ??= clock.setTimeout(() => {
+      relaying = null;
+      if (head <= sentHead) return;
+      dirty = true;
+      wake.open();
+    }, RELAY_DELAY_MS);
+  }
+
   async function follow(opened: number): Promise<never> {
     for (;;) {
       while (!dirty || credit <= 0) {
@@ -93,7 +121,7 @@ export function createSender(options: SenderOptions): Sender {
       const page = await store.page(opened, limits);
       signal.throwIfAborted();
       sentHead = page.head;
-      if (!page.complete || head > page.head) dirty = true;
+      if (!page.complete || (passEnded ? ownHead : head) > page.head) dirty = true;
       if (page.data !== null) {
         const data = new Uint8Array(page.data);
         credit -= data.byteLength;
@@ -114,25 +142,28 @@ export function createSender(options: SenderOptions): Sender {
         throw new FlotillaError('PROTOCOL', 'The peer ACKed a batch that was not sent.');
       }
       credit += bytes;
-      const said = newest === null ? ack.knowledge : both(newest.said, ack.knowledge);
+      const said = newest === null ? ack.knowledge : joinKnowledge(newest.said, ack.knowledge);
       newest = { cursor: ack.cursor, complete: ack.complete, said };
       storing ??= storeAcks();
       wake.open();
       if (ack.complete) options.onComplete();
     },
     applied(knowledge) {
-      if (knowledge !== null && feed === null) told.push(knowledge);
-      else if (knowledge !== null && feed !== null) void spare(feed, knowledge);
+      if (knowledge !== null) hasSaid(knowledge);
       if (dirty) wake.open();
     },
+    offered: hasSaid,
     owed: () => inFlight.length > 0,
     upToDate: () => passEnded && inFlight.length === 0 && head <= sentHead && !dirty,
     async run() {
-      const unlisten = store.onHead((grown) => {
+      const unlisten = store.onHead((grown, isForeign) => {
         head = grown;
+        if (!isForeign) ownHead = grown;
         if (head <= sentHead) return;
+        const isEcho = options.applying();
+        if (isForeign && passEnded && !isEcho) return relayLater();
         dirty = true;
-        if (!options.applying()) wake.open();
+        if (!isEcho) wake.open();
       });
       try {
         feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass)).feed;
@@ -143,6 +174,7 @@ export function createSender(options: SenderOptions): Sender {
         if (!signal.aborted) throw error;
       } finally {
         unlisten();
+        clock.clearTimeout(relaying);
         // A worker that is gone has lost the feed anyway.
         if (feed !== null) await store.closeFeed(feed).catch(() => {});
         await storing;
@@ -152,7 +184,7 @@ export function createSender(options: SenderOptions): Sender {
 }
 
 /** One after the other: of a run that is named twice the greater counts. */
-function both(one: KnowledgeWire, other: KnowledgeWire): KnowledgeWire {
+export function joinKnowledge(one: KnowledgeWire, other: KnowledgeWire): KnowledgeWire {
   const runs = new Uint8Array(one.runs.length + other.runs.length);
   runs.set(one.runs);
   runs.set(other.runs, one.runs.length);

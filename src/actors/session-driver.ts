@@ -4,7 +4,7 @@
  * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
  */
 import type { Progress } from '../api.ts';
-import type { Applied, PassBegun, SessionStart, Store } from '../db/api.ts';
+import type { Applied, PassBegun, SessionStart, Store, TakenSnapshot } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { MAX_HEARD } from '../protocol/messages.ts';
 import { compareSchemas } from '../protocol/schema.ts';
@@ -29,7 +29,7 @@ import type { DriverEvent } from './peer-session.ts';
 import { createPassProgress } from './progress.ts';
 import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
 import type { Priority } from './receiving.ts';
-import { createSender } from './sending.ts';
+import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
 import { createTaking } from './taking.ts';
 
@@ -90,7 +90,7 @@ export interface DriverOptions {
   /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
   readonly onDifferences?: (differences: readonly string[]) => void;
   /** After each batch, and after a snapshot. */
-  readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete'>) => void;
+  readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'knowledge'>) => void;
   /** After each ACK of the peer. */
   readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
@@ -108,6 +108,8 @@ export interface SessionDriver {
   inSync(): boolean;
   /** True when the peer has ACKed all that we have. */
   delivered(): boolean;
+  /** Tells the peer what is here by now, so that it does not send it. */
+  offer(knowledge: KnowledgeWire): void;
   /** Tells the peer why there will be no session with it any more, and ends. */
   dismiss(): Promise<void>;
   /** Says goodbye and ends. Twice is harmless. */
@@ -126,6 +128,9 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
   let greeted = false;
+  let hasAsked = false;
+  /** What is to be offered, while an offer is on its way. */
+  let offers: KnowledgeWire[] | null = null;
   /** The peer's hello, while its description of its tables is awaited. */
   let introduced: Hello | null = null;
   let learning = false;
@@ -274,6 +279,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       limits: options.limits,
       send,
       signal,
+      clock,
       applying: () => receiver.applying(),
       onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
     });
@@ -311,9 +317,9 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   /** Asks for what a snapshot did not bring. */
-  async function askAfter(taken: Promise<{ readonly rows: number } | null>, hello: Hello): Promise<void> {
-    const rows = (await taken)?.rows ?? 0;
-    if (rows > 0) options.onApplied?.({ rows, changed: rows, complete: false });
+  async function askAfter(taking: Promise<TakenSnapshot | null>, hello: Hello): Promise<void> {
+    const taken = await taking;
+    if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
     const begun = await turn(hello, false);
     await want(hello, begun, await store.sessionStart(peer));
   }
@@ -322,6 +328,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     signal.throwIfAborted();
     ownPass = pass;
     const knowledge = hello.knowledge === start.knowledgeHash ? null : start.knowledge;
+    hasAsked = true;
     await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
   }
 
@@ -332,6 +339,20 @@ export function startSession(options: DriverOptions): SessionDriver {
       signal.throwIfAborted();
       for (const few of inFrames(members)) await send({ type: 'heard', members: few });
       await pause(clock, SPREAD_EVERY_MS, signal);
+    }
+  }
+
+  /** One at a time; what comes meanwhile goes together. */
+  async function offer(knowledge: KnowledgeWire): Promise<void> {
+    if (!hasAsked || signal.aborted) return;
+    if (offers !== null) return void offers.push(knowledge);
+    offers = [knowledge];
+    try {
+      while (offers.length > 0) await send({ type: 'offer', knowledge: offers.splice(0).reduce(joinKnowledge) });
+    } catch (error) {
+      if (!signal.aborted) fault(error);
+    } finally {
+      offers = null;
     }
   }
 
@@ -361,6 +382,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       case 'snapshot':
       case 'chunk':
         return taking.answered(frame);
+      case 'offer':
+        if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
+        return sender.offered(frame.knowledge);
       case 'heard':
         hearing = hearing.then(() => heard(frame.members)).catch(fault);
         return;
@@ -436,6 +460,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    offer: (knowledge) => void offer(knowledge),
     delivered: () => sender !== null && sender.upToDate(),
     dismiss() {
       finish({ type: 'refuse', ...dismissal });

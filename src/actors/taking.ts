@@ -2,7 +2,7 @@
  * Taking a snapshot, in place of the first pass of the feed: asks for it, gathers its chunks, and has it taken in. So many chunks are asked
  * for ahead that a link is kept busy; what was gathered before a session broke off is not asked for again.
  */
-import type { SnapshotOffer, SnapshotWanted } from '../db/api.ts';
+import type { SnapshotOffer, SnapshotWanted, TakenSnapshot } from '../db/api.ts';
 import { FlotillaError } from '../errors.ts';
 import { CHUNK_BYTES } from '../protocol/messages.ts';
 import type { Frame } from '../protocol/types.ts';
@@ -16,14 +16,14 @@ export const CHUNKS_ON_THE_WAY = 16;
 export interface SnapshotStore {
   beginSnapshot(peer: string, offer: SnapshotOffer): Promise<number>;
   addToSnapshot(peer: string, data: Uint8Array): Promise<void>;
-  takeSnapshot(peer: string): Promise<{ readonly rows: number } | null>;
+  takeSnapshot(peer: string): Promise<TakenSnapshot | null>;
 }
 
 export interface Taking {
   /** Takes an answer of the peer; throws `PROTOCOL` when nothing was asked that it could answer. */
   answered(frame: Extract<Frame, { type: 'snapshot' | 'chunk' }>): void;
   /** Resolves when the snapshot is durable here, with its rows; with null when there is none, or it is not what it should be. */
-  run(wanted: SnapshotWanted): Promise<{ readonly rows: number } | null>;
+  run(wanted: SnapshotWanted): Promise<TakenSnapshot | null>;
 }
 
 export function createTaking(options: {

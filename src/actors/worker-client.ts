@@ -4,7 +4,7 @@
  * through at once.
  */
 import { Worker } from 'node:worker_threads';
-import type { InitReport, JoinGrant, JoinState } from '../db/api.ts';
+import type { HeadListener, InitReport, JoinGrant, JoinState } from '../db/api.ts';
 import { ERROR_CODES, FlotillaError, messageOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Clock } from './clock.ts';
@@ -48,7 +48,7 @@ export interface WorkerCall {
 export type WorkerMessage =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly error: WorkerError }
-  | { readonly event: 'head'; readonly head: number }
+  | { readonly event: 'head'; readonly head: number; readonly isForeign: boolean }
   /** The schema has changed and was followed; in words. */
   | { readonly event: 'schema'; readonly changes: readonly string[] }
   /** It has changed who is a member. */
@@ -88,7 +88,7 @@ export interface SetupStore {
 
 export interface WorkerListener {
   readonly onReady?: () => void;
-  readonly onHead?: (head: number) => void;
+  readonly onHead?: HeadListener;
   readonly onSchema?: (changes: readonly string[]) => void;
   readonly onMembers?: () => void;
   readonly onFault?: (error: FlotillaError) => void;
@@ -185,7 +185,7 @@ export function startWorker(
 
   worker.on('message', (message: WorkerMessage) => {
     if ('event' in message) {
-      if (message.event === 'head') return listener.onHead?.(message.head);
+      if (message.event === 'head') return listener.onHead?.(message.head, message.isForeign);
       if (message.event === 'schema') return listener.onSchema?.(message.changes);
       if (message.event === 'members') return listener.onMembers?.();
       if (message.event === 'fault') return listener.onFault?.(revive(message.error));

@@ -9,23 +9,28 @@ export const initCommand = defineCommand({
   name: 'init',
   summary: 'prepare a database for sync, and show what of it syncs',
   args: { file: FILE_HELP },
-  options: ['config', 'home', 'name', 'json'],
+  options: ['config', 'psk', 'home', 'name', 'json'],
   async run({ args, options: { json, ...options }, cli }) {
     const { initLibrary } = await cli.api();
     const report = await initLibrary(args.file, options);
     if (json) printJson(cli.io.stdout, report);
-    else printLines(cli.io.stdout, initLines(report, args.file));
+    else printLines(cli.io.stdout, initLines(report, args.file, options.psk ?? false));
     return EXIT.ok;
   },
 });
 
 /** What `init` says to people. */
-export function initLines(report: InitReport, file: string): string[] {
+export function initLines(report: InitReport, file: string, psk = false): string[] {
   const shown = printable(file);
   const what = report.created
     ? `${shown} is library ${report.libraryId} now; ${plural(report.stampedRows, 'row')} that were there will sync.`
     : `${shown} was library ${report.libraryId} already; nothing was changed.`;
-  return [...tableLines(report.tables), '', what, `Next: flotilla up ${shown}`];
+  const lines = [...tableLines(report.tables), '', what];
+  if (psk)
+    lines.push(
+      'It has a pre-shared key (swarm.key in the home folder): invitations carry it, so hand them over privately.',
+    );
+  return [...lines, `Next: flotilla up ${shown}`];
 }
 
 /** What syncs, as a table; then what does not, and why. */

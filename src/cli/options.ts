@@ -90,6 +90,11 @@ export const OPTIONS = {
     schema: texts,
     help: 'file of SQL statements to run; may be repeated',
   }),
+  psk: option({
+    flags: '--psk',
+    schema: flag,
+    help: 'make a pre-shared key, without which nobody gets as far as a handshake',
+  }),
   port: option({
     flags: '--listen-port <port>',
     env: 'FLOTILLA_LISTEN_PORT',

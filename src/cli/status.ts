@@ -48,6 +48,7 @@ export function statusLines(status: NodeStatus): string[] {
     `node       ${status.running ? 'running' : 'not running'}`,
     ...status.addresses.map((address) => `           ${printable(address)}`),
   ];
+  if (status.psk) lines.push('network    for holders of the pre-shared key only');
   if (status.discoveryProblem !== '') lines.push(`discovery  ${printable(status.discoveryProblem)}`);
   const deleted = library.tombstones === 0 ? '' : `, ${plural(library.tombstones, 'deleted row')} remembered`;
   const fresh = library.unstamped === 0 ? '' : `, ${plural(library.unstamped, 'fresh change')} not taken up yet`;

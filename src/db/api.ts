@@ -259,6 +259,13 @@ export interface SnapshotWanted {
   readonly layout: string;
 }
 
+/** What became of a snapshot that was taken. */
+export interface TakenSnapshot {
+  readonly rows: number;
+  /** What its sender knew. */
+  readonly knowledge: KnowledgeWire | null;
+}
+
 /** A snapshot that a device gives. */
 export interface SnapshotOffer {
   /** Hex. */
@@ -395,7 +402,7 @@ export interface WriteStore {
   /** The next chunk of it. */
   addToSnapshot(peer: string, data: Uint8Array): Promise<void>;
   /** All is there. Resolves with what it brought once that is durable; null when it is not what it should be, so that the feed is asked for. */
-  takeSnapshot(peer: string): Promise<{ readonly rows: number } | null>;
+  takeSnapshot(peer: string): Promise<TakenSnapshot | null>;
   /** A peer said what it knows. */
   hear(peer: string, knowledge: KnowledgeWire): Promise<void>;
   /** A peer said what it has heard of others. @param base - what it said that it knows itself */
@@ -450,10 +457,16 @@ export interface ReadStore {
   joinGrant(): Promise<JoinGrant>;
 }
 
+/** See {@link Store.onHead}. */
+export type HeadListener = (head: number, isForeign: boolean) => void;
+
 /** Both sides, and the word that the feed has grown (by local writes or by a merge). */
 export interface Store extends WriteStore, ReadStore {
-  /** Calls back with the new head lsn after each commit that moved it; returns the way to stop. */
-  onHead(listener: (head: number) => void): () => void;
+  /**
+   * Calls back after each commit that moved the head; returns the way to stop.
+   * @param listener - hears the new head lsn, and whether it was moved by what came from another device
+   */
+  onHead(listener: HeadListener): () => void;
   /** Calls back after each commit that changed who is a member; returns the way to stop. */
   onMembers(listener: () => void): () => void;
   /**

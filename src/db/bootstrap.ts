@@ -3,7 +3,7 @@
  * with it in the end. On any doubt it takes the feed, and asks for no snapshot again.
  */
 import { FlotillaError } from '../errors.ts';
-import type { SnapshotOffer, SnapshotWanted, Taken } from './api.ts';
+import type { SnapshotOffer, SnapshotWanted, Taken, TakenSnapshot } from './api.ts';
 import type { Library } from './library.ts';
 import { requireNotRevoked } from './members.ts';
 import { getState, setState } from './metadata.ts';
@@ -14,13 +14,6 @@ import { Gathered, copySnapshot, inspectSnapshot, isBlank, removeGathered } from
 /** What of a snapshot is there, as the library remembers it: id and hash; or that none is to be asked for again. */
 const KEY = 'snapshot';
 const NONE = 'none';
-
-/** What became of a snapshot that was taken. */
-export interface TakenSnapshot {
-  readonly rows: number;
-  /** The batches beside its rows, as they were applied. */
-  readonly batches: readonly Taken[];
-}
 
 export class Bootstrap {
   /** Where it is gathered; null where there can be no file. */
@@ -80,9 +73,10 @@ export class Bootstrap {
       if (this.#gathered?.finish() !== true) return null;
       const { head, batches } = inspectSnapshot(library, path);
       const [transfers = Buffer.alloc(0), ...others] = batches;
-      const first = apply(transfers);
+      apply(transfers);
       const rows = copySnapshot(library, peer, path, head);
-      return { rows, batches: [first, ...others.map(apply)] };
+      const taken = others.map(apply);
+      return { rows, knowledge: taken.at(-1)?.knowledge ?? null };
     } catch (error) {
       if (error instanceof FlotillaError && error.code === 'REVOKED') throw error;
       return null;

@@ -31,7 +31,7 @@ import {
   sizeOf,
   versionSelect,
 } from './page.ts';
-import type { RunInfo } from './page.ts';
+import type { RunInfo, Target } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
 import { schemaCookie } from './serving.ts';
 import { Statements, jsonKeys } from './sql.ts';
@@ -74,12 +74,19 @@ interface Pass {
   hasLed: boolean;
 }
 
+interface Row {
+  readonly model: Model;
+  readonly uuid: Uint8Array;
+}
+
 /** One version or tombstone between two lsns. */
 interface Entry {
   readonly lsn: number;
   readonly size: number;
+  /** Of a tombstone: which row the dead one is from now on. */
+  readonly heir?: Row;
   /** The row of a version that waits. */
-  readonly waits?: { readonly model: Model; readonly uuid: Uint8Array };
+  readonly waits?: Row;
   readonly add: (builder: PageBuilder) => void;
   /** Of table rows, which are added a table at a time. */
   readonly model?: Model;
@@ -267,8 +274,9 @@ export class Feeds {
       versions.set(entry.model, list);
     }
     for (const [model, list] of versions) builder.addVersions(model, list);
-    this.#sendParentsAhead(builder, pass, upTo);
-    for (const entry of wanted) if (entry.model === undefined) entry.add(builder);
+    const heirs = this.#heirsOf(pass, wanted, upTo);
+    this.#sendParentsAhead(builder, pass, upTo, heirs.targets);
+    for (const entry of [...wanted, ...heirs.entries]) if (entry.model === undefined) entry.add(builder);
     pass.position = upTo;
     pass.remaining = Math.max(0, pass.remaining - count);
   }
@@ -324,6 +332,7 @@ export class Feeds {
       entries.push({
         lsn: Number(lsn),
         size: 50,
+        ...(alias === null ? {} : { heir: { model, uuid: alias as Uint8Array } }),
         // A tombstone is spared by its own stamp alone: that is what `spared` finds in these places.
         version: stampOnly(Number(hlc), Number(run)),
         add: (builder) =>
@@ -424,9 +433,10 @@ export class Feeds {
   /**
    * Targets that lie further on in the feed and that the peer cannot know go ahead, in the same page, and their own
    * targets too: a folder that was updated after its files were added has a later lsn than they do.
+   * @param others - rows that have to go along as well
    */
-  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number): void {
-    let targets = builder.resolve();
+  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number, others: readonly Target[]): void {
+    let targets = [...builder.resolve(), ...others];
     while (targets.length > 0) {
       const early = new Map<Model, Key[]>();
       for (const { model, key, uuid, lsn, birthHlc, birthRun } of targets) {
@@ -445,6 +455,46 @@ export class Feeds {
         );
       });
     }
+  }
+
+  /**
+   * What lies further on in the feed of the rows that the dead ones of a page are from now on. It goes with them: of a new name of
+   * which only the end of the old one is left (its device may be restored) nobody could tell what has become of the row.
+   */
+  #heirsOf(pass: Pass, wanted: readonly Entry[], upTo: number): { targets: Target[]; entries: Entry[] } {
+    const targets: Target[] = [];
+    const entries: Entry[] = [];
+    const queue = wanted.flatMap(({ heir }) => heir ?? []);
+    const seen = new Set<string>();
+    for (let heir = queue.pop(); heir !== undefined; heir = queue.pop()) {
+      const { model, uuid } = heir;
+      if (seen.has(bytesToHex(uuid))) continue;
+      seen.add(bytesToHex(uuid));
+      const name = Buffer.from(uuid);
+      for (const row of this.#sql.rows(
+        `SELECT key, birth_hlc, birth_run, lsn FROM ${rowsTable(model)} WHERE uuid = ?`,
+        name,
+      )) {
+        const [birthHlc, birthRun, lsn] = row.slice(1).map(Number) as [number, number, number];
+        targets.push({ model, uuid, key: row[0] as Key, birthHlc, birthRun, lsn });
+      }
+      const found: Entry[] = [];
+      for (const [lsn] of this.#sql.rows(
+        `SELECT lsn FROM flotilla_tombstones WHERE uuid = ? AND lsn > ?
+         UNION ALL SELECT lsn FROM flotilla_pending WHERE uuid = ? AND lsn > ?`,
+        name,
+        upTo,
+        name,
+        upTo,
+      )) {
+        this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
+        this.#readWaiting(Number(lsn) - 1, Number(lsn), found);
+      }
+      const news = found.filter((entry) => !this.#isNoNews(pass, entry));
+      entries.push(...news);
+      queue.push(...news.flatMap((entry) => entry.heir ?? []));
+    }
+    return { targets, entries };
   }
 
   /** What we know and the peer may not: goes out with a page that reaches the head. */

@@ -2,22 +2,23 @@
  * Stamping of owned rows: whose they were when they were written, under which tenure a write of ours stands, and what becomes
  * of a write that was not ours to make.
  */
-import { decodeBatch } from '../protocol/batch.ts';
-import type { SqlValue, TableData } from '../protocol/types.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { askFor } from './asked.ts';
 import { formatCells } from './cells.ts';
 import type { Order } from './cells.ts';
 import { recordRow } from './conflicts.ts';
-import { cellsOf } from './incoming.ts';
-import { translateRuns } from './join.ts';
+import { recordReplaced } from './given-up.ts';
+import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
 import { getState, setState } from './metadata.ts';
 import type { Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import type { Owner, OwnerBefore, Root, Written } from './owners.ts';
 import { Owners, anyTransfers, cellsOfBirth, ownerOfRoot } from './owners.ts';
-import { forgetPending, hasPending } from './pending.ts';
+import { cellsWaiting } from './owned-versions.ts';
+import type { Pending } from './pending.ts';
+import { forgetPending, hasPending, waitingVersion } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 import { compareTenures, tenureOf } from './tenure.ts';
@@ -103,6 +104,8 @@ export function titleBirths(library: Library, model: Model, head: number): void 
 /** What a write of ours is written over. */
 export interface Base extends Written {
   readonly birthHlc: number;
+  /** The version that waited here, and of which whoever writes now has not seen anything. */
+  readonly overtakes?: Omit<Pending, 'targets'>;
 }
 
 /**
@@ -110,23 +113,25 @@ export interface Base extends Written {
  * would win over it elsewhere. One whose right to be here is not known yet goes on waiting.
  */
 export function overtaken(library: Library, model: Model, row: Base & { readonly uuid: Uint8Array }): Base {
-  if (!hasPending(library)) return row;
-  const waiting = library.sql.rows(
-    `SELECT birth_hlc, birth_run, hlc, run, version FROM flotilla_pending
-     WHERE uuid = ? AND version IS NOT NULL AND reason <> 'not-owner'`,
-    Buffer.from(row.uuid),
-  )[0];
-  if (waiting === undefined) return row;
+  const waiting = hasPending(library) ? waitingVersion(library, row.uuid) : null;
+  if (waiting === null || waiting.version === null || waiting.reason === 'not-owner') return row;
+  const { birthHlc, birthRun, hlc, run } = waiting;
+  const cells = cellsWaiting(library, model, row.uuid);
   forgetPending(library, row.uuid);
-  const [birthHlc, birthRun, hlc, run] = waiting.slice(0, 4).map(Number) as [number, number, number, number];
-  const version = decodeBatch(waiting[4] as Uint8Array);
-  const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   const order: Order = (hlcA, runA, hlcB, runB) => library.compare(hlcA, runA, hlcB, runB);
   const isLater =
     order(birthHlc, birthRun, row.birthHlc, row.birthRun) ||
     compareTenures(order, tenureOf(cells), tenureOf(row.cells)) ||
     order(hlc, run, row.hlc, row.run);
-  return isLater > 0 ? { birthHlc, birthRun, hlc, run, cells } : row;
+  return { ...(isLater > 0 ? { birthHlc, birthRun, hlc, run, cells } : row), overtakes: waiting };
+}
+
+/** Records the version that a write of ours, which has just been stamped, has overtaken: what is written says that it is known here. */
+export function recordOvertakes(library: Library, { overtakes }: Base): void {
+  const { hlc, run } = library;
+  if (overtakes === undefined || overtakes.run === run) return;
+  const version = readVersion(library, overtakes.model, overtakes.uuid);
+  recordReplaced(library, overtakes, 'later-write', { hlc, run, version });
 }
 
 /**

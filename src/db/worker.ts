@@ -113,7 +113,7 @@ function open(assignment: Assignment): Service {
     file,
     durability,
     realSurroundings(device, file, key),
-    (head) => port.postMessage({ event: 'head', head }),
+    (head, isForeign) => port.postMessage({ event: 'head', head, isForeign }),
     (error) => port.postMessage({ event: 'fault', error: inWords(error) }),
     (changes) => port.postMessage({ event: 'schema', changes }),
     () => port.postMessage({ event: 'members' }),

@@ -14,6 +14,7 @@ import type { Cursor, HeardWire, KnowledgeWire } from '../protocol/types.ts';
 import type {
   Applied,
   Change,
+  HeadListener,
   LibraryInfo,
   MemberRow,
   OwnRequest,
@@ -24,9 +25,9 @@ import type {
   SessionStart,
   SnapshotOffer,
   Taken,
+  TakenSnapshot,
 } from './api.ts';
 import { Bootstrap } from './bootstrap.ts';
-import type { TakenSnapshot } from './bootstrap.ts';
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
@@ -99,7 +100,7 @@ export class Writer {
   readonly #served: Served;
   readonly #bootstrap: Bootstrap;
   readonly #stopWatching: () => void;
-  readonly #onHead: (head: number) => void;
+  readonly #onHead: HeadListener;
   readonly #onFault: (error: unknown) => void;
   readonly #onMembers: () => void;
   readonly #conflictDays: number;
@@ -112,6 +113,8 @@ export class Writer {
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
   #announced = 0;
+  /** What is being done comes from another device. */
+  #isForeign = false;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
   /** The next slice of what others wrote is on its way. */
@@ -121,7 +124,7 @@ export class Writer {
 
   /**
    * Opens a library to serve it.
-   * @param onHead - hears the new head lsn after each commit that moved it
+   * @param onHead - hears of each commit that moved the head
    * @param onFault - hears of a failure outside of any call (stamping what others wrote)
    * @param onSchema - hears of each change of the schema that was followed, in words
    * @param onMembers - hears after each commit that changed who is a member
@@ -131,7 +134,7 @@ export class Writer {
     file: string,
     durability: 'normal' | 'full',
     around: Surroundings,
-    onHead: (head: number) => void,
+    onHead: HeadListener,
     onFault: (error: unknown) => void,
     onSchema: (changes: readonly string[]) => void = () => undefined,
     onMembers: () => void = () => undefined,
@@ -231,7 +234,10 @@ export class Writer {
   }
 
   takeSnapshot(peer: string): TakenSnapshot | null {
-    return this.#do(() => this.#bootstrap.take(this.#served, (data) => this.#apply(peer, data), peer));
+    return this.#do(() => {
+      this.#isForeign = true;
+      return this.#bootstrap.take(this.#served, (data) => this.#apply(peer, data), peer);
+    });
   }
 
   hear(peer: string, knowledge: KnowledgeWire): void {
@@ -278,6 +284,7 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
+      this.#isForeign = true;
       const applied = this.#apply(peer, data);
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
         this.#lastOfSource = this.#library.around.now();
@@ -452,8 +459,9 @@ export class Writer {
     } finally {
       if (this.#library.head !== this.#announced) {
         this.#announced = this.#library.head;
-        this.#onHead(this.#announced);
+        this.#onHead(this.#announced, this.#isForeign);
       }
+      this.#isForeign = false;
       const { membersChange } = this.#library;
       if (membersChange !== null && membersChange !== this.#announcedMembers) {
         this.#announcedMembers = membersChange;

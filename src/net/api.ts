@@ -7,6 +7,8 @@ import type { Channel } from '../protocol/types.ts';
 export const SYNC_PROTOCOL = '/flotilla/sync/1';
 /** Protocol id of the short exchange that lets a new device in. */
 export const JOIN_PROTOCOL = '/flotilla/join/1';
+/** Protocol id of the exchange that proves a six-digit code; spoken by hosts of its own. */
+export const PAIR_PROTOCOL = '/flotilla/pair/1';
 
 /** A libp2p node of ours. Peers are named by peer id strings, addresses by multiaddr strings. */
 export interface Host {
@@ -46,6 +48,8 @@ export interface DiscoveryOptions {
   readonly device: string;
   /** Own addresses to announce, asked for each time. */
   readonly addresses: () => readonly string[];
+  /** What is announced and asked for. @default libp2p's `_p2p._udp.local` */
+  readonly service?: string;
   /** Names of interfaces to use. @default all that can carry multicast */
   readonly interfaces?: readonly string[];
   /** Only loopback: one socket bound to 127.0.0.1, nothing leaves the machine. */

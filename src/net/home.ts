@@ -11,9 +11,12 @@ import { z } from 'zod';
 import { FlotillaError } from '../errors.ts';
 import { KEY_BYTES } from '../protocol/peer-id.ts';
 import { createWhole, makeFolder, readWhole, writeWhole } from './files.ts';
+import { decodePsk, encodePsk } from './psk.ts';
 
 /** Addresses kept of one peer: those of its interfaces, old ones falling out. */
 const MAX_ADDRESSES = 8;
+/** The name by which libp2p programs know such a file. */
+const PSK_FILE = 'swarm.key';
 
 const settingsSchema = z.object({ name: z.string().default(''), port: z.int().min(0).max(65_535).default(0) });
 const inviteSchema = z.object({ peer: z.string(), expiresAt: z.number() });
@@ -44,6 +47,12 @@ export interface Home {
   readonly device: string;
   /** The 32 bytes of which the key is made, for what the database signs. */
   readonly seed: Uint8Array;
+  /**
+   * The library's pre-shared key; null where it has none.
+   * @throws FlotillaError CONFIG when its file is damaged
+   */
+  psk(): Promise<Uint8Array | null>;
+  savePsk(psk: Uint8Array | null): Promise<void>;
   settings(): Promise<HomeSettings>;
   saveSettings(changes: Partial<HomeSettings>): Promise<void>;
   /** Remembers an invitation. The secret itself is not kept: its peer id is enough to know it again. */
@@ -116,6 +125,18 @@ class HomeFolder implements Home {
     this.device = peerIdFromPrivateKey(key).toString();
     // A copy: it moves to another thread as it is. libp2p keeps the public key behind the seed.
     this.seed = Uint8Array.from(key.raw.subarray(0, KEY_BYTES));
+  }
+
+  async psk(): Promise<Uint8Array | null> {
+    const path = join(this.path, PSK_FILE);
+    const text = await readWhole(path);
+    return text === null ? null : decodePsk(text.toString(), path);
+  }
+
+  async savePsk(psk: Uint8Array | null): Promise<void> {
+    const path = join(this.path, PSK_FILE);
+    if (psk === null) await rm(path, { force: true });
+    else await writeWhole(path, encodePsk(psk));
   }
 
   async settings(): Promise<HomeSettings> {

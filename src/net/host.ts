@@ -43,6 +43,8 @@ const MAX_JOIN_REQUEST_BYTES = 16 * 1024;
 
 export interface HostOptions {
   readonly privateKey: PrivateKey;
+  /** Pre-shared key of the library; only who has it too gets a connection, either way. @default none */
+  readonly psk?: Uint8Array | null;
   /** Multiaddrs to listen on; none for a host that only dials. */
   readonly listen: readonly string[];
   /** Refuses every address that is not loopback, for listening and for dialling. */
@@ -51,6 +53,8 @@ export interface HostOptions {
   readonly allowed: (peer: string) => boolean;
   /** May this peer connect to us for the join protocol alone? */
   readonly invited: (peer: string) => boolean;
+  /** The protocol of invited peers. @default {@link JOIN_PROTOCOL} */
+  readonly joinProtocol?: string;
   /** Time between two beats of the heartbeat, ms. @default 2500 */
   readonly beatMs?: number;
   /** How long a message that has begun may bring nothing more, ms. @default 30000 */
@@ -72,7 +76,7 @@ export interface JoinableHost extends Host {
  * @throws FlotillaError CONFIG when an address cannot be listened on
  */
 export async function createHost(options: HostOptions): Promise<JoinableHost> {
-  const { allowed, invited, localOnly } = options;
+  const { allowed, invited, localOnly, psk = null, joinProtocol = JOIN_PROTOCOL } = options;
   if (localOnly && !options.listen.every(isLoopback)) {
     throw new FlotillaError('CONFIG', `A local-only node listens on 127.0.0.1, not on ${options.listen.join(', ')}.`);
   }
@@ -87,7 +91,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   const libp2p = await createLibp2p({
     privateKey: options.privateKey,
     addresses: { listen: [...options.listen] },
-    ...transportOptions(),
+    ...transportOptions(psk),
     services: { identify: identify(), ping: ping() },
     connectionGater: {
       denyDialMultiaddr: (address) => localOnly && !isLoopback(address.toString()),
@@ -140,7 +144,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     limits,
   );
   await libp2p.handle(
-    JOIN_PROTOCOL,
+    joinProtocol,
     (stream, connection) => {
       const peer = connection.remotePeer.toString();
       if (!invited(peer) || joinHandlers.size === 0) {
@@ -208,16 +212,15 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
           { signal },
         );
       } catch (cause) {
-        throw new FlotillaError('UNREACHABLE', `It did not answer at ${targets.join(', ')} (${messageOf(cause)}).`, {
-          cause,
-        });
+        const why = `It did not answer at ${targets.join(', ')} (${messageOf(cause)}).`;
+        throw new FlotillaError('UNREACHABLE', brokeOff(cause, psk !== null) ? `${why} ${PSK_HINT}` : why, { cause });
       }
     },
     async openChannel(peer, signal) {
       return openFrames(await openStream(peer, SYNC_PROTOCOL, signal), peer, slow);
     },
     async openJoin(peer, signal) {
-      return openPackets(await openStream(peer, JOIN_PROTOCOL, signal), peer, MAX_JOIN_BYTES);
+      return openPackets(await openStream(peer, joinProtocol, signal), peer, MAX_JOIN_BYTES);
     },
     onChannel: (listener) => listen(channelListeners, listener),
     onConnection: (listener) => listen(connectionListeners, listener),
@@ -237,6 +240,18 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   if (options.signal?.aborted) await host.stop();
   options.signal?.throwIfAborted();
   return host;
+}
+
+/** What may be wrong where somebody is there and no handshake comes of it; a device without the key sees it too. */
+const PSK_HINT =
+  'If the library has a pre-shared key, the home folders of all its devices must hold the same swarm.key.';
+
+/** True when somebody was there and ended the handshake, or said what is none; with a key, that may look like silence. */
+function brokeOff(cause: unknown, withPsk: boolean): boolean {
+  if (!(cause instanceof Error)) return false;
+  if (cause instanceof AggregateError) return cause.errors.some((one) => brokeOff(one, withPsk));
+  if (withPsk && cause.name === 'TimeoutError') return true;
+  return cause.name === 'EncryptionFailedError' || cause.message.includes('ECONNRESET');
 }
 
 function listen<T>(listeners: Set<T>, listener: T): () => void {

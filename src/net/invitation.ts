@@ -9,6 +9,7 @@ import { peerIdFromPrivateKey, peerIdFromPublicKey, peerIdFromString } from '@li
 import { multiaddr } from '@multiformats/multiaddr';
 import { FlotillaError } from '../errors.ts';
 import { withoutPeer } from './addresses.ts';
+import { PSK_BYTES } from './psk.ts';
 
 /** How an invitation begins; the number is its version. */
 const PREFIX = 'flotilla1-';
@@ -33,6 +34,8 @@ export interface InvitationData {
   readonly secret: Uint8Array;
   /** ms since 1970 */
   readonly expiresAt: number;
+  /** Pre-shared key of the library, {@link PSK_BYTES} bytes; null where it has none. */
+  readonly psk: Uint8Array | null;
 }
 
 /** The invitation as one word of letters, digits, `-` and `_`. */
@@ -49,6 +52,7 @@ export function encodeInvitation(data: InvitationData): string {
     key.raw,
     Uint8Array.of(addresses.length),
     ...addresses.flatMap((bytes) => [Uint8Array.of(bytes.byteLength), bytes]),
+    data.psk ?? new Uint8Array(),
   ]);
   return PREFIX + Buffer.concat([body, checksum(body)]).toString('base64url');
 }
@@ -98,8 +102,9 @@ function parse(body: Buffer): InvitationData {
   const addresses = Array.from({ length: take(1).readUInt8() }, () =>
     multiaddr(new Uint8Array(take(take(1).readUInt8()))).toString(),
   );
+  const psk = at === body.byteLength ? null : new Uint8Array(take(PSK_BYTES));
   if (at !== body.byteLength) throw new RangeError('The invitation is too long');
-  return { libraryId, inviter: peerIdFromPublicKey(key).toString(), addresses, secret, expiresAt };
+  return { libraryId, inviter: peerIdFromPublicKey(key).toString(), addresses, secret, expiresAt, psk };
 }
 
 function checksum(body: Uint8Array): Buffer {

@@ -1,11 +1,13 @@
 /**
- * What our connections are made of: TCP, Noise, Yamux. The only file that imports them, so that one can be exchanged for
+ * What our connections are made of: TCP, the library's pre-shared key if it has one, Noise, Yamux. The only file that imports them, so that one can be exchanged for
  * its successor in one place.
  */
 import { noise } from '@chainsafe/libp2p-noise';
+import { preSharedKey } from '@libp2p/pnet';
 import { tcp } from '@libp2p/tcp';
 import { yamux } from '@libp2p/yamux';
 import type { Libp2pOptions } from 'libp2p';
+import { encodePsk } from './psk.ts';
 
 /** Yamux window of a fresh stream, bytes: the protocol's own start value, which a peer may rely on. */
 const INITIAL_WINDOW_BYTES = 256 * 1024;
@@ -21,10 +23,19 @@ export const MAX_WINDOW_BYTES = 2 * 1024 * 1024;
  */
 export const MAX_CONNECTION_STREAMS = 32;
 
-/** The part of libp2p's options that says how bytes travel. */
-export function transportOptions(): Pick<Libp2pOptions, 'transports' | 'connectionEncrypters' | 'streamMuxers'> {
+type TransportOptions = Pick<
+  Libp2pOptions,
+  'transports' | 'connectionProtector' | 'connectionEncrypters' | 'streamMuxers'
+>;
+
+/**
+ * The part of libp2p's options that says how bytes travel.
+ * @param psk - pre-shared key, without which nobody gets as far as Noise. @default none
+ */
+export function transportOptions(psk: Uint8Array | null = null): TransportOptions {
   return {
     transports: [tcp()],
+    ...(psk === null ? {} : { connectionProtector: preSharedKey({ psk: Buffer.from(encodePsk(psk)) }) }),
     connectionEncrypters: [noise()],
     streamMuxers: [
       yamux({

@@ -12,14 +12,14 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, heard, inspect, inspected, bye.
+ * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, offer, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
 /** Bytes of the longest frame: 32 MiB. The greatest batch and its type byte; a peer that announces more is cut off before it sends it. */
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
-/** First byte of each frame. 9 to 11 are meant for offer, need and head (see the architecture), which have no form yet. */
+/** First byte of each frame. 10 and 11 are free. */
 export const FRAME_TYPES = {
   hello: 1,
   refuse: 2,
@@ -29,6 +29,7 @@ export const FRAME_TYPES = {
   inspect: 6,
   inspected: 7,
   bye: 8,
+  offer: 9,
   schema: 12,
   heard: 13,
   fetch: 14,
@@ -51,6 +52,7 @@ export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
   bye: 16 * KIB,
   /** After a whole pass it says all that has become known. */
   ack: 4 * MIB,
+  offer: 4 * MIB,
   /** One member's knowledge, or several small ones. */
   heard: 4 * MIB,
   /** A name of 1,024 characters. */
@@ -130,6 +132,8 @@ function readFrame(bytes: Uint8Array): Frame {
       return { type: 'want', ...check(messages.want, unpack(fields), 'want') };
     case FRAME_TYPES.ack:
       return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
+    case FRAME_TYPES.offer:
+      return { type: 'offer', ...check(messages.offer, unpack(fields), 'offer') };
     case FRAME_TYPES.heard:
       return { type: 'heard', ...check(messages.heard, unpack(fields), 'heard') };
     case FRAME_TYPES.fetch:
@@ -176,6 +180,8 @@ function toFields(frame: Exclude<Frame, { type: 'batch' | 'chunk' }>): Plain {
       return check(messages.want, fields, type);
     case 'ack':
       return check(messages.ack, fields, type);
+    case 'offer':
+      return check(messages.offer, fields, type);
     case 'heard':
       return check(messages.heard, fields, type);
     case 'fetch':

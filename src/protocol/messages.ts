@@ -128,6 +128,8 @@ export const ack = z.strictObject({
   knowledge,
 });
 
+export const offer = z.strictObject({ knowledge });
+
 /** Members that one message may speak of. */
 export const MAX_HEARD = 1000;
 

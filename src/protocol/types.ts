@@ -224,6 +224,11 @@ export type Frame =
       readonly knowledge: KnowledgeWire;
     }
   | {
+      /** What is here by now, durable: it need not be sent. Told when it came from somebody else. */
+      readonly type: 'offer';
+      readonly knowledge: KnowledgeWire;
+    }
+  | {
       /** What others know, so that it spreads to devices that never meet them. */
       readonly type: 'heard';
       readonly members: readonly HeardWire[];

@@ -24,6 +24,24 @@ function filled(): [Replica, Replica] {
 const REFERENCES = `SELECT c.v, p.name FROM c LEFT JOIN p ON p.id = c.p ORDER BY c.v`;
 
 describe('an id that moves', () => {
+  it.each([
+    ['in its place', 'UPDATE OR REPLACE p SET id = 1 WHERE id = 2'],
+    [
+      'after it was deleted',
+      'BEGIN; PRAGMA defer_foreign_keys = ON; DELETE FROM p WHERE id = 1; UPDATE p SET id = 1 WHERE id = 2; COMMIT',
+    ],
+  ])('[W3] to that of another row, %s, is what both rows’ references mean from now on', async (_, sql) => {
+    const [a, b] = filled();
+    a.write(sql);
+    expect(a.violations()).toEqual([]);
+    converge([a, b]);
+    expect(b.rows(REFERENCES)).toEqual([
+      ['c1', 'y'],
+      ['c2', 'y'],
+    ]);
+    await expectEqual(a, b);
+  });
+
   it('[C2] says nothing to others, nor do the references that follow it, over any number of steps', async () => {
     const [a, b] = filled();
     const [clock, digest] = [a.library.hlc, await a.digest()];

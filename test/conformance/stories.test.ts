@@ -1,7 +1,7 @@
 /** What random stories have found (`npm run fuzz`), each told again by hand. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, fleetOf, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
+import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
 import { playStory } from '../support/random/play.ts';
 import { Replica, converge } from '../support/replica.ts';
 
@@ -183,6 +183,23 @@ describe('records of what waits', () => {
     expect(records(a)).toEqual([[null, 'deleted']]);
     await expectEqual(a, c);
   });
+
+  it.each([
+    ["UPDATE people SET age = 3 WHERE name = 'Ann'", ['age', 'desk']],
+    ["DELETE FROM people WHERE name = 'Ann'", [null]],
+  ])('[R1] an owned row that waits is recorded when another one is written here: %s', async (sql, columns) => {
+    const [a, b] = pairOf(DESKS, { config: { tables: { people: { ownership: 'device' } } } });
+    a.write("INSERT INTO people VALUES ('Ann', 1, 5), ('Bob', 2, 7)");
+    a.stamp();
+    b.write("INSERT INTO people VALUES ('Ann', 9, 7)");
+    for (const page of pagesFor(a, b, 1000)) a.apply('B', inTheMiddle(page));
+    expect(a.waiting()).toEqual(['unique']);
+    a.write(sql);
+    converge([a, b]);
+    expect(records(a)).toEqual(columns.map((column) => [column, 'later-write']));
+    expect(records(b)).toEqual([]);
+    await expectEqual(a, b);
+  });
 });
 
 describe('names and references', () => {
@@ -357,6 +374,24 @@ describe('names and references', () => {
         ['Leeds', 2, 'two', 1],
       ]);
     }
+    await expectEqual(a, b);
+  });
+});
+
+describe('[A10] a row that has the id of another one as its own, and stayed behind as that got another id', () => {
+  it('goes to where the other one is, with those that refer to it, when somebody writes to it', async () => {
+    const [a, b] = pairOf(`CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE photo (p INTEGER PRIMARY KEY REFERENCES p ON UPDATE CASCADE, note TEXT);
+      CREATE TABLE tag (id INTEGER PRIMARY KEY, photo INTEGER REFERENCES photo (p), name TEXT)`);
+    a.write("INSERT INTO p VALUES (1, 'x'); INSERT INTO photo VALUES (1, 'old'); INSERT INTO tag VALUES (1, 1, 't')");
+    converge([a, b]);
+    a.write('PRAGMA foreign_keys = OFF; UPDATE p SET id = 40; PRAGMA foreign_keys = ON');
+    b.write("DELETE FROM tag; REPLACE INTO photo VALUES (1, 'new'); INSERT INTO tag VALUES (2, 1, 'u')");
+    converge([a, b]);
+    a.write("UPDATE photo SET note = note || '!'");
+    converge([a, b]);
+    expect(a.rows('SELECT photo.p, note, name FROM photo JOIN tag ON photo = photo.p')).toEqual([[40, 'new!', 'u']]);
+    expect(a.violations()).toEqual([]);
     await expectEqual(a, b);
   });
 });

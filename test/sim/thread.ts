@@ -76,7 +76,7 @@ export class SimThread implements WorkerThread {
           'library',
           this.#spec.durability,
           around,
-          (head) => this.#say({ event: 'head', head }),
+          (head, isForeign) => this.#say({ event: 'head', head, isForeign }),
           (error) => this.#say({ event: 'fault', error: inWords(error) }),
           (changes) => this.#say({ event: 'schema', changes }),
           () => this.#say({ event: 'members' }),

@@ -10,6 +10,7 @@ import type {
   ConflictList,
   FeedOpened,
   FeedPage,
+  HeadListener,
   LibraryInfo,
   LibraryStatus,
   MemberRow,
@@ -17,6 +18,7 @@ import type {
   Revoked,
   SessionStart,
   SnapshotOffer,
+  TakenSnapshot,
 } from '../../src/db/api.ts';
 import type { NodeStore } from '../../src/actors/database.ts';
 import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
@@ -68,7 +70,7 @@ export class FakeStore implements NodeStore {
   readonly #knowledge = new Map<string, number>();
   readonly #cursors = new Map<string, Cursor>();
   readonly #feeds = new Map<number, Feed>();
-  readonly #listeners = new Set<(head: number) => void>();
+  readonly #listeners = new Set<HeadListener>();
   readonly #schemaListeners = new Set<(changes: readonly string[]) => void>();
   readonly #memberListeners = new Set<() => void>();
   /** What it has been told of others' tables. */
@@ -125,8 +127,8 @@ export class FakeStore implements NodeStore {
     this.#log.push({ ...row, lsn: this.#head });
   }
 
-  #grown(): void {
-    for (const listener of this.#listeners) listener(this.#head);
+  #grown(isForeign = false): void {
+    for (const listener of this.#listeners) listener(this.#head, isForeign);
   }
 
   async info(): Promise<LibraryInfo> {
@@ -181,7 +183,7 @@ export class FakeStore implements NodeStore {
         for (const [run, hlc] of batch.knowledge)
           this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
       }
-      if (fresh.length > 0) this.#grown();
+      if (fresh.length > 0) this.#grown(true);
       if (fresh.some(({ member }) => member !== undefined)) for (const listener of this.#memberListeners) listener();
       const { cursor, complete, remaining, rows } = batch;
       const knowledge = complete ? wireOf(batch.knowledge) : null;
@@ -249,7 +251,7 @@ export class FakeStore implements NodeStore {
     if (this.gathered !== null) this.gathered.bytes = Buffer.concat([this.gathered.bytes, data]);
   }
 
-  async takeSnapshot(peer: string): Promise<{ rows: number } | null> {
+  async takeSnapshot(peer: string): Promise<TakenSnapshot | null> {
     const { bytes, offer } = this.gathered ?? { bytes: Buffer.alloc(0), offer: null };
     this.gathered = null;
     if (hashOf(bytes) !== offer?.hash) {
@@ -264,7 +266,7 @@ export class FakeStore implements NodeStore {
     for (const [run, hlc] of knowledge) this.#knowledge.set(run, hlc);
     this.#cursors.set(peer, cursor);
     this.#grown();
-    return { rows: rows.length };
+    return { rows: rows.length, knowledge: wireOf(knowledge) };
   }
 
   async hear(): Promise<void> {
@@ -404,7 +406,7 @@ export class FakeStore implements NodeStore {
     throw new Error('not part of the fake');
   }
 
-  onHead(listener: (head: number) => void): () => void {
+  onHead(listener: HeadListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

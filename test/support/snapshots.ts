@@ -9,9 +9,8 @@ import type { Database } from 'better-sqlite3';
 
 import { fileAccess } from '../../src/db/access.ts';
 import type { ReadAccess } from '../../src/db/access.ts';
-import type { SnapshotOffer } from '../../src/db/api.ts';
+import type { SnapshotOffer, TakenSnapshot } from '../../src/db/api.ts';
 import { Bootstrap } from '../../src/db/bootstrap.ts';
-import type { TakenSnapshot } from '../../src/db/bootstrap.ts';
 import { beginNewcomer } from '../../src/db/newcomer.ts';
 import { floorOf } from '../../src/db/floor.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';

@@ -7,8 +7,9 @@ import type { NodeMachineEvent } from '../../src/actors/node.ts';
 import { startNode } from '../../src/actors/node-runtime.ts';
 import type { NodeRuntimeOptions, RunningNode } from '../../src/actors/node-runtime.ts';
 import { peerSessionMachine } from '../../src/actors/peer-session.ts';
+import { RELAY_DELAY_MS } from '../../src/actors/sending.ts';
 import { compareCopies } from '../../src/actors/verify.ts';
-import type { MemberRow, FeedPage, PageLimits } from '../../src/db/api.ts';
+import type { Applied, MemberRow, FeedPage, PageLimits } from '../../src/db/api.ts';
 import { FlotillaError } from '../../src/errors.ts';
 import type { Channel } from '../../src/protocol/types.ts';
 import { FakeStore } from '../support/fake-store.ts';
@@ -220,6 +221,20 @@ const stateOf = (rig: Rig, peer: string): string | undefined =>
 const ids = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, n) => `${prefix}${n}`.padEnd(5, '.')).toSorted();
 
+const among = (peers: readonly string[]): Map<string, string[]> =>
+  new Map(peers.map((peer) => [peer, [`/memory/${peer}`]]));
+
+/** Counts the rows that come in batches. */
+class Counting extends FakeStore {
+  taken = 0;
+
+  override async apply(...args: Parameters<FakeStore['apply']>): Promise<Applied> {
+    const applied = await super.apply(...args);
+    this.taken += applied.rows;
+    return applied;
+  }
+}
+
 /** What ends a pass comes by itself, after the last rows. */
 class LateEnd extends FakeStore {
   #end: FeedPage | null = null;
@@ -274,6 +289,51 @@ describe('nodes over an in-memory network', () => {
       ['b', "b's box"],
       ['c', "c's box"],
     ]);
+  });
+
+  it('send a change over each link once, whoever else passes it on', async () => {
+    const network = new MemoryNetwork();
+    const clock = new SimulatedClock();
+    const devices = ['a', 'b', 'c', 'd'];
+    const members = devices.map(member);
+    const rigs = await Promise.all(
+      devices.map((device) =>
+        launch(network, device, new Counting(device, { members }), { clock, known: among(devices) }),
+      ),
+    );
+    await until(() => rigs.every(({ node }) => node.peers().every(({ state, inSync }) => state === 'live' && inSync)));
+    const taken = (): number => rigs.reduce((sum, { store }) => sum + (store as Counting).taken, 0);
+    const before = taken();
+    for (const change of ['one', 'two']) {
+      rigs[0]?.store.write(change);
+      await until(() => rigs.every(({ store }) => store.ids().includes(change)));
+      await settle();
+      clock.increment(RELAY_DELAY_MS);
+      await settle();
+    }
+    expect(taken() - before).toBe(2 * 3);
+  });
+
+  it('pass on what came from others to who cannot have it from its author', async () => {
+    const network = new MemoryNetwork();
+    const clock = new SimulatedClock();
+    const members = ALL;
+    const known = (...peers: string[]): Partial<NodeRuntimeOptions> => ({ clock, known: among(peers) });
+    const a = await launch(
+      network,
+      'a',
+      new Counting('a', { members: members.filter(({ device }) => device !== 'c') }),
+      known('b'),
+    );
+    const b = await launch(network, 'b', new Counting('b', { members }), known('a', 'c'));
+    const c = await launch(network, 'c', new Counting('c', { members }), known('b'));
+    await until(() => stateOf(a, 'b') === 'live' && stateOf(c, 'b') === 'live' && stateOf(b, 'c') === 'live');
+    a.store.write('from afar');
+    await until(() => b.store.ids().includes('from afar'));
+    await settle();
+    expect(c.store.ids()).toEqual([]);
+    clock.increment(RELAY_DELAY_MS);
+    await until(() => c.store.ids().includes('from afar'));
   });
 
   it('come back after the connection, the stream or a node is lost', async () => {

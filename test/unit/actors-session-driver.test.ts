@@ -540,6 +540,7 @@ describe('session: what the protocol does not allow', () => {
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],
     ['a second want', [wants, wants], true],
+    ['an offer before a want', [{ type: 'offer', knowledge: NOTHING }], true],
     [
       'an ACK before a want',
       [{ type: 'ack', cursor: { position: 0, head: 0, run: '' }, complete: true, credit: 0, knowledge: NOTHING }],

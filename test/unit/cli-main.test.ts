@@ -17,6 +17,7 @@ const INVITATION = encodeInvitation({
   addresses: ['/ip4/127.0.0.1/tcp/1'],
   secret: new Uint8Array(16),
   expiresAt: Date.UTC(2200, 0, 1),
+  psk: null,
 });
 
 function tooOld(version: string): boolean {

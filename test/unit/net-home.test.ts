@@ -3,7 +3,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -43,6 +43,33 @@ describe('the key', () => {
     await writeFile(join(folder, 'key'), 'not a key');
     await expect(openHome(folder, true)).rejects.toMatchObject({ code: 'CONFIG' });
   });
+});
+
+describe('the pre-shared key', () => {
+  it('is kept in the form of libp2p, for the owner alone, and can be brought along', async () => {
+    const home = await openHome(folder, true);
+    expect(await home.psk()).toBeNull();
+    const psk = new Uint8Array(32).fill(0xab);
+    await home.savePsk(psk);
+    const path = join(folder, 'swarm.key');
+    expect(await readFile(path, 'utf8')).toBe(`/key/swarm/psk/1.0.0/\n/base16/\n${'ab'.repeat(32)}\n`);
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await (await openHome(folder, false)).psk()).toEqual(psk);
+    // As other libp2p programs write it: no line end, or that of Windows, capital letters.
+    await writeFile(path, `/key/swarm/psk/1.0.0/\r\n/base16/\r\n${'AB'.repeat(32)}`);
+    expect(await home.psk()).toEqual(psk);
+    await home.savePsk(null);
+    expect(await home.psk()).toBeNull();
+  });
+
+  it.each(['', 'a'.repeat(64), `/key/swarm/psk/1.0.0/\n/base16/\n${'ab'.repeat(31)}\n`])(
+    'that is damaged is not taken for none: %j',
+    async (text) => {
+      await writeFile(join(folder, 'swarm.key'), text);
+      const home = await openHome(folder, true);
+      await expect(home.psk()).rejects.toMatchObject({ code: 'CONFIG', message: expect.stringContaining('swarm.key') });
+    },
+  );
 });
 
 describe('settings and address book', () => {

@@ -210,6 +210,43 @@ describe('the gate', () => {
   });
 });
 
+describe('a pre-shared key', () => {
+  const key = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
+
+  it('carries everything between those who have it', async () => {
+    const [a, b] = [await start({ psk: key(1) }), await start({ psk: key(1) })];
+    const arrived = new Promise<Channel>((resolve) => b.onChannel(resolve));
+    await a.dial(b.device, b.addresses(), soon());
+    const channel = await a.openChannel(b.device, soon());
+    // Many packets of every size: the cipher must keep its place over all of them.
+    const data = Uint8Array.from({ length: 1_000_000 }, (_, index) => index * 7);
+    void channel.send({ type: 'batch', data }).then(() => channel.send({ type: 'bye', reason: 'done' }));
+    const frames: unknown[] = [];
+    for await (const frame of (await arrived).frames) {
+      frames.push(frame);
+      if (frame.type === 'bye') break;
+    }
+    expect(frames).toEqual([
+      { type: 'batch', data },
+      { type: 'bye', reason: 'done' },
+    ]);
+  });
+
+  it.each([
+    ['none', null],
+    ['another one', key(2)],
+  ])('ends a device with %s before Noise, either way', async (_, psk) => {
+    const asked: string[] = [];
+    const allowed = (peer: string): boolean => asked.push(peer) > 0;
+    const [holder, other] = [await start({ psk: key(1), allowed }), await start({ psk, allowed })];
+    const refused = { code: 'UNREACHABLE', message: expect.stringMatching(/swarm\.key/) };
+    await expect(other.dial(holder.device, holder.addresses(), soon())).rejects.toMatchObject(refused);
+    await expect(holder.dial(other.device, other.addresses(), soon())).rejects.toMatchObject(refused);
+    // Neither has heard who the other is.
+    expect(asked).toEqual([]);
+  });
+});
+
 describe('the heartbeat', () => {
   const beatingOf = (id: string, cut: string[]) => ({
     id,

@@ -24,6 +24,7 @@ const example = {
   addresses: ['/ip4/192.168.1.20/tcp/4001', '/ip6/fd00::2/tcp/4001', '/dns4/nas.local/tcp/4001'],
   secret: new Uint8Array(16).map((_, index) => index * 7),
   expiresAt: 1_790_000_000_123,
+  psk: null,
 };
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
@@ -44,13 +45,15 @@ describe('an invitation', () => {
         fc.uint8Array({ minLength: 16, maxLength: 16 }),
         fc.integer({ min: 0, max: 2 ** 48 - 1 }),
         fc.array(fc.tuple(fc.ipV4(), fc.integer({ min: 1, max: 65_535 })), { maxLength: 4 }),
-        (library, secret, expiresAt, list) => {
+        fc.option(fc.uint8Array({ minLength: 32, maxLength: 32 })),
+        (library, secret, expiresAt, list, key) => {
           const data = {
             libraryId: Buffer.from(library).toString('hex'),
             inviter,
             addresses: list.map(([ip, port]) => `/ip4/${ip}/tcp/${port}`),
             secret: Uint8Array.from(secret),
             expiresAt,
+            psk: key === null ? null : Uint8Array.from(key),
           };
           expect(decodeInvitation(encodeInvitation(data))).toEqual(data);
         },

@@ -93,6 +93,7 @@ async function invite(): Promise<InvitationData> {
     addresses: host.addresses().map(withoutPeer),
     secret,
     expiresAt: EXPIRES,
+    psk: null,
   };
 }
 
