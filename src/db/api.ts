@@ -5,6 +5,8 @@
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire, PassKind } from '../protocol/types.ts';
 
+export type { FaultPoint } from './fault-points.ts';
+
 /** What `init` found out about one table. */
 export interface TableReport {
   readonly table: string;

@@ -311,6 +311,7 @@ export class Writer {
     this.#do(() =>
       this.#library.transact(() => {
         hear(this.#library, peer, knowledge, this.#library.around.now());
+        this.#library.reached('ack: heard');
         this.#library.sql.run(
           `INSERT INTO flotilla_acks (peer, position, complete, at) VALUES (?, ?, ?, ?)
            ON CONFLICT (peer) DO UPDATE SET position = excluded.position, complete = excluded.complete, at = excluded.at`,
@@ -319,8 +320,10 @@ export class Writer {
           complete ? 1 : 0,
           this.#library.around.now(),
         );
+        this.#library.reached('ack: stored');
       }),
     );
+    this.#library.reached('ack: committed');
     this.#tidy();
   }
 

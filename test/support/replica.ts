@@ -71,6 +71,9 @@ export function seededBytes(seed: number): (size: number) => Uint8Array {
 let seeds = 1;
 let time = Date.UTC(2026, 0, 1);
 
+/** 1970 in Julian days. */
+const EPOCH = 2_440_587.5;
+
 /** A connected pair's state on one side. */
 export class Replica {
   readonly device: string;
@@ -90,6 +93,8 @@ export class Replica {
     this.#randomBytes = options.randomBytes ?? seededBytes((seeds += 1));
     this.db = new Sqlite(restored ?? options.file ?? ':memory:');
     if (options.file !== undefined) this.db.pragma('journal_mode = WAL');
+    // Our triggers ask for the time by this name: a story replays with the time that it is told in.
+    this.db.function('julianday', (_when) => EPOCH + this.#now() / 86_400_000);
     this.db.pragma('foreign_keys = ON');
     if (restored === undefined) {
       this.db.exec(options.ddl);
