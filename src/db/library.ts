@@ -10,6 +10,7 @@ import { tick } from '../protocol/hlc.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { Counters } from './api.ts';
+import type { FaultPoint } from './fault-points.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { getState } from './metadata.ts';
@@ -38,6 +39,8 @@ export interface Surroundings {
   readonly newUuid: () => Uint8Array;
   /** The functions of the configuration's module, by name. Throws when it cannot be loaded. @default there are none */
   readonly functions?: (module: string) => Readonly<Record<string, unknown>>;
+  /** Hears of each step at which a crash is tried. Given by tests alone, see `fault-points.ts`. @default nobody does */
+  readonly reached?: (point: FaultPoint) => void;
 }
 
 /** Local ids are given below 2^52, so that a table in which somebody uses huge ids still has room. */
@@ -94,6 +97,11 @@ export class Library {
     return this.#policies.get(model) ?? NO_POLICIES;
   }
 
+  /** Says that a step is done at which a crash is tried. */
+  reached(point: FaultPoint): void {
+    this.around.reached?.(point);
+  }
+
   get head(): number {
     return this.#head;
   }
@@ -144,9 +152,12 @@ export class Library {
     this.#inTransaction = true;
     this.#nextKeys.clear();
     try {
+      this.reached('transaction: begun');
       const result = work();
       this.#save();
+      this.reached('transaction: saved');
       this.#commit();
+      this.reached('transaction: committed');
       return result;
     } catch (error) {
       if (this.db.inTransaction) this.db.exec('ROLLBACK');
@@ -255,6 +266,14 @@ export class Library {
     this.#mintRun();
     this.#head += 1;
     return this.#head;
+  }
+
+  /** The next `count` lsns are given to what is copied with an order of its own. @returns the lsn before the first of them */
+  takeLsns(count: number): number {
+    this.#mintRun();
+    const before = this.#head;
+    this.#head += count;
+    return before;
   }
 
   /** Minted late, so that openings in which nothing happened leave no trace. */
