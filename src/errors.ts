@@ -32,6 +32,7 @@ export const ERROR_CODES = {
   NOT_OWNED: 'the row that was named has no owner of its own',
   NOT_A_MEMBER: 'the device is not a member of the library',
   REVOKED: 'the device is a member of the library no more',
+  DEVICE_TWICE: 'two nodes run with the key of one device',
   OTHER_LIBRARY: 'the peer belongs to another library',
   PROTOCOL: 'a peer sent what the protocol does not allow',
   CLOCK_AHEAD: 'a peer stamps in the future',

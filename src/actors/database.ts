@@ -4,7 +4,7 @@
  * and resume from their cursors. A batch of which it dies again is set aside. Only this room knows that there are threads.
  */
 import { assign, createActor, fromCallback, fromPromise, setup, waitFor } from 'xstate';
-import type { Applied, HeadListener, Store } from '../db/api.ts';
+import type { Applied, HeadListener, SnapshotOffer, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import type { Priority } from './receiving.ts';
@@ -275,6 +275,14 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     sessionStart: forward('write', 'sessionStart'),
     learnSchema: forward('write', 'learnSchema'),
     beginPass: forward('write', 'beginPass'),
+    beginSnapshot: forward('write', 'beginSnapshot'),
+    addToSnapshot: (peer, data) => call('write', 'addToSnapshot', [peer, data], 'backfill') as Promise<void>,
+    takeSnapshot: forward('write', 'takeSnapshot'),
+    async offerSnapshot(peer, layout, leastRows) {
+      const isMade = await readStamped<boolean>('makeSnapshot', [peer, layout, leastRows]);
+      return isMade ? (call('read', 'snapshotReady', []) as Promise<SnapshotOffer | null>) : null;
+    },
+    snapshotPart: forward('read', 'snapshotPart'),
     hear: forward('write', 'hear'),
     hearOfOthers: forward('write', 'hearOfOthers'),
     heardNews: forward('write', 'heardNews'),

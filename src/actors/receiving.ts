@@ -100,7 +100,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 const MAX_PACKET_HEAD_BYTES = 16;
 
 /** The bytes in a buffer that can move to the worker as a whole; copied where they are a small part of a larger one. */
-function movable(data: Uint8Array): Uint8Array {
+export function movable(data: Uint8Array): Uint8Array {
   const { buffer } = data;
   if (buffer instanceof ArrayBuffer && buffer.byteLength - data.byteLength <= MAX_PACKET_HEAD_BYTES) return data;
   return new Uint8Array(data);

@@ -284,6 +284,14 @@ export class Library {
     return this.#head;
   }
 
+  /** The next `count` lsns are given to what is copied with an order of its own. @returns the lsn before the first of them */
+  takeLsns(count: number): number {
+    this.#mintRun();
+    const before = this.#head;
+    this.#head += count;
+    return before;
+  }
+
   /** Minted late, so that openings in which nothing happened leave no trace. */
   #mintRun(): void {
     if (this.#run !== 0) return;

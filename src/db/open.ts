@@ -93,6 +93,19 @@ export function openForReading(file: string): Database {
   }
 }
 
+/** Opens a connection that reads the library, and writes only what is attached to it: SQLite opens that as the first file was opened. */
+export function openForCopying(file: string): Database {
+  const db = new Sqlite(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  try {
+    db.pragma(`cache_size = -${READ_CACHE_KIB}`);
+    db.pragma('temp_store = MEMORY');
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
 /** Write-ahead logging: readers and the writer do not wait for each other. Stays in the file. */
 export function useWal(db: Database, file: string): void {
   const mode = db.pragma('journal_mode = WAL', { simple: true });

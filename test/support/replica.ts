@@ -20,7 +20,7 @@ import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
-import { markNewcomer, passKind } from '../../src/db/newcomer.ts';
+import { beginNewcomer, markNewcomer, passKind } from '../../src/db/newcomer.ts';
 import { beginPass } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
 import { createLibrary } from '../../src/db/setup.ts';
@@ -228,7 +228,10 @@ export class Replica {
     // Whoever is behind what was pruned gives nothing before it has reconciled itself.
     const isStale = isBelow(from.library.knowledge(), floorOf(this.library.sql));
     if (isStale && kind !== 'reconcile') return new Pass(this, from, null);
-    this.library.transact(() => beginPass(this.library, from.device, kind));
+    this.library.transact(() => {
+      if (kind === 'newcomer') beginNewcomer(this.library, from.device, wireOf([...floorOf(from.library.sql)]));
+      beginPass(this.library, from.device, kind);
+    });
     const { feed } = from.feeds.open(cursor, wireOf([...this.library.knowledge()]), kind);
     return new Pass(this, from, feed);
   }
