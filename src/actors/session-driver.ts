@@ -4,7 +4,7 @@
  * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
  */
 import type { Progress } from '../api.ts';
-import type { Applied, SessionStart, Store } from '../db/api.ts';
+import type { Applied, PassBegun, SessionStart, Store, TakenSnapshot } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { MAX_HEARD } from '../protocol/messages.ts';
 import { compareSchemas } from '../protocol/schema.ts';
@@ -22,6 +22,7 @@ import { createGate, pause, whenAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
+import { createGiving, SNAPSHOT_ROWS } from './giving.ts';
 import { createInspecting } from './inspecting.ts';
 import { whyOf } from './peer-session.ts';
 import type { DriverEvent } from './peer-session.ts';
@@ -30,6 +31,7 @@ import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
 import type { Priority } from './receiving.ts';
 import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
+import { createTaking } from './taking.ts';
 
 /**
  * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
@@ -54,6 +56,11 @@ export interface SessionStore extends Pick<
   Store,
   | 'sessionStart'
   | 'beginPass'
+  | 'beginSnapshot'
+  | 'addToSnapshot'
+  | 'takeSnapshot'
+  | 'offerSnapshot'
+  | 'snapshotPart'
   | 'hear'
   | 'hearOfOthers'
   | 'heardNews'
@@ -74,13 +81,16 @@ export interface DriverOptions {
   readonly store: SessionStore;
   readonly facts: SessionFacts;
   readonly limits: BatchLimits;
+  /** Rows from which on a snapshot is given. @default SNAPSHOT_ROWS */
+  readonly snapshotRows?: number;
   readonly clock: Clock;
   /** To the machine. */
   readonly emit: (event: DriverEvent) => void;
   readonly onName?: (name: string) => void;
   /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
   readonly onDifferences?: (differences: readonly string[]) => void;
-  readonly onApplied?: (applied: Applied) => void;
+  /** After each batch, and after a snapshot. */
+  readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'knowledge'>) => void;
   /** After each ACK of the peer. */
   readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
@@ -129,6 +139,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   let base: KnowledgeWire | null = null;
   const inbound = createGate();
   let spreading: Promise<void> = Promise.resolve();
+  let asking: Promise<void> = Promise.resolve();
   let hearing: Promise<void> = Promise.resolve();
   let inboundComplete = false;
   let lastComplete = false;
@@ -175,6 +186,20 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
+  const giving = createGiving({
+    peer,
+    store,
+    leastRows: options.snapshotRows ?? SNAPSHOT_ROWS,
+    send,
+    onFault: fault,
+  });
+  const taking = createTaking({
+    peer,
+    store,
+    send,
+    signal,
+    onProgress: (rows, remaining) => options.onProgress?.(progress.add({ rows, remaining, complete: false })),
+  });
   const receiver = createReceiver({
     peer,
     store,
@@ -270,18 +295,41 @@ export function startSession(options: DriverOptions): SessionDriver {
     });
   }
 
-  /** Begins our own pass; a newcomer waits here while another peer gives it its first. */
-  async function ask(hello: Hello, start: SessionStart): Promise<void> {
-    let begun = await store.beginPass(peer, hello.floor);
+  /** Begins a pass, or a snapshot in its place; a newcomer waits here while another peer gives it its first. */
+  async function turn(hello: Hello, maySnapshot: boolean): Promise<PassBegun> {
+    let begun = await store.beginPass(peer, hello.floor, maySnapshot);
     while (begun === null) {
       await pause(clock, TURN_EVERY_MS, signal);
-      begun = await store.beginPass(peer, hello.floor);
+      begun = await store.beginPass(peer, hello.floor, maySnapshot);
     }
     signal.throwIfAborted();
+    return begun;
+  }
+
+  async function ask(hello: Hello, start: SessionStart): Promise<void> {
+    const begun = await turn(hello, true);
     ownPass = begun.pass;
-    const knowledge = hello.knowledge === start.knowledgeHash ? null : spoken;
+    if (begun.snapshot === null) return want(hello, begun, start);
+    // What comes of it must be read meanwhile.
+    asking = askAfter(taking.run(begun.snapshot), hello).catch((error: unknown) => {
+      if (!signal.aborted) fault(error);
+    });
+  }
+
+  /** Asks for what a snapshot did not bring. */
+  async function askAfter(taking: Promise<TakenSnapshot | null>, hello: Hello): Promise<void> {
+    const taken = await taking;
+    if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
+    const begun = await turn(hello, false);
+    await want(hello, begun, await store.sessionStart(peer));
+  }
+
+  async function want(hello: Hello, { pass, cursor }: PassBegun, start: SessionStart): Promise<void> {
+    signal.throwIfAborted();
+    ownPass = pass;
+    const knowledge = hello.knowledge === start.knowledgeHash ? null : start.knowledge;
     hasAsked = true;
-    await send({ type: 'want', pass: begun.pass, cursor: begun.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+    await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
   }
 
   /** Tells the peer what others know, as long as the session lasts. */
@@ -328,6 +376,12 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
         sender.acked(frame);
         return options.onAcked?.();
+      case 'fetch':
+      case 'part':
+        return giving.asked(frame);
+      case 'snapshot':
+      case 'chunk':
+        return taking.answered(frame);
       case 'offer':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
         return sender.offered(frame.knowledge);
@@ -381,7 +435,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
-    await Promise.all([receiver.stop(), inspecting.stop(), sending, spreading, hearing]);
+    await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asking, sending, spreading, hearing]);
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);

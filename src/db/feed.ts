@@ -12,7 +12,7 @@ import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { FlotillaError } from '../errors.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
-import { MEMBERSHIP_TABLE } from './choose.ts';
+import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { ownStamps } from './stamp-lists.ts';
@@ -54,6 +54,8 @@ interface Pass {
   /** Our floor when it was opened. */
   readonly floor: ReadonlyMap<string, number>;
   readonly kind: PassKind;
+  /** Without the rows of the user's tables, which go another way (`snapshot.ts`). */
+  readonly isBeside: boolean;
   position: number;
   /** What the peer knows, by run id (hex). */
   readonly known: Map<string, number>;
@@ -124,17 +126,27 @@ export class Feeds {
 
   /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
   open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary'): FeedOpened {
+    return this.#open(cursor, knowledge, kind, false);
+  }
+
+  /** Opens a pass for one that has nothing, without the rows of the user's tables. */
+  openBeside(): FeedOpened {
+    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true);
+  }
+
+  #open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind, isBeside: boolean): FeedOpened {
     return this.#snapshot(() => {
       const resumed = cursor !== null && kind !== 'reconcile' && this.#fits(cursor);
       const position = resumed ? cursor.position : 0;
       const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
       const floor = floorOf(this.#sql);
       if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
-      const remaining = this.#countBeyond(position);
+      const remaining = this.#countBeyond(isBeside, position);
       this.#lastId += 1;
       this.#passes.set(this.#lastId, {
         floor,
         kind,
+        isBeside,
         position,
         known,
         sent: new Map(),
@@ -175,7 +187,7 @@ export class Feeds {
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
       if ('dangling' in page) {
         pass.position = start;
-        pass.remaining = this.#countBeyond(start);
+        pass.remaining = this.#countBeyond(pass.isBeside, start);
         Object.assign(pass, { records, hasLed });
         pass.ahead.clear();
       }
@@ -235,10 +247,10 @@ export class Feeds {
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
   #fill(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): void {
-    let upTo = this.#stretch(pass.position, limits.rows) ?? head;
+    let upTo = this.#stretch(pass, limits.rows) ?? head;
     if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
-    for (const model of this.#registry.models)
+    for (const model of this.#models(pass.isBeside))
       upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
     this.#readTombstones(pass.position, upTo, entries);
     this.#readWaiting(pass.position, upTo, entries);
@@ -270,8 +282,8 @@ export class Feeds {
   }
 
   /** lsn of the last of the next `rows` entries; null when there are fewer. */
-  #stretch(position: number, rows: number): number | null {
-    const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
+  #stretch({ isBeside, position }: Pass, rows: number): number | null {
+    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
     const parts = sources.map(
       (table) => `SELECT * FROM (SELECT lsn FROM ${table} WHERE lsn > :position ORDER BY lsn LIMIT :rows)`,
     );
@@ -497,8 +509,13 @@ export class Feeds {
     return new Map(rows.map(([id, hlc]) => [bytesToHex(id as Uint8Array), Number(hlc)]));
   }
 
-  #countBeyond(position: number): number {
-    const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
+  #models(isBeside: boolean): readonly Model[] {
+    const { models } = this.#registry;
+    return isBeside ? models.filter(({ table }) => isInternal(table)) : models;
+  }
+
+  #countBeyond(isBeside: boolean, position: number): number {
+    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
     const parts = sources.map((table) => `(SELECT count(*) FROM ${table} WHERE lsn > :position)`);
     parts.push('(SELECT count(*) FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position)');
     return this.#sql.number(`SELECT ${parts.join(' + ')}`, { position });
@@ -538,6 +555,7 @@ export class Feeds {
   }
 
   #snapshot<T>(work: () => T): T {
+    if (this.#db.inTransaction) return work();
     this.#db.exec('BEGIN');
     try {
       return work();

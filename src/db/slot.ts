@@ -3,7 +3,7 @@
  */
 import type { SqlValue } from '../protocol/types.ts';
 import type { Cells } from './cells.ts';
-import type { MarkKey } from './identity.ts';
+import type { FirstMark, MarkKey } from './identity.ts';
 import type { Model } from './model.ts';
 import type { Owner } from './owners.ts';
 import type { Key } from './sql.ts';
@@ -31,6 +31,8 @@ export interface Slot {
   ownedBy: SqlValue;
   /** Of an owned row: whose it was before these marks; null where its path leads nowhere. */
   owner: Owner | null;
+  /** The mark that it began with, if it is born in these marks. */
+  first?: FirstMark;
   /** Number and time of the last mark that concerned it. */
   order: number;
   at: number;

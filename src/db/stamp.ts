@@ -47,6 +47,7 @@ export function stampMarks(library: Library, limit: number): number {
     return 0;
   }
   new Replay(library).run(marks);
+  library.reached('stamp: replayed');
   library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
   return marks.length;
 }
@@ -242,6 +243,7 @@ class Replay {
     let slot = live.get(foldedKey(model, key));
     if (slot === undefined) {
       slot = newSlot(model, key, null);
+      slot.first = { n: order, at, key };
       this.#slots.push(slot);
       live.set(foldedKey(model, key), slot);
     }
