@@ -77,6 +77,8 @@ export class Library {
   readonly #nextKeys = new Map<string, number>();
   readonly #policies: ReadonlyMap<Model, Policies>;
   #inTransaction = false;
+  /** A transaction has failed, and memory may hold what the file does not. */
+  #isStale = false;
   /** Devices that were members. */
   #revoked: ReadonlySet<string> = new Set();
   #membersChange: object | null = null;
@@ -138,6 +140,7 @@ export class Library {
    */
   transact<T>(work: () => T): T {
     if (this.#inTransaction) return work();
+    if (this.#isStale) this.#undo();
     if (this.db.inTransaction) {
       // Setting up a library is one transaction of its own, which decides for all of it.
       const result = work();
@@ -151,6 +154,7 @@ export class Library {
     }
     this.#inTransaction = true;
     this.#nextKeys.clear();
+    const head = this.#head;
     try {
       this.reached('transaction: begun');
       const result = work();
@@ -160,12 +164,24 @@ export class Library {
       this.reached('transaction: committed');
       return result;
     } catch (error) {
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
-      this.#load();
+      this.#isStale = true;
+      this.#head = head;
+      try {
+        this.#undo();
+      } catch {
+        // What cannot be undone or read just now is so before the next transaction.
+      }
       throw error;
     } finally {
       this.#inTransaction = false;
     }
+  }
+
+  /** Ends a transaction that has failed, and brings memory back to what the file has. */
+  #undo(): void {
+    if (this.db.inTransaction) this.db.exec('ROLLBACK');
+    this.#load();
+    this.#isStale = false;
   }
 
   /**

@@ -117,6 +117,8 @@ export class Writer {
   #isForeign = false;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
+  /** Why what others wrote could not be stamped when it was last tried; '' if it could. */
+  #trouble = '';
   /** The next slice of what others wrote is on its way. */
   #isLooking = false;
   #isHeld = false;
@@ -398,10 +400,14 @@ export class Writer {
       if (this.#served.hasMoved()) this.#do(() => this.#served.follow());
       const taken =
         this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
+      this.#trouble = '';
       if (taken < STAMP_SLICE) this.#seenVersion = version;
       else this.#lookAgain();
     } catch (error) {
-      this.#onFault(explainSqlite(error, this.#file));
+      const fault = explainSqlite(error, this.#file);
+      // It is tried again several times a second: once is enough to say so.
+      if (fault.message !== this.#trouble) this.#onFault(fault);
+      this.#trouble = fault.message;
     }
   }
 
