@@ -4,7 +4,7 @@
  * written as any program would write it, so that it is stamped, renames derived identities, and travels like every other change.
  */
 import { decodeBatch } from '../protocol/batch.ts';
-import type { TableData } from '../protocol/types.ts';
+import type { Batch, TableData } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { writeTombstone } from './births.ts';
 import { encodedKey } from './capture.ts';
@@ -16,7 +16,7 @@ import { referrersOf, takeOut } from './deletes.ts';
 import { collidingHeir, isDiscarded, nameAlias } from './heirs.ts';
 import type { MarkKey } from './identity.ts';
 import { cellsOf } from './incoming.ts';
-import { translateRuns } from './join.ts';
+import { readVersion, translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
@@ -76,11 +76,12 @@ export function mergeRows(library: Library, collider: Collider, rival: StandingR
       } else absorb(library, older, rival);
       return becomeOne(library, model, collider.uuid, rival.uuid);
     }
+    const last = readVersion(library, model, rival.uuid);
     if (!canPark(library, model) || !park(library, model, rival.key)) return false;
     merge(joinVersions(library, [collider.version]), []);
     const winner = standingRow(library, model, collider.uuid);
     if (winner === null) return false;
-    absorb(library, rival, winner);
+    absorb(library, rival, winner, last);
     return becomeOne(library, model, rival.uuid, winner.uuid);
   });
 }
@@ -159,10 +160,13 @@ function isNamedByKey(library: Library, { model, key }: Pick<StandingRow, 'model
   );
 }
 
-/** What refers to the loser refers to the winner; then the loser goes, with a record of what it held. */
-function absorb(library: Library, loser: StandingRow, winner: StandingRow): void {
+/**
+ * What refers to the loser refers to the winner; then the loser goes, with a record of what it held.
+ * @param last - what that was, if it has been parked since
+ */
+function absorb(library: Library, loser: StandingRow, winner: StandingRow, last: Batch | null = null): void {
   redirect(library, loser, winner);
-  recordRow(library, loser.model, loser.uuid, 'merged', winner);
+  recordRow(library, loser.model, loser.uuid, 'merged', winner, { last });
   asWriter(library, () => deleteRow(library, loser));
 }
 
