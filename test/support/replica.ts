@@ -71,9 +71,6 @@ export function seededBytes(seed: number): (size: number) => Uint8Array {
 let seeds = 1;
 let time = Date.UTC(2026, 0, 1);
 
-/** No page takes time, so that a story does not depend on how busy the machine is. */
-const STILL = (): number => 0;
-
 /** 1970 in Julian days. */
 const EPOCH = 2_440_587.5;
 
@@ -113,7 +110,7 @@ export class Replica {
       });
     }
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry, STILL);
+    this.feeds = new Feeds(this.db, this.library.registry, () => 0);
   }
 
   get library(): Library {
@@ -143,7 +140,7 @@ export class Replica {
   /** Closes and opens it again, as a restart of the node does: a new run. */
   restart(): void {
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry, STILL);
+    this.feeds = new Feeds(this.db, this.library.registry, () => 0);
   }
 
   /** Looks whether the schema has changed, as the node does when somebody has written. */
