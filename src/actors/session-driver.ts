@@ -30,6 +30,7 @@ import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
 import type { Priority } from './receiving.ts';
 import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
+import type { Turn, Turns } from './turns.ts';
 
 /**
  * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
@@ -75,6 +76,8 @@ export interface DriverOptions {
   readonly facts: SessionFacts;
   readonly limits: BatchLimits;
   readonly clock: Clock;
+  /** Whose feed this device takes now. */
+  readonly turns: Turns;
   /** To the machine. */
   readonly emit: (event: DriverEvent) => void;
   readonly onName?: (name: string) => void;
@@ -125,6 +128,10 @@ export function startSession(options: DriverOptions): SessionDriver {
   let introduced: Hello | null = null;
   let learning = false;
   let ownPass: PassKind = 'ordinary';
+  /** Opens when that is known. */
+  const decided = createGate();
+  let turn: Turn | null = null;
+  let asking: Promise<void> = Promise.resolve();
   /** What the peer's `want` said that it knows. */
   let base: KnowledgeWire | null = null;
   const inbound = createGate();
@@ -165,7 +172,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   /** Ends the session with a peer that owes something and has said nothing for too long. */
   function watchOwing(): void {
-    const owes = sender === null || !lastComplete || sender.owed();
+    const owes = (hasAsked && !lastComplete) || sender?.owed() === true;
     const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
     if (owes && left <= 0)
       return fault(
@@ -186,6 +193,8 @@ export function startSession(options: DriverOptions): SessionDriver {
       const oneBatch = progress.current() === null && applied.complete;
       const now = progress.add(applied);
       lastComplete = applied.complete;
+      if (applied.complete) turn?.end();
+      else turn?.goesOn();
       options.onApplied?.(applied);
       if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
       if (applied.complete && !inboundComplete) {
@@ -262,6 +271,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     const run = async (): Promise<void> => {
       await store.hear(peer, knowledge ?? spoken);
       // What we have may have been deleted there: first we reconcile. If both must, one of them begins.
+      await decided.wait(signal);
       if (ownPass === 'reconcile' && (pass !== 'reconcile' || facts.device < peer)) await inbound.wait(signal);
       if (!signal.aborted) await following.run();
     };
@@ -270,18 +280,32 @@ export function startSession(options: DriverOptions): SessionDriver {
     });
   }
 
-  /** Begins our own pass; a newcomer waits here while another peer gives it its first. */
-  async function ask(hello: Hello, start: SessionStart): Promise<void> {
-    let begun = await store.beginPass(peer, hello.floor);
-    while (begun === null) {
-      await pause(clock, TURN_EVERY_MS, signal);
-      begun = await store.beginPass(peer, hello.floor);
+  /**
+   * Begins our own pass, when it is the peer's turn. A first pass and one that reconciles are turns of their own, which the library keeps:
+   * they outlive a session.
+   */
+  async function ask({ floor, knowledge: theirs }: Hello): Promise<void> {
+    for (;;) {
+      const begun = await store.beginPass(peer, floor);
+      signal.throwIfAborted();
+      if (begun === null) {
+        await pause(clock, TURN_EVERY_MS, signal);
+        continue;
+      }
+      ownPass = begun.pass;
+      decided.open();
+      const isSame = begun.knowledgeHash === theirs;
+      if (begun.pass === 'ordinary' && !isSame && turn === null) {
+        // Another look when it has come: by then we may know what this peer has.
+        turn = await options.turns.take(signal);
+        continue;
+      }
+      if (isSame) turn?.end();
+      hasAsked = true;
+      const { pass, cursor } = begun;
+      const knowledge = isSame ? null : begun.knowledge;
+      return send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
     }
-    signal.throwIfAborted();
-    ownPass = begun.pass;
-    const knowledge = hello.knowledge === start.knowledgeHash ? null : spoken;
-    hasAsked = true;
-    await send({ type: 'want', pass: begun.pass, cursor: begun.cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
   }
 
   /** Tells the peer what others know, as long as the session lasts. */
@@ -368,7 +392,9 @@ export function startSession(options: DriverOptions): SessionDriver {
           emit({ type: 'HELLO' });
           watchOwing();
           greeted = true;
-          await ask(hello, start);
+          asking = ask(hello).catch((error: unknown) => {
+            if (!signal.aborted) fault(error);
+          });
         }
       }
     } finally {
@@ -381,7 +407,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
-    await Promise.all([receiver.stop(), inspecting.stop(), sending, spreading, hearing]);
+    turn?.end();
+    await Promise.all([receiver.stop(), inspecting.stop(), asking, sending, spreading, hearing]);
+    turn?.end();
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);

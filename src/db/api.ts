@@ -249,6 +249,9 @@ export interface LibraryStatus {
 export interface PassBegun {
   readonly pass: PassKind;
   readonly cursor: Cursor | null;
+  /** What we know at that moment, and its hash. */
+  readonly knowledge: KnowledgeWire;
+  readonly knowledgeHash: string;
 }
 
 /** A moment in what this device has written, in this and earlier runs of its node: everything up to then. */

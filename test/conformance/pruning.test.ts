@@ -299,7 +299,7 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     c.pull(a);
     expect(c.waiting()).toEqual(['missing-target']);
     const asked = a.passFrom(c, said);
-    for (let complete = false; !complete; ) complete = a.apply('C', asked.next() as Uint8Array).complete;
+    for (let complete = false; !complete;) complete = a.apply('C', asked.next() as Uint8Array).complete;
     asked.close();
     converge([a, b, c]);
     expect(content(a)).toEqual([]);

@@ -197,7 +197,8 @@ export class FakeStore implements NodeStore {
   }
 
   async beginPass(peer: string): Promise<PassBegun | null> {
-    return { pass: 'ordinary', cursor: this.#cursors.get(peer) ?? null };
+    const { cursor, knowledge, knowledgeHash } = await this.sessionStart(peer);
+    return { pass: 'ordinary', cursor, knowledge, knowledgeHash };
   }
 
   async hear(): Promise<void> {
