@@ -142,6 +142,11 @@ export interface FlotillaNode {
   /** Members, and devices that were. */
   devices(): Promise<DeviceList>;
   /**
+   * Shows a six-digit code by which one device of the same network may join, once; a code shown before is worth nothing then.
+   * @throws FlotillaError NOT_A_MEMBER, NO_MULTICAST
+   */
+  pair(): Promise<Pairing>;
+  /**
    * Ends the membership of another device: it is hung up on, and refused from now on, by every member that has heard of it.
    * @param device - peer id or name
    * @throws FlotillaError NOT_A_MEMBER; CONFIG for this device, which leaves instead
@@ -296,6 +301,24 @@ export interface Invitation {
   readonly expiresAt: number;
   /** False when no node was running, so that somebody must start one before the invitation can be used. */
   readonly nodeRunning: boolean;
+}
+
+export interface PairOptions {
+  readonly home?: string;
+  /** Stay on loopback, if no node runs. @default false */
+  readonly localOnly?: boolean;
+}
+
+/** A six-digit code on show. */
+export interface Pairing {
+  /** What is typed on the other device, in place of an invitation. */
+  readonly code: string;
+  /** ms since 1970 */
+  readonly expiresAt: number;
+  /** Resolves with the device that was let in; rejects with CODE_REFUSED when nobody can use the code any more. */
+  readonly joined: Promise<{ readonly device: string; readonly name: string }>;
+  /** From here on the code is worth nothing. Twice is harmless. */
+  close(): Promise<void>;
 }
 
 export interface OwnOptions {

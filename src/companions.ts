@@ -23,6 +23,8 @@ import type {
   MigrateReport,
   NodeStatus,
   OwnOptions,
+  Pairing,
+  PairOptions,
   PeerState,
   PeerStatus,
   Replicated,
@@ -48,7 +50,9 @@ import { callControl, controlPath } from './net/control.ts';
 import type { Home } from './net/home.ts';
 import { decodeInvitation } from './net/invitation.ts';
 import { requestJoin } from './net/join.ts';
+import { readCode, requestInvitation } from './net/pairing.ts';
 import { makePsk } from './net/psk.ts';
+import { PAIRING_MS } from './pairing.ts';
 import { describeDevices, requireMember, requireOther } from './devices.ts';
 import { openInvitations, openNode } from './node.ts';
 import {
@@ -171,6 +175,40 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   return (await openInvitations(home)).create(libraryId, port, options, false);
 }
 
+/**
+ * Shows a six-digit code by which one device of the same network may join, once: `joinLibrary` takes it in place of an invitation. If no node
+ * runs, one is started for as long as the code is shown.
+ * @throws FlotillaError NO_SUCH_FILE, NOT_INITIALISED, NOT_A_MEMBER, NO_MULTICAST
+ */
+export async function pairDevice(file: string, options: PairOptions = {}): Promise<Pairing> {
+  const path = await requireFile(file);
+  const homePath = homeOf(path, options.home);
+  const control = controlPath(homePath);
+  const told = await callControl(control, 'pair', {}, STATUS_TIMEOUT_MS);
+  if (told !== null) {
+    const shown = told.result as Pick<Pairing, 'code' | 'expiresAt'>;
+    const joined = callControl(control, 'paired', { code: shown.code }, PAIRING_MS).then((answer) => {
+      if (answer === null) throw new FlotillaError('STOPPED', 'The node has stopped, and the code with it.');
+      return answer.result as Awaited<Pairing['joined']>;
+    });
+    joined.catch(() => {});
+    const close = async (): Promise<void> => {
+      await callControl(control, 'unpair', { code: shown.code }, STATUS_TIMEOUT_MS);
+    };
+    return { ...shown, joined, close };
+  }
+  const { members } = await libraryStatus(path);
+  requireMember(members, (await requireHome(homePath)).device);
+  const node = await openNode({ library: path, home: homePath, localOnly: options.localOnly ?? false });
+  try {
+    const pairing = await node.pair();
+    return { ...pairing, close: () => node.stop() };
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
+}
+
 /** A port that is free now, as the system chooses it. */
 function freePort(): Promise<number> {
   return new Promise((done, fail) => {
@@ -185,10 +223,12 @@ function freePort(): Promise<number> {
 
 /**
  * Joins a library by invitation: makes the file, or takes the one that is there with its rows as `existing` says.
- * @throws FlotillaError INVITE_INVALID, INVITE_EXPIRED, INVITE_USED, LIBRARY_NOT_EMPTY, ALREADY_INITIALISED, SCHEMA_MISMATCH, UNREACHABLE, …
+ * @param text - an invitation, or the six digits that a device of the same network shows
+ * @throws FlotillaError INVITE_INVALID, CODE_REFUSED, INVITE_EXPIRED, INVITE_USED, LIBRARY_NOT_EMPTY, ALREADY_INITIALISED, SCHEMA_MISMATCH, UNREACHABLE, …
  */
 export async function joinLibrary(text: string, file: string, options: JoinOptions = {}): Promise<JoinReport> {
-  const invitation = decodeInvitation(text);
+  const code = readCode(text);
+  const invited = code === null ? decodeInvitation(text) : null;
   const path = await requirePlace(file);
   await using made = await makeHome(homeOf(path, options.home));
   const { home } = made;
@@ -196,6 +236,10 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
   // Awaited here: what was made is kept or taken away when this block ends.
   return await withWorker(setupSpec(path, home, name), systemClock, async (call) => {
     const found = (await call('inspectForJoin', [])) as JoinState;
+    requireMeaning(found, path, options.existing);
+    const localOnly = options.localOnly ?? false;
+    // The code as late as possible: it is good for one invitation.
+    const invitation = invited ?? decodeInvitation(await requestInvitation({ code: code ?? '', localOnly }));
     const existing = await meaningOf(found, path, invitation.libraryId, options.existing);
     const { grant, inviter, addresses } = await requestJoin({
       invitation,
@@ -203,7 +247,7 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
       name,
       // Before anybody becomes a member: what cannot be built here must not use the invitation up.
       accept: async (offer) => void (await call('tryGrant', [{ grant: offer, existing }])),
-      localOnly: options.localOnly ?? false,
+      localOnly,
       timeoutMs: options.timeoutMs ?? JOIN_TIMEOUT_MS,
     });
     // The key is a member's from here on: with it, the same command can be run again if the rest fails.
@@ -223,7 +267,16 @@ export async function joinLibrary(text: string, file: string, options: JoinOptio
   });
 }
 
-/** What the rows that are there mean; refuses where that is not said, since a copied file would double every row. */
+/** Refuses rows of which nothing says what they mean, since a copied file would double every row. */
+function requireMeaning({ initialised, rows }: JoinState, path: string, existing: JoinOptions['existing']): void {
+  if (initialised || rows === 0 || existing !== undefined) return;
+  throw new FlotillaError(
+    'LIBRARY_NOT_EMPTY',
+    `${path} has rows already: say --union if all of them are new to the library, --same if they are a copy of its rows, or join with a new file.`,
+  );
+}
+
+/** What the rows that are there mean. */
 async function meaningOf(
   found: JoinState,
   path: string,
@@ -238,12 +291,7 @@ async function meaningOf(
       `${path} is part of another Flotilla library already: join with a new file.`,
     );
   }
-  if (found.rows === 0) return 'empty';
-  if (existing !== undefined) return existing;
-  throw new FlotillaError(
-    'LIBRARY_NOT_EMPTY',
-    `${path} has rows already: say --union if all of them are new to the library, --same if they are a copy of its rows, or join with a new file.`,
-  );
+  return found.rows === 0 ? 'empty' : (existing ?? 'empty');
 }
 
 /** How a library and its node stand; works with and without a running node. */

@@ -34,6 +34,8 @@ import { encodeInvitation, invitationPeer, SECRET_BYTES } from './net/invitation
 import { serveJoin } from './net/join.ts';
 import { defaultName, findHome, homeOf, makeHome, readerSpec, requireFile } from './places.ts';
 import type { NewHome } from './places.ts';
+import { createPairings, PAIRED_MINUTES } from './pairing.ts';
+import type { Pairings } from './pairing.ts';
 
 /** Rows a batch, unless the user says otherwise: 100 to 350 kB, a few ms of work on each side. */
 const DEFAULT_BATCH_ROWS = 1_000;
@@ -122,6 +124,7 @@ async function start(
 
   const invitations = await openInvitations(home);
   let host: JoinableHost | null = null;
+  let pairings: Pairings | null = null;
 
   async function openHost(allowed: (peer: string) => boolean, signal: AbortSignal): Promise<JoinableHost> {
     const listen = (port: number): Promise<JoinableHost> =>
@@ -146,6 +149,16 @@ async function start(
   async function serve(parts: NodeParts): Promise<() => Promise<void>> {
     const { store, library } = parts;
     const addresses = parts.host.addresses();
+    const invite = async (chosen: InviteOptions): Promise<Invitation> => {
+      requireMember(await store.members(), device);
+      return invitations.create(library.libraryId, portOf(addresses), chosen, true);
+    };
+    const pairing = createPairings({
+      localOnly,
+      ...(options.interfaces === undefined ? {} : { interfaces: options.interfaces }),
+      invite: async () => (await invite({ localOnly, minutes: PAIRED_MINUTES })).text,
+    });
+    pairings = pairing;
     const control = await serveControl(controlPath(home.path), {
       status: () => opening.then((node) => node.status()),
       verify: () => opening.then((node) => node.verify()),
@@ -157,10 +170,17 @@ async function start(
       holders: (params) => store.holders(params as Change),
       conflicts: (params) => store.conflicts((params ?? {}) as ConflictQuery),
       restore: (params) => store.restoreConflict((params as { readonly id: number }).id),
-      async invite(params) {
-        requireMember(await store.members(), device);
-        return invitations.create(library.libraryId, portOf(addresses), (params ?? {}) as InviteOptions, true);
+      invite: (params) => invite((params ?? {}) as InviteOptions),
+      async pair() {
+        const { code, expiresAt } = await (await opening).pair();
+        return { code, expiresAt };
       },
+      async paired(params) {
+        const shown = pairing.of((params as { readonly code: string }).code);
+        if (shown === null) throw new FlotillaError('CODE_REFUSED', 'Another code is shown by now.');
+        return shown.joined;
+      },
+      unpair: async (params) => pairing.of((params as { readonly code: string }).code)?.close(),
     });
     const stopJoins = host?.handleJoin((packets) => {
       void serveJoin(packets, {
@@ -170,12 +190,15 @@ async function start(
         admit: (newcomer, newName) => store.admit(newcomer, newName),
         members: () => store.members(),
         now: () => clock.now(),
+      }).then((joined) => {
+        if (joined !== null) pairing.joined(packets.peer, joined);
       });
     });
     await home.saveSettings({ name, port: portOf(addresses) });
     await home.setRunning({ pid: process.pid, addresses });
     return async () => {
       stopJoins?.();
+      await pairing.close();
       await home.clearRunning();
       await control.close();
     };
@@ -220,7 +243,7 @@ async function start(
     const own = members.find((member) => member.device === device);
     if (own === undefined || own.revoked !== null)
       emit({ event: 'notice', message: own === undefined ? notAMember(home.path) : memberNoMore(own, members) });
-    return facade(running, { file, device, name, delays, events, home, hasPsk: psk !== null });
+    return facade(running, { file, device, name, delays, events, home, hasPsk: psk !== null, pairings });
   });
   // Awaited below; a request that comes early must not make a second, unhandled rejection of it.
   opening.catch(() => {});
@@ -262,6 +285,7 @@ interface FacadeFacts {
   readonly events: NodeEvents;
   readonly home: Home;
   readonly hasPsk: boolean;
+  readonly pairings: Pairings | null;
 }
 
 function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
@@ -297,6 +321,11 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
     verify: () => verify(running),
     own: (table, key, { device = null } = {}) => store.own({ table, key, device }),
     devices: async () => describeDevices(await store.members(), facts.home, await store.status(), running.connected()),
+    async pair() {
+      requireMember(await store.members(), facts.device);
+      if (facts.pairings === null) throw new FlotillaError('STOPPED', 'The node is not running.');
+      return facts.pairings.show();
+    },
     async revoke(device) {
       requireOther(device, await store.members(), facts.device);
       return store.revoke(device);

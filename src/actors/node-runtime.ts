@@ -27,6 +27,10 @@ export const PROGRESS_INTERVAL_MS = 100;
 /** Bytes a batch aims at, at most: a quarter of the credit, so that several are always on their way. */
 export const BATCH_BYTES = 1024 * 1024;
 
+/** How often somebody is dialled who claims to be this device, ms, and how long that may take; anybody may claim it. */
+const MEET_EVERY_MS = 8_000;
+const MEET_TIMEOUT_MS = 5_000;
+
 /** A peer that was not heard for this long, and is heard again, has come back, ms: three announcements that stayed away. */
 const SILENT_MS = 30_000;
 
@@ -47,7 +51,7 @@ export interface NodeRuntimeOptions {
   readonly openHost: (allowed: (peer: string) => boolean, signal: AbortSignal) => Promise<Host>;
   /** null: no multicast discovery. */
   readonly createDiscovery:
-    | ((handlers: Pick<DiscoveryOptions, 'addresses' | 'onPeer' | 'onProblem'>) => Discovery)
+    | ((handlers: Pick<DiscoveryOptions, 'addresses' | 'onPeer' | 'onSelf' | 'onProblem'>) => Discovery)
     | null;
   /** Starts whatever else serves while the node runs (newcomers, the control socket); resolves with the way to end it. */
   readonly serve: (parts: NodeParts) => Promise<() => Promise<void>>;
@@ -298,7 +302,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       actors: {
         search: searchWith((handlers) => {
           if (createDiscovery === null) throw new Error('discovery was not asked for');
-          return createDiscovery({ ...handlers, addresses: () => parts?.host.addresses() ?? [] });
+          return createDiscovery({ ...handlers, addresses: () => parts?.host.addresses() ?? [], onSelf: meetSelf });
         }, ending),
       },
     }),
@@ -312,9 +316,31 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     if (how !== 'inbound') emit({ event: 'discovered', device: peer, via: how });
   }
 
+  let metAt = -Infinity;
+  /** Somebody says that this device is elsewhere too. Anybody may say so: only a handshake shows it. */
+  function meetSelf(addresses: readonly string[]): void {
+    const now = clock.now();
+    if (now - metAt < MEET_EVERY_MS) return;
+    metAt = now;
+    void parts?.host.meetSelf(addresses, AbortSignal.timeout(MEET_TIMEOUT_MS));
+  }
+
+  /** Another node runs with the key of a device: with ours, and then this one ends, or with a member's. */
+  function twinFound(twin: string, by: string, sendBack: (event: NodeMachineEvent) => void): void {
+    if (twin === device) return sendBack({ type: 'FAILED', error: twinError(by === '' ? '' : nameOf(by) || by) });
+    if (twinsTold.has(twin)) return;
+    twinsTold.add(twin);
+    emit({
+      event: 'notice',
+      message: `Two nodes run with the key of "${nameOf(twin) || twin}": its home folder was copied. Both have been told, and stop.`,
+    });
+  }
+  const twinsTold = new Set<string>();
+
   function watch(sendBack: (event: NodeMachineEvent) => void): () => void {
     const { host, store } = opened();
     const stops: Array<() => void> = [];
+    stops.push(host.onTwin((twin, by) => twinFound(twin, by, sendBack)));
     stops.push(host.onChannel((channel) => sendBack({ type: 'CHANNEL', channel })));
     stops.push(
       host.onConnection((peer, open, address) => {
@@ -491,6 +517,15 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       await ended;
     },
   };
+}
+
+/** @param by - name of the member that has told us; '' when we have met the other node */
+function twinError(by: string): FlotillaError {
+  return new FlotillaError(
+    'DEVICE_TWICE',
+    `Another node runs with the key of this device (${by === '' ? 'this one has met it' : `"${by}" is connected to both`}): its home folder was copied, or came back from a backup. ` +
+      'Both stop. Go on with one of them; on the other, remove the home folder and join again with an invitation.',
+  );
 }
 
 /** Why the last session ended, while there is none. */

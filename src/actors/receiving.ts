@@ -3,7 +3,7 @@
  * bounded by the credit that was granted; who sends beyond it breaks the protocol.
  */
 import { FlotillaError } from '../errors.ts';
-import type { Applied } from '../db/api.ts';
+import type { Applied, FaultPoint } from '../db/api.ts';
 import type { Frame } from '../protocol/types.ts';
 
 /**
@@ -25,6 +25,8 @@ export interface ReceiverOptions {
   /** After each batch that was applied and ACKed; `first` until the first pass is complete, that batch included. */
   readonly onApplied: (applied: Applied, first: boolean) => void;
   readonly onFault: (error: unknown) => void;
+  /** Hears of each step at which a crash is tried. Given by tests alone. @default nobody does */
+  readonly reached?: (point: FaultPoint) => void;
 }
 
 export interface Receiver {
@@ -54,6 +56,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         applying = false;
         options.onDurable(applied);
         unacked -= bytes;
+        options.reached?.('ack: due');
         await send({
           type: 'ack',
           cursor: applied.cursor,
@@ -61,6 +64,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
           credit: bytes,
           knowledge: applied.said,
         });
+        options.reached?.('ack: sent');
         options.onApplied(applied, first);
         if (applied.complete) first = false;
       }
@@ -96,7 +100,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
 const MAX_PACKET_HEAD_BYTES = 16;
 
 /** The bytes in a buffer that can move to the worker as a whole; copied where they are a small part of a larger one. */
-function movable(data: Uint8Array): Uint8Array {
+export function movable(data: Uint8Array): Uint8Array {
   const { buffer } = data;
   if (buffer instanceof ArrayBuffer && buffer.byteLength - data.byteLength <= MAX_PACKET_HEAD_BYTES) return data;
   return new Uint8Array(data);

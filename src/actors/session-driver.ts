@@ -22,6 +22,7 @@ import { createGate, pause, whenAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
+import { createGiving, SNAPSHOT_ROWS } from './giving.ts';
 import { createInspecting } from './inspecting.ts';
 import { whyOf } from './peer-session.ts';
 import type { DriverEvent } from './peer-session.ts';
@@ -30,6 +31,7 @@ import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
 import type { Priority } from './receiving.ts';
 import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
+import { createTaking } from './taking.ts';
 import type { Turn, Turns } from './turns.ts';
 
 /**
@@ -55,6 +57,11 @@ export interface SessionStore extends Pick<
   Store,
   | 'sessionStart'
   | 'beginPass'
+  | 'beginSnapshot'
+  | 'addToSnapshot'
+  | 'takeSnapshot'
+  | 'offerSnapshot'
+  | 'snapshotPart'
   | 'hear'
   | 'hearOfOthers'
   | 'heardNews'
@@ -75,6 +82,8 @@ export interface DriverOptions {
   readonly store: SessionStore;
   readonly facts: SessionFacts;
   readonly limits: BatchLimits;
+  /** Rows from which on a snapshot is given. @default SNAPSHOT_ROWS */
+  readonly snapshotRows?: number;
   readonly clock: Clock;
   /** Whose feed this device takes now. */
   readonly turns: Turns;
@@ -83,7 +92,8 @@ export interface DriverOptions {
   readonly onName?: (name: string) => void;
   /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
   readonly onDifferences?: (differences: readonly string[]) => void;
-  readonly onApplied?: (applied: Applied) => void;
+  /** After each batch, and after a snapshot. */
+  readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'knowledge'>) => void;
   /** After each ACK of the peer. */
   readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
@@ -121,7 +131,10 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
   let greeted = false;
+  /** Our `want` has gone out: from then on the peer takes offers. */
   let hasAsked = false;
+  /** The peer owes us its feed, or a snapshot. */
+  let isOwed = false;
   /** What is to be offered, while an offer is on its way. */
   let offers: KnowledgeWire[] | null = null;
   /** The peer's hello, while its description of its tables is awaited. */
@@ -172,7 +185,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   /** Ends the session with a peer that owes something and has said nothing for too long. */
   function watchOwing(): void {
-    const owes = (hasAsked && !lastComplete) || sender?.owed() === true;
+    const owes = (isOwed && !lastComplete) || sender?.owed() === true;
     const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
     if (owes && left <= 0)
       return fault(
@@ -182,6 +195,20 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
+  const giving = createGiving({
+    peer,
+    store,
+    leastRows: options.snapshotRows ?? SNAPSHOT_ROWS,
+    send,
+    onFault: fault,
+  });
+  const taking = createTaking({
+    peer,
+    store,
+    send,
+    signal,
+    onProgress: (rows, remaining) => options.onProgress?.(progress.add({ rows, remaining, complete: false })),
+  });
   const receiver = createReceiver({
     peer,
     store,
@@ -281,12 +308,13 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   /**
-   * Begins our own pass, when it is the peer's turn. A first pass and one that reconciles are turns of their own, which the library keeps:
-   * they outlive a session.
+   * Begins our own pass, or a snapshot in place of a first one, when it is the peer's turn. A first pass and one that reconciles are turns of
+   * their own, which the library keeps: they outlive a session.
    */
   async function ask({ floor, knowledge: theirs }: Hello): Promise<void> {
+    let maySnapshot = true;
     for (;;) {
-      const begun = await store.beginPass(peer, floor);
+      const begun = await store.beginPass(peer, floor, maySnapshot);
       signal.throwIfAborted();
       if (begun === null) {
         await pause(clock, TURN_EVERY_MS, signal);
@@ -294,6 +322,14 @@ export function startSession(options: DriverOptions): SessionDriver {
       }
       ownPass = begun.pass;
       decided.open();
+      if (begun.snapshot !== null) {
+        isOwed = true;
+        const taken = await taking.run(begun.snapshot);
+        if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
+        // What it did not bring is asked for.
+        maySnapshot = false;
+        continue;
+      }
       const isSame = begun.knowledgeHash === theirs;
       if (begun.pass === 'ordinary' && !isSame && turn === null) {
         // Another look when it has come: by then we may know what this peer has.
@@ -301,7 +337,9 @@ export function startSession(options: DriverOptions): SessionDriver {
         continue;
       }
       if (isSame) turn?.end();
+      signal.throwIfAborted();
       hasAsked = true;
+      isOwed = true;
       const { pass, cursor } = begun;
       const knowledge = isSame ? null : begun.knowledge;
       return send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
@@ -352,6 +390,12 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer ACKed before it asked for anything.');
         sender.acked(frame);
         return options.onAcked?.();
+      case 'fetch':
+      case 'part':
+        return giving.asked(frame);
+      case 'snapshot':
+      case 'chunk':
+        return taking.answered(frame);
       case 'offer':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
         return sender.offered(frame.knowledge);
@@ -408,7 +452,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     });
     // What was being applied is durable and ACKed before the last word.
     turn?.end();
-    await Promise.all([receiver.stop(), inspecting.stop(), asking, sending, spreading, hearing]);
+    await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asking, sending, spreading, hearing]);
     turn?.end();
     try {
       const last = farewell?.frame ?? null;

@@ -23,6 +23,8 @@ import type {
   NodeOptions,
   NodeStatus,
   Owned,
+  Pairing,
+  PairOptions,
   Replicated,
   RestoredConflict,
   Revoked,
@@ -37,6 +39,7 @@ export interface Api {
   initLibrary(file: string, options: InitOptions): Promise<InitReport>;
   examineLibrary(file: string, options: ExamineOptions): Promise<Examination>;
   createInvitation(file: string, options: InviteOptions): Promise<Invitation>;
+  pairDevice(file: string, options: PairOptions): Promise<Pairing>;
   joinLibrary(invitation: string, file: string, options: JoinOptions): Promise<JoinReport>;
   migrateLibrary(file: string, options: MigrateOptions): Promise<MigrateReport>;
   readStatus(file: string, options: { readonly home?: string }): Promise<NodeStatus>;

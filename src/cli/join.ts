@@ -9,8 +9,11 @@ import { plural, printable, shortDevice } from './text.ts';
 
 export const joinCommand = defineCommand({
   name: 'join',
-  summary: 'become a member of a library by invitation',
-  args: { invitation: 'what `flotilla invite` printed', file: `${FILE_HELP}; created if it does not exist` },
+  summary: 'become a member of a library by invitation or code',
+  args: {
+    invitation: 'what `flotilla invite` printed, or the six digits that `flotilla pair` shows',
+    file: `${FILE_HELP}; created if it does not exist`,
+  },
   options: ['union', 'same', 'name', 'localOnly', 'home', 'json'],
   async run({ args, options: { json, union, same, ...options }, cli }) {
     if (union && same)

@@ -15,6 +15,7 @@ import { leaveCommand } from './leave.ts';
 import { migrateCommand } from './migrate.ts';
 import { commanderOption, type Parsed, readOptions } from './options.ts';
 import { ownCommand } from './own.ts';
+import { pairCommand } from './pair.ts';
 import { conflictsCommand, restoreCommand } from './conflicts.ts';
 import { revokeCommand } from './revoke.ts';
 import { statusCommand } from './status.ts';
@@ -27,6 +28,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   initCommand,
   upCommand,
   inviteCommand,
+  pairCommand,
   joinCommand,
   migrateCommand,
   statusCommand,

@@ -6,7 +6,15 @@ import { setImmediate as breathe } from 'node:timers/promises';
 
 import type { Database } from 'better-sqlite3';
 
-import { explainSqlite, lockLibrary, openForReading, openForWriting, requireDatabase, useWal } from './open.ts';
+import {
+  explainSqlite,
+  lockLibrary,
+  openForCopying,
+  openForReading,
+  openForWriting,
+  requireDatabase,
+  useWal,
+} from './open.ts';
 import { watchCommits } from './watch.ts';
 
 /** An open connection, and the way to end it with all that was opened for it. */
@@ -15,22 +23,29 @@ export interface OpenFile {
   close(): void;
 }
 
-export interface WriteAccess {
+interface Surrounding {
+  setTimeout(work: () => void, ms: number): unknown;
+  clearTimeout(timer: unknown): void;
+  /** The path that names of other files are made of by adding to it; null where there can be none. */
+  beside(file: string): string | null;
+}
+
+export interface WriteAccess extends Surrounding {
   /** Nobody else serves the file until it is closed. */
   openForWriting(file: string, durability: 'normal' | 'full'): OpenFile;
   useWal(db: Database, file: string): void;
   /** Calls `look` soon after others may have committed; returns the way to stop. */
   watchCommits(file: string, look: () => void): () => void;
-  setTimeout(work: () => void, ms: number): unknown;
-  clearTimeout(timer: unknown): void;
   /** Calls `work` when whoever waits has had a turn. */
   soon(work: () => void): void;
 }
 
-export interface ReadAccess {
+export interface ReadAccess extends Surrounding {
   openForReading(file: string): OpenFile;
   /** A connection of its own, for a snapshot that stays open over several turns. */
   openSnapshot(file: string): OpenFile;
+  /** A connection of its own to which a file can be attached that is written; it does not write the library. */
+  openForCopying(file: string): OpenFile;
   /** Lets others have a turn. */
   breathe(): Promise<void>;
   /** ms since 1970. */
@@ -39,9 +54,11 @@ export interface ReadAccess {
   elapsed(): number;
 }
 
-function openReader(file: string): OpenFile {
-  const db = openForReading(file);
-  return { db, close: () => db.close() };
+function openWith(open: (file: string) => Database): (file: string) => OpenFile {
+  return (file) => {
+    const db = open(file);
+    return { db, close: () => db.close() };
+  };
 }
 
 /** A file on a disk, and the real time. */
@@ -68,16 +85,18 @@ export const fileAccess: WriteAccess & ReadAccess = {
   openForReading(file) {
     requireDatabase(file);
     try {
-      return openReader(file);
+      return openWith(openForReading)(file);
     } catch (error) {
       throw explainSqlite(error, file);
     }
   },
-  openSnapshot: openReader,
+  openSnapshot: openWith(openForReading),
+  openForCopying: openWith(openForCopying),
   useWal,
   watchCommits,
   setTimeout: (work, ms) => setTimeout(work, ms),
   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+  beside: (file) => file,
   soon: (work) => void setImmediate(work),
   breathe: () => breathe<void>(),
   now: () => Date.now(),

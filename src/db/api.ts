@@ -5,6 +5,8 @@
 import type { SchemaDescription } from '../protocol/schema.ts';
 import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire, PassKind } from '../protocol/types.ts';
 
+export type { FaultPoint } from './fault-points.ts';
+
 /** What `init` found out about one table. */
 export interface TableReport {
   readonly table: string;
@@ -252,6 +254,32 @@ export interface PassBegun {
   /** What we know at that moment, and its hash. */
   readonly knowledge: KnowledgeWire;
   readonly knowledgeHash: string;
+  /** A snapshot to ask for instead, first; null for none. */
+  readonly snapshot: SnapshotWanted | null;
+}
+
+/** The snapshot that a device could take. */
+export interface SnapshotWanted {
+  /** Hash of what the library of the one that gives it must have in common with this one, hex. */
+  readonly layout: string;
+}
+
+/** What became of a snapshot that was taken. */
+export interface TakenSnapshot {
+  readonly rows: number;
+  /** What its sender knew. */
+  readonly knowledge: KnowledgeWire | null;
+}
+
+/** A snapshot that a device gives. */
+export interface SnapshotOffer {
+  /** Hex. */
+  readonly id: string;
+  readonly bytes: number;
+  /** SHA-256 of all bytes, hex. */
+  readonly hash: string;
+  /** Rows in it, for people. */
+  readonly rows: number;
 }
 
 /** A moment in what this device has written, in this and earlier runs of its node: everything up to then. */
@@ -371,8 +399,15 @@ export interface WriteStore {
   /**
    * Begins a pass from a peer: what kind to ask for, and our place in its feed; null while another peer gives this newcomer its first.
    * @param floor - up to where that peer has pruned deletes
+   * @param maySnapshot - false where that peer was asked for one already
    */
-  beginPass(peer: string, floor: KnowledgeWire): Promise<PassBegun | null>;
+  beginPass(peer: string, floor: KnowledgeWire, maySnapshot: boolean): Promise<PassBegun | null>;
+  /** A peer will send this snapshot. Resolves with the byte from which on: that after what an earlier session has brought. */
+  beginSnapshot(peer: string, offer: SnapshotOffer): Promise<number>;
+  /** The next chunk of it. */
+  addToSnapshot(peer: string, data: Uint8Array): Promise<void>;
+  /** All is there. Resolves with what it brought once that is durable; null when it is not what it should be, so that the feed is asked for. */
+  takeSnapshot(peer: string): Promise<TakenSnapshot | null>;
   /** A peer said what it knows. */
   hear(peer: string, knowledge: KnowledgeWire): Promise<void>;
   /** A peer said what it has heard of others. @param base - what it said that it knows itself */
@@ -412,6 +447,13 @@ export interface ReadStore {
   closeFeed(feed: number): Promise<void>;
   /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */
   peerKnows(feed: number, knowledge: KnowledgeWire): Promise<void>;
+  /**
+   * Makes a snapshot for a peer, or finds one that is there; null when the feed is to be taken.
+   * @param leastRows - with fewer rows the feed does as well
+   */
+  offerSnapshot(peer: string, layout: string, leastRows: number): Promise<SnapshotOffer | null>;
+  /** A chunk of it, of `CHUNK_BYTES` or what is left from there on. */
+  snapshotPart(peer: string, id: string, offset: number): Promise<{ readonly data: ArrayBuffer }>;
   inspect(query: Inspection): Promise<InspectionAnswer>;
   status(): Promise<LibraryStatus>;
   /** `foreign_key_check` and `integrity_check`, one line a finding. */

@@ -78,16 +78,20 @@ export class Applier {
     const library = this.#library;
     const take = (): number => (limit === Infinity ? stampAll(library) : stampMarks(library, limit));
     try {
-      return library.transact(() => {
+      const stamped = library.transact(() => {
         const taken = take();
+        library.reached('stamp: taken');
         if (taken > 0 && hasPending(library)) {
           library.db.pragma('defer_foreign_keys = ON');
           library.withoutCapture(() =>
             retryWaiting(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed)),
           );
+          library.reached('stamp: retried');
         }
         return taken;
       });
+      library.reached('stamp: committed');
+      return stamped;
     } catch (error) {
       if (!isForeignKeyFailure(error)) throw error;
       return library.transact(take);
@@ -111,6 +115,7 @@ export class Applier {
     const applied = library.transact(() => {
       requireNotRevoked(library.sql, peer);
       if (stampAll(library) > 0) this.#adopter?.reset();
+      library.reached('apply: stamped');
       library.db.pragma('defer_foreign_keys = ON');
       const screened = screenRecords(library, batch);
       const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
@@ -122,6 +127,7 @@ export class Applier {
       if (loose > 0) balance(library, loose);
       const { cursor, complete, remaining } = batch.end;
       const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
+      library.reached('apply: written');
       return {
         cursor,
         complete,
@@ -133,6 +139,7 @@ export class Applier {
         refused: screened.refused,
       };
     });
+    library.reached('apply: committed');
     if (batch.end.floor !== undefined) endReconciling(library);
     if (applied.complete && this.#adopter !== null) this.#finishAdopting();
     return applied;
@@ -145,13 +152,17 @@ export class Applier {
     const news = records === null ? 0 : takeRecords(library, records);
     const changed = news + this.#mergeAndWake(batch, holdDeletes, false);
     const { complete, knowledge, floor } = batch.end;
+    library.reached('apply: merged');
     if (!complete) return changed;
     library.learn(knowledge);
+    library.reached('apply: learned');
     disclaimAsked(library);
     // What it says that it knows is durable there.
     hear(library, peer, knowledge, library.around.now());
     const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor);
+    if (floor !== undefined) library.reached('apply: reconciled');
     settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
+    library.reached('apply: settled');
     forgetGraves(library, gone);
     return changed;
   }
@@ -198,6 +209,7 @@ export class Applier {
       for (const model of library.registry.models) stampExisting(library, model, library.around.now());
       stampAll(library);
       library.sql.run("DELETE FROM flotilla_state WHERE key = 'adopting'");
+      library.reached('apply: adopted');
     });
     this.#adopter = null;
   }

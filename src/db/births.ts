@@ -2,8 +2,8 @@
  * Births and deaths of our own: the identities and first stamps of rows that were written here, in bulk, and tombstones.
  */
 import { decodeKey } from './capture.ts';
-import type { MarkKey } from './identity.ts';
-import { deriveUuids, isNamedByItself } from './identity.ts';
+import type { FirstMark, MarkKey } from './identity.ts';
+import { deriveUuids, isNamedByItself, uuidOfMark } from './identity.ts';
 import type { Cells } from './cells.ts';
 import { formatSeen, seenIn } from './cells.ts';
 import { recordReplaced } from './given-up.ts';
@@ -18,12 +18,17 @@ import type { Key } from './sql.ts';
 import { insertMany, jsonKeys } from './sql.ts';
 import { tenureOf, tenureStamps } from './tenure.ts';
 
+/** A row that is to get an identity. */
+export interface Newborn {
+  readonly key: MarkKey;
+  /** When it was written, ms since 1970. */
+  readonly at: number;
+  /** Absent where it was there before anything was marked. */
+  readonly first?: FirstMark;
+}
+
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
-export function bear(
-  library: Library,
-  model: Model,
-  rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>,
-): void {
+export function bear(library: Library, model: Model, rows: readonly Newborn[]): void {
   let left = rows;
   while (left.length > 0) {
     const derived = deriveUuids(
@@ -61,7 +66,7 @@ function rootsOf<T extends { readonly key: MarkKey }>(library: Library, model: M
 function writeBirths(
   library: Library,
   model: Model,
-  rows: ReadonlyArray<{ readonly key: MarkKey; readonly at: number }>,
+  rows: readonly Newborn[],
   derived: ReadonlyMap<MarkKey, Uint8Array | null>,
 ): void {
   const taken = takenUuids(library, model, derived.values());
@@ -92,7 +97,7 @@ function writeBirths(
           forgetPending(library, uuid);
           noteArrival(library, uuid);
         }
-      } else uuid = library.around.newUuid();
+      } else uuid = row.first === undefined ? library.around.newUuid() : uuidOfMark(library, model, row.first);
       const hlc = library.stampAt(Math.min(row.at, now));
       const { run } = library;
       into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());

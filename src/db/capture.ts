@@ -7,7 +7,8 @@
  * - a second insert under a key that lives is a REPLACE of that row, and needs no mark for what it replaced;
  * - a move onto a key that lives (UPDATE OR REPLACE) says that the row which lived there was evicted;
  * - only a row that goes because of *another* key than its own leaves no trace, since REPLACE fires no delete trigger:
- *   {@link OP_EVICT} marks name such rows beforehand, and whether it came to that is seen when stamping.
+ *   {@link OP_EVICT} marks name such rows beforehand, and whether it came to that is seen when stamping: the row is no longer there,
+ *   or another one is inserted under its key, without an {@link OP_STANDS} mark that says that it was there still.
  */
 import type { Database } from 'better-sqlite3';
 import { textOf } from '../protocol/text-bytes.ts';
@@ -29,6 +30,9 @@ export const OP_UPDATE = 2;
 export const OP_DELETE = 3;
 /** A row that a REPLACE may evict: `old`. */
 export const OP_EVICT = 4;
+
+/** The row whose key a new one has is there as that is about to be inserted: `old`. */
+export const OP_STANDS = 7;
 
 /**
  * A reference by id was changed when the row that it meant had no longer that id: it may have followed it by ON UPDATE CASCADE.
@@ -286,6 +290,7 @@ function evictions(model: Model, name: (part: string) => string): string[] {
   if (found.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
+  if (model.uniques.length > 0 || model.ownedBy !== null) insert.push(standsMark(model));
   const update = found.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.
@@ -320,6 +325,19 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   return (
     `INSERT INTO flotilla_marks ${into} SELECT ${model.n}, ${OP_EVICT}, ${encodedKey(model, table)}, ${NOW}, 0` +
     `${owner === undefined ? '' : `, ${owner}`} FROM ${table} WHERE ${where.join(' AND ')};`
+  );
+}
+
+/** Comes after what may have evicted the row. */
+function standsMark(model: Model): string {
+  const table = quoteName(model.table);
+  const key = model.rowid === null ? model.key : [model.rowid];
+  const collation = (i: number): string =>
+    model.rowid === null ? ` COLLATE ${quoteName(model.keyCollations[i] ?? 'BINARY')}` : '';
+  const where = key.map((name, i) => `${table}.${quoteName(name)}${collation(i)} = ${newValue(model, name)}`);
+  return (
+    `INSERT INTO flotilla_marks (tbl, op, old, at, mask) SELECT ${model.n}, ${OP_STANDS}, ${encodedKey(model, table)}, ${NOW}, 0 ` +
+    `FROM ${table} WHERE ${where.join(' AND ')};`
   );
 }
 

@@ -38,7 +38,8 @@ function checkClock(library: Library, batch: Batch): void {
   refuseFuture(library, latest);
 }
 
-function refuseFuture(library: Library, latest: number): void {
+/** @throws FlotillaError CLOCK_AHEAD when the latest stamp of a peer lies too far ahead */
+export function refuseFuture(library: Library, latest: number): void {
   const now = library.around.now();
   // What is no later than our own clock does not raise it: after our clock was set back, our own stamps may come home.
   if (latest > library.hlc && isTooFarAhead(latest, now)) {
@@ -105,7 +106,8 @@ function checkRuns(library: Library, { runs, runDevices, end }: Batch): void {
   );
 }
 
-function requireRoom(library: Library, runs: readonly string[]): void {
+/** @throws FlotillaError PROTOCOL when these runs and those known here are more than a message may name */
+export function requireRoom(library: Library, runs: readonly string[]): void {
   const count = library.runCount;
   if (count + runs.length <= MAX_KNOWN_RUNS) return;
   const fresh = [...new Set(runs)].filter((run) => !library.hasRun(run)).length;

@@ -12,7 +12,7 @@ import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { FlotillaError } from '../errors.ts';
 import { parseCells, parseSeen, stampsOf } from './cells.ts';
-import { MEMBERSHIP_TABLE } from './choose.ts';
+import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { ownStamps } from './stamp-lists.ts';
@@ -31,7 +31,7 @@ import {
   sizeOf,
   versionSelect,
 } from './page.ts';
-import type { RunInfo } from './page.ts';
+import type { RunInfo, Target } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
 import { schemaCookie } from './serving.ts';
 import { Statements, jsonKeys } from './sql.ts';
@@ -54,6 +54,8 @@ interface Pass {
   /** Our floor when it was opened. */
   readonly floor: ReadonlyMap<string, number>;
   readonly kind: PassKind;
+  /** Without the rows of the user's tables, which go another way (`snapshot.ts`). */
+  readonly isBeside: boolean;
   position: number;
   /** What the peer knows, by run id (hex). */
   readonly known: Map<string, number>;
@@ -72,12 +74,19 @@ interface Pass {
   hasLed: boolean;
 }
 
+interface Row {
+  readonly model: Model;
+  readonly uuid: Uint8Array;
+}
+
 /** One version or tombstone between two lsns. */
 interface Entry {
   readonly lsn: number;
   readonly size: number;
+  /** Of a tombstone: which row the dead one is from now on. */
+  readonly heir?: Row;
   /** The row of a version that waits. */
-  readonly waits?: { readonly model: Model; readonly uuid: Uint8Array };
+  readonly waits?: Row;
   readonly add: (builder: PageBuilder) => void;
   /** Of table rows, which are added a table at a time. */
   readonly model?: Model;
@@ -117,17 +126,27 @@ export class Feeds {
 
   /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
   open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary'): FeedOpened {
+    return this.#open(cursor, knowledge, kind, false);
+  }
+
+  /** Opens a pass for one that has nothing, without the rows of the user's tables. */
+  openBeside(): FeedOpened {
+    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true);
+  }
+
+  #open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind, isBeside: boolean): FeedOpened {
     return this.#snapshot(() => {
       const resumed = cursor !== null && kind !== 'reconcile' && this.#fits(cursor);
       const position = resumed ? cursor.position : 0;
       const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
       const floor = floorOf(this.#sql);
       if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
-      const remaining = this.#countBeyond(position);
+      const remaining = this.#countBeyond(isBeside, position);
       this.#lastId += 1;
       this.#passes.set(this.#lastId, {
         floor,
         kind,
+        isBeside,
         position,
         known,
         sent: new Map(),
@@ -168,7 +187,7 @@ export class Feeds {
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
       if ('dangling' in page) {
         pass.position = start;
-        pass.remaining = this.#countBeyond(start);
+        pass.remaining = this.#countBeyond(pass.isBeside, start);
         Object.assign(pass, { records, hasLed });
         pass.ahead.clear();
       }
@@ -228,10 +247,10 @@ export class Feeds {
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
   #fill(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): void {
-    let upTo = this.#stretch(pass.position, limits.rows) ?? head;
+    let upTo = this.#stretch(pass, limits.rows) ?? head;
     if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
-    for (const model of this.#registry.models)
+    for (const model of this.#models(pass.isBeside))
       upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
     this.#readTombstones(pass.position, upTo, entries);
     this.#readWaiting(pass.position, upTo, entries);
@@ -255,15 +274,16 @@ export class Feeds {
       versions.set(entry.model, list);
     }
     for (const [model, list] of versions) builder.addVersions(model, list);
-    this.#sendParentsAhead(builder, pass, upTo);
-    for (const entry of wanted) if (entry.model === undefined) entry.add(builder);
+    const heirs = this.#heirsOf(pass, wanted, upTo);
+    this.#sendParentsAhead(builder, pass, upTo, heirs.targets);
+    for (const entry of [...wanted, ...heirs.entries]) if (entry.model === undefined) entry.add(builder);
     pass.position = upTo;
     pass.remaining = Math.max(0, pass.remaining - count);
   }
 
   /** lsn of the last of the next `rows` entries; null when there are fewer. */
-  #stretch(position: number, rows: number): number | null {
-    const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
+  #stretch({ isBeside, position }: Pass, rows: number): number | null {
+    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
     const parts = sources.map(
       (table) => `SELECT * FROM (SELECT lsn FROM ${table} WHERE lsn > :position ORDER BY lsn LIMIT :rows)`,
     );
@@ -312,6 +332,7 @@ export class Feeds {
       entries.push({
         lsn: Number(lsn),
         size: 50,
+        ...(alias === null ? {} : { heir: { model, uuid: alias as Uint8Array } }),
         // A tombstone is spared by its own stamp alone: that is what `spared` finds in these places.
         version: stampOnly(Number(hlc), Number(run)),
         add: (builder) =>
@@ -412,9 +433,10 @@ export class Feeds {
   /**
    * Targets that lie further on in the feed and that the peer cannot know go ahead, in the same page, and their own
    * targets too: a folder that was updated after its files were added has a later lsn than they do.
+   * @param others - rows that have to go along as well
    */
-  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number): void {
-    let targets = builder.resolve();
+  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number, others: readonly Target[]): void {
+    let targets = [...builder.resolve(), ...others];
     while (targets.length > 0) {
       const early = new Map<Model, Key[]>();
       for (const { model, key, uuid, lsn, birthHlc, birthRun } of targets) {
@@ -435,6 +457,46 @@ export class Feeds {
     }
   }
 
+  /**
+   * What lies further on in the feed of the rows that the dead ones of a page are from now on. It goes with them: of a new name of
+   * which only the end of the old one is left (its device may be restored) nobody could tell what has become of the row.
+   */
+  #heirsOf(pass: Pass, wanted: readonly Entry[], upTo: number): { targets: Target[]; entries: Entry[] } {
+    const targets: Target[] = [];
+    const entries: Entry[] = [];
+    const queue = wanted.flatMap(({ heir }) => heir ?? []);
+    const seen = new Set<string>();
+    for (let heir = queue.pop(); heir !== undefined; heir = queue.pop()) {
+      const { model, uuid } = heir;
+      if (seen.has(bytesToHex(uuid))) continue;
+      seen.add(bytesToHex(uuid));
+      const name = Buffer.from(uuid);
+      for (const row of this.#sql.rows(
+        `SELECT key, birth_hlc, birth_run, lsn FROM ${rowsTable(model)} WHERE uuid = ?`,
+        name,
+      )) {
+        const [birthHlc, birthRun, lsn] = row.slice(1).map(Number) as [number, number, number];
+        targets.push({ model, uuid, key: row[0] as Key, birthHlc, birthRun, lsn });
+      }
+      const found: Entry[] = [];
+      for (const [lsn] of this.#sql.rows(
+        `SELECT lsn FROM flotilla_tombstones WHERE uuid = ? AND lsn > ?
+         UNION ALL SELECT lsn FROM flotilla_pending WHERE uuid = ? AND lsn > ?`,
+        name,
+        upTo,
+        name,
+        upTo,
+      )) {
+        this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
+        this.#readWaiting(Number(lsn) - 1, Number(lsn), found);
+      }
+      const news = found.filter((entry) => !this.#isNoNews(pass, entry));
+      entries.push(...news);
+      queue.push(...news.flatMap((entry) => entry.heir ?? []));
+    }
+    return { targets, entries };
+  }
+
   /** What we know and the peer may not: goes out with a page that reaches the head. */
   #news(pass: Pass): [string, number][] {
     return [...this.#knowledge()].filter(
@@ -447,8 +509,13 @@ export class Feeds {
     return new Map(rows.map(([id, hlc]) => [bytesToHex(id as Uint8Array), Number(hlc)]));
   }
 
-  #countBeyond(position: number): number {
-    const sources = [...this.#registry.models.map(rowsTable), 'flotilla_tombstones'];
+  #models(isBeside: boolean): readonly Model[] {
+    const { models } = this.#registry;
+    return isBeside ? models.filter(({ table }) => isInternal(table)) : models;
+  }
+
+  #countBeyond(isBeside: boolean, position: number): number {
+    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
     const parts = sources.map((table) => `(SELECT count(*) FROM ${table} WHERE lsn > :position)`);
     parts.push('(SELECT count(*) FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position)');
     return this.#sql.number(`SELECT ${parts.join(' + ')}`, { position });
@@ -488,6 +555,7 @@ export class Feeds {
   }
 
   #snapshot<T>(work: () => T): T {
+    if (this.#db.inTransaction) return work();
     this.#db.exec('BEGIN');
     try {
       return work();

@@ -29,6 +29,7 @@ export function prune(library: Library, retentionDays: number = RETENTION_DAYS):
   let tombstones = 0;
   for (;;) {
     const { pruned, blockedBy } = library.transact(() => pruneSlice(library, retentionDays));
+    library.reached('prune: committed');
     tombstones += pruned;
     if (pruned < PRUNED_AT_ONCE) return { tombstones, blockedBy };
   }
@@ -58,7 +59,9 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
      RETURNING run, hlc`,
     JSON.stringify([...known]),
   );
+  library.reached('prune: forgotten');
   for (const [run, hlc] of gone) raiseFloor(library, Number(run), Number(hlc));
+  library.reached('prune: floor raised');
   const blockedBy =
     gone.length === PRUNED_AT_ONCE
       ? []

@@ -67,7 +67,7 @@ export function readGrant(
     omitted,
     config: grantConfig(db, registry),
     schema: registry.schemaHash,
-    membership: readMembership(sql, registry, runOf),
+    membership: readAll(sql, registry, MEMBERSHIP_TABLE, runOf),
   };
 }
 
@@ -98,9 +98,15 @@ function reasonToOmit(object: { type: string; sql: string }): string | null {
   return module === undefined || KNOWN_MODULES.includes(module) ? null : `it needs the extension ${module}`;
 }
 
-function readMembership(sql: Statements, registry: Registry, runOf: (ordinal: number) => RunInfo): Uint8Array {
-  const model = registry.byName.get(MEMBERSHIP_TABLE);
-  if (model === undefined) throw new FlotillaError('DATABASE', 'The library has no table of membership.');
+/** All rows of an internal table, as a batch that is no page of a feed. */
+export function readAll(
+  sql: Statements,
+  registry: Registry,
+  table: string,
+  runOf: (ordinal: number) => RunInfo,
+): Uint8Array {
+  const model = registry.byName.get(table);
+  if (model === undefined) throw new FlotillaError('DATABASE', `The library has no table ${table}.`);
   const builder = new PageBuilder(sql, registry, runOf);
   builder.addVersions(model, readVersions(sql, model, versionSelect(model, registry, ''), []));
   return encodeBatch(builder.build(NO_END));

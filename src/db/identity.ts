@@ -1,10 +1,10 @@
 /**
- * Where a row's UUID comes from: fresh (v7), or derived from the columns that name it, so that the same tag made on two
- * devices is one row. Foreign keys inside such a key count as the UUID of their target.
+ * Where a row's UUID comes from: from the mark that it began with (v7), or from the columns that name it, so that the same tag made on
+ * two devices is one row. Foreign keys inside such a key count as the UUID of their target.
  */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 
-import { canonicalKey, derivedUuid, hexToBytes } from '../protocol/uuid.ts';
+import { canonicalKey, derivedUuid, hexToBytes, placedUuid } from '../protocol/uuid.ts';
 import type { KeyPart } from '../protocol/uuid.ts';
 import { TextBytes } from '../protocol/text-bytes.ts';
 import type { SqlValue } from '../protocol/types.ts';
@@ -18,6 +18,41 @@ import { jsonKeys, narrow, readBig } from './sql.ts';
 
 /** A row's local key as marks name it: the integer, or the encoded natural key. */
 export type MarkKey = Key | string;
+
+/** The mark that a new row began with. */
+export interface FirstMark {
+  readonly n: number;
+  /** ms since 1970 */
+  readonly at: number;
+  readonly key: MarkKey;
+}
+
+/** The last mark that was given a UUID in each open library. */
+const lastNamed = new WeakMap<Library, { readonly n: number; readonly at: number }>();
+
+/**
+ * The UUID of a row that no columns name. It follows from its first mark, so that a library that went back to before that was stamped (a
+ * power cut, an older backup) gives the row the same one again: others may have it by then, and it would be there twice. Marks are
+ * numbered from 1 again when all are stamped; where time has not gone on since, the UUID is a fresh one.
+ */
+export function uuidOfMark(library: Library, model: Model, { n, at, key }: FirstMark): Uint8Array {
+  const last = lastNamed.get(library);
+  if (last !== undefined && at <= last.at && n <= last.n) return library.around.newUuid();
+  lastNamed.set(library, { n, at: Math.max(at, last?.at ?? 0) });
+  return placedUuid(seedOf(library, model), at, n, String(key));
+}
+
+/** What tells the marks of a table here from those of other tables and devices. */
+function seedOf(library: Library, model: Model): Uint8Array {
+  let seed = seeds.get(model);
+  if (seed === undefined) {
+    seed = hash('sha256', JSON.stringify([library.libraryId, library.around.device, model.wire]), 'buffer');
+    seeds.set(model, seed);
+  }
+  return seed;
+}
+
+const seeds = new WeakMap<Model, Uint8Array>();
 
 /** SQL condition that finds a row of the user's table by its natural key. */
 export function keyCondition(model: Model, alias: string): string {

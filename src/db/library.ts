@@ -10,6 +10,7 @@ import { tick } from '../protocol/hlc.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { Counters } from './api.ts';
+import type { FaultPoint } from './fault-points.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
 import { getState } from './metadata.ts';
@@ -38,6 +39,8 @@ export interface Surroundings {
   readonly newUuid: () => Uint8Array;
   /** The functions of the configuration's module, by name. Throws when it cannot be loaded. @default there are none */
   readonly functions?: (module: string) => Readonly<Record<string, unknown>>;
+  /** Hears of each step at which a crash is tried. Given by tests alone, see `fault-points.ts`. @default nobody does */
+  readonly reached?: (point: FaultPoint) => void;
 }
 
 /** Local ids are given below 2^52, so that a table in which somebody uses huge ids still has room. */
@@ -74,6 +77,8 @@ export class Library {
   readonly #nextKeys = new Map<string, number>();
   readonly #policies: ReadonlyMap<Model, Policies>;
   #inTransaction = false;
+  /** A transaction has failed, and memory may hold what the file does not. */
+  #isStale = false;
   /** Devices that were members. */
   #revoked: ReadonlySet<string> = new Set();
   #membersChange: object | null = null;
@@ -92,6 +97,11 @@ export class Library {
   /** How the columns of a table come together that have a policy, by column number. */
   policies(model: Model): Policies {
     return this.#policies.get(model) ?? NO_POLICIES;
+  }
+
+  /** Says that a step is done at which a crash is tried. */
+  reached(point: FaultPoint): void {
+    this.around.reached?.(point);
   }
 
   get head(): number {
@@ -130,6 +140,7 @@ export class Library {
    */
   transact<T>(work: () => T): T {
     if (this.#inTransaction) return work();
+    if (this.#isStale) this.#undo();
     if (this.db.inTransaction) {
       // Setting up a library is one transaction of its own, which decides for all of it.
       const result = work();
@@ -143,18 +154,34 @@ export class Library {
     }
     this.#inTransaction = true;
     this.#nextKeys.clear();
+    const head = this.#head;
     try {
+      this.reached('transaction: begun');
       const result = work();
       this.#save();
+      this.reached('transaction: saved');
       this.#commit();
+      this.reached('transaction: committed');
       return result;
     } catch (error) {
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
-      this.#load();
+      this.#isStale = true;
+      this.#head = head;
+      try {
+        this.#undo();
+      } catch {
+        // What cannot be undone or read just now is so before the next transaction.
+      }
       throw error;
     } finally {
       this.#inTransaction = false;
     }
+  }
+
+  /** Ends a transaction that has failed, and brings memory back to what the file has. */
+  #undo(): void {
+    if (this.db.inTransaction) this.db.exec('ROLLBACK');
+    this.#load();
+    this.#isStale = false;
   }
 
   /**
@@ -255,6 +282,14 @@ export class Library {
     this.#mintRun();
     this.#head += 1;
     return this.#head;
+  }
+
+  /** The next `count` lsns are given to what is copied with an order of its own. @returns the lsn before the first of them */
+  takeLsns(count: number): number {
+    this.#mintRun();
+    const before = this.#head;
+    this.#head += count;
+    return before;
   }
 
   /** Minted late, so that openings in which nothing happened leave no trace. */

@@ -219,7 +219,7 @@ class Merge {
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
       for (const row of rows) {
         if (!row.isUpdate) continue;
-        loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
+        loose.before(model, this.#rows.standingKeyOf(row) as Key, row.index);
         moves.before(row);
         if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
         const stayed = isDangling ? danglingKeys(library, model, this.#rows.uuidOf(row.index)) : [];
@@ -243,7 +243,7 @@ class Merge {
       .filter((row) => row.isUpdate)
       .map((row) => ({
         model: row.model,
-        key: this.#rows.keyOf(row.index) as Key,
+        key: this.#rows.standingKeyOf(row) as Key,
         index: row.index,
         columns: takenColumns(row),
       }));

@@ -2,13 +2,17 @@
  * A device that has just joined takes its first pass from one member alone: from several at once it could get a row from one, and the
  * claim that nothing is missing from another who has pruned the row's delete.
  */
-import type { PassKind } from '../protocol/types.ts';
-import { isBelow } from './floor.ts';
+import type { KnowledgeWire, PassKind } from '../protocol/types.ts';
+import { isBelow, raiseFloor } from './floor.ts';
+import { entriesOf } from './knowledge-wire.ts';
 import type { Library } from './library.ts';
 import { getState, setState } from './metadata.ts';
 
 /** The member from whom a newcomer takes its first pass; '' for nobody yet. No such entry once it is complete. */
 const KEY = 'newcomer';
+
+/** Before a peer id: up to where that member had pruned deletes when the pass began. The newcomer will lack those deletes as well. */
+const FLOOR = 'newcomer-floor ';
 
 /** Call it where a library is made of an invitation. */
 export function markNewcomer(library: Library): void {
@@ -36,16 +40,34 @@ export function passKind(library: Library, peer: string, floor: ReadonlyMap<stri
   return isBelow(library.knowledge(), floor) ? 'reconcile' : 'ordinary';
 }
 
-/** A page of a peer was taken. */
+/** The first pass begins, or goes on. @param floor - the sender's */
+export function beginNewcomer(library: Library, peer: string, floor: KnowledgeWire): void {
+  setState(library.db, FLOOR + peer, JSON.stringify(entriesOf(floor)));
+}
+
+function forgetFloors(library: Library): void {
+  library.sql.run("DELETE FROM flotilla_state WHERE key GLOB ? || '*'", FLOOR);
+}
+
+/** A page of a peer was taken. After the last one, whoever knows less than its sender had pruned must reconcile with us as well. */
 export function noteSource(library: Library, peer: string, isComplete: boolean): void {
   const source = sourceOf(library);
   if (source === null) return;
-  if (isComplete) library.sql.run('DELETE FROM flotilla_state WHERE key = ?', KEY);
-  else if (source !== peer) setState(library.db, KEY, peer);
+  if (isComplete) {
+    const stored = getState(library.db, FLOOR + peer);
+    const floor = (typeof stored === 'string' ? JSON.parse(stored) : []) as [string, number][];
+    // From one that was restored meanwhile less may have come.
+    if (!isBelow(library.knowledge(), new Map(floor)))
+      for (const [run, hlc] of floor) raiseFloor(library, library.runOrdinal(run, null), hlc);
+    library.sql.run('DELETE FROM flotilla_state WHERE key = ?', KEY);
+    forgetFloors(library);
+  } else if (source !== peer) setState(library.db, KEY, peer);
 }
 
 /** Another peer takes over where the first one was lost. What has come may lack deletes that it has pruned, so it reconciles. */
 export function takeOver(library: Library, peer: string): void {
   const source = sourceOf(library);
-  if (source !== null && source !== '' && source !== peer) setState(library.db, KEY, MIXED + peer);
+  if (source === null || source === '' || source === peer) return;
+  setState(library.db, KEY, MIXED + peer);
+  forgetFloors(library);
 }

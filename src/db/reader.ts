@@ -16,6 +16,7 @@ import type {
   LibraryStatus,
   MemberRow,
   PageLimits,
+  SnapshotOffer,
   WaitingRow,
 } from './api.ts';
 import type { OpenFile, ReadAccess } from './access.ts';
@@ -33,6 +34,7 @@ import type { Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import { explainSqlite } from './open.ts';
 import { readServedRegistry, requireLibrary, schemaCookie, storedConfig } from './serving.ts';
+import { SnapshotsOut } from './snapshot-out.ts';
 import { Statements } from './sql.ts';
 
 /** Waiting rows that a status lists; their number is given beside. */
@@ -55,6 +57,7 @@ export class Reader {
   readonly #readers = new Map<number, string>();
   /** Snapshots that stay open over several turns of the loop have connections of their own. */
   readonly #inspecting = new Set<OpenFile>();
+  readonly #snapshots: SnapshotsOut;
 
   /** @param access - how the file is reached, and the time */
   constructor(file: string, access: ReadAccess = fileAccess) {
@@ -69,6 +72,7 @@ export class Reader {
       this.#closeFile = close;
       this.#sql = new Statements(db);
       this.#feeds = new Feeds(db, this.#registry, access.elapsed);
+      this.#snapshots = new SnapshotsOut(file, access);
     } catch (error) {
       close();
       throw explainSqlite(error, file);
@@ -98,6 +102,23 @@ export class Reader {
 
   peerKnows(feed: number, knowledge: KnowledgeWire): void {
     this.#feeds.peerKnows(feed, knowledge);
+  }
+
+  /** Begins to make a snapshot; `snapshotReady` gives it. Whether there will be one. */
+  makeSnapshot(peer: string, layout: string, leastRows: number): boolean | NotYet {
+    return this.#do(() => {
+      requireNotRevoked(this.#sql, peer);
+      return this.#isCurrent() ? this.#snapshots.begin(this.#registry, layout, leastRows) : NOT_YET;
+    });
+  }
+
+  async snapshotReady(): Promise<SnapshotOffer | null> {
+    return this.#snapshots.ready();
+  }
+
+  async snapshotPart(peer: string, id: string, offset: number): Promise<{ data: ArrayBuffer }> {
+    this.#do(() => requireNotRevoked(this.#sql, peer));
+    return { data: await this.#snapshots.part(id, offset) };
   }
 
   async inspect(query: Inspection): Promise<InspectionAnswer | NotYet> {
@@ -187,6 +208,7 @@ export class Reader {
 
   close(): void {
     for (const snapshot of this.#inspecting) snapshot.close();
+    this.#snapshots.close();
     this.#closeFile();
   }
 

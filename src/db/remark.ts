@@ -24,8 +24,9 @@ export function hasDangling(library: Library): boolean {
 }
 
 /**
- * Why the rows that refer to a key are marked: another row is born there; the row there has got another name; it has only moved
- * there, so that who refers to it by other columns still means the same row.
+ * Why the rows that refer to a key are marked: another row is born there, or has moved to where one died, which rows may still have
+ * referred to; the row there has got another name; it has only moved there, so that who refers to it by other columns, or has
+ * followed it, still means the same row.
  */
 export type Touched = 'born' | 'renamed' | 'moved';
 

@@ -24,6 +24,8 @@ export class RowWriter {
   readonly #first: readonly number[] | null;
   /** Local key of every row of the dictionary that stands here, or will at the end; holes where none does. */
   readonly #keys: (Key | undefined)[];
+  /** Where rows stand whose key is a reference that led nowhere, and leads to a row of another id now. */
+  readonly #before = new Map<Incoming, Key>();
 
   /** @param first - see `firstOfEach` */
   constructor(library: Library, batch: Batch, found: Found, first: readonly number[] | null) {
@@ -37,6 +39,11 @@ export class RowWriter {
   /** Local key of the row that a dictionary index means; undefined if it has none yet. */
   keyOf(index: number): Key | undefined {
     return this.#keys[this.#first === null ? index : (this.#first[index] ?? index)];
+  }
+
+  /** Local key under which a row stands that is to be updated. */
+  standingKeyOf(row: Incoming): Key | undefined {
+    return this.#before.get(row) ?? this.keyOf(row.index);
   }
 
   uuidOf(index: number): Buffer {
@@ -58,7 +65,22 @@ export class RowWriter {
     for (const model of models) if (!model.rowidIsRef) give(model);
     // An id that is a reference comes after that of its target, also where the tables refer to each other in a ring.
     const given = models.filter((model) => model.rowidIsRef);
-    for (let depth = 0; depth < given.length; depth += 1) for (const model of given) give(model);
+    for (let depth = 0; depth < given.length; depth += 1) {
+      for (const model of given) {
+        give(model);
+        for (const row of incoming) if (row.model === model && row.isUpdate && row.hold === null) this.#followKey(row);
+      }
+    }
+  }
+
+  /** A writer without foreign keys may have moved what the key of a row refers to, and not the row. */
+  #followKey(row: Incoming): void {
+    const { taken } = row.outcome;
+    if (taken !== null && !taken.has(columnNamed(row.model, row.model.rowid ?? '').number)) return;
+    const [here, key] = [this.keyOf(row.index), this.#givenKey(row)];
+    if (here === undefined || key === undefined || key === here) return;
+    if (!this.#before.has(row)) this.#before.set(row, here);
+    this.#setKey(row, key);
   }
 
   /** Parents are paired before their children, whose content names them. */
@@ -187,7 +209,7 @@ export class RowWriter {
   update(row: Incoming): void {
     const library = this.#library;
     const { model } = row;
-    const key = this.keyOf(row.index);
+    const key = this.standingKeyOf(row);
     const columns = takenColumns(row);
     const { unset } = row.outcome;
     const values: unknown[] = [];
@@ -213,9 +235,13 @@ export class RowWriter {
     const keys = model.rowid === null ? columns.filter(({ name }) => model.key.includes(name)) : [];
     const keyValues: unknown[] = [];
     this.#pushValues(row, keys, keyValues);
-    const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`).join('');
+    const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`);
+    if (model.rowidIsRef) {
+      setKeys.push(', key = ?');
+      keyValues.push(this.keyOf(row.index));
+    }
     library.sql.run(
-      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${setKeys} WHERE key = ?`,
+      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${setKeys.join('')} WHERE key = ?`,
       ...this.#stamps(row),
       library.nextLsn(),
       formatCells(row.outcome.cells),

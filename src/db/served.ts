@@ -54,9 +54,11 @@ export class Served {
         const opened = new Library(db, evolved.registry, this.#around);
         opened.transact(() => catchUp(opened, evolved));
         noteSchema(db, evolved.registry);
+        opened.reached('schema: followed');
         return { library: opened, changes: evolved.changes };
       })
       .immediate();
+    library.reached('schema: committed');
     this.#use(library);
     this.run(() => this.applier.retry());
     if (!isFirst || changes.length > 0) this.#onSchema(changes);

@@ -3,7 +3,7 @@
  * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
  * new row, even under the same id; a changed key only moves the mapping.
  */
-import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_STANDS, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
@@ -21,66 +21,19 @@ import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } f
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
 import { amendWaiting } from './overtake.ts';
-import type { Owner } from './owners.ts';
 import { cellsOfBirth, cellsOver } from './owners.ts';
 import { noteLost, overtaken, ownersOfMarks, recordOvertakes, revert, titleBirths } from './owned-marks.ts';
 import type { Base } from './owned-marks.ts';
 import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import type { Touched } from './remark.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
+import type { Slot } from './slot.ts';
+import { isWritten, newSlot } from './slot.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
-
-/** A row as the marks saw it. */
-interface Slot {
-  readonly model: Model;
-  /** Where it is now. */
-  key: MarkKey;
-  /** Where its mapping stands in the file; null for a row that is born in these marks. */
-  readonly mapped: {
-    readonly key: Key;
-    readonly uuid: Uint8Array;
-    readonly birthHlc: number;
-    readonly birthRun: number;
-    readonly hlc: number;
-    readonly run: number;
-    readonly cells: Cells;
-    /** See `aside.ts`. */
-    readonly aside: SqlValue;
-  } | null;
-  /** Of a row that is born in the place of another one: what stood aside of that. */
-  inherited: SqlValue;
-  /** What its `ownedBy` column held before these marks; see `flotilla_marks.owner`. */
-  ownedBy: SqlValue;
-  /** Of an owned row: whose it was before these marks; null where its path leads nowhere. */
-  owner: Owner | null;
-  /** Number and time of the last mark that concerned it. */
-  order: number;
-  at: number;
-  alive: boolean;
-  changed: boolean;
-  /** Which columns have: bits as in a mark's mask. */
-  mask: bigint;
-  /** What it held when it was deleted, as its mark carries it. */
-  last: string | null;
-  /** Some column of its identity may have changed. */
-  renamed: boolean;
-  /** The row that it is from now on, under another name. */
-  heir: Slot | null;
-  /** It is the heir of another one. */
-  inherits: boolean;
-  /** It has got another key, so that who refers to it had to be changed as well. */
-  hasMoved: boolean;
-  /** A mark says that a REPLACE may have evicted it. */
-  suspect: boolean;
-  /** It gets a new birth, though it is the same row. */
-  reborn: boolean;
-  /** What was added to columns with a policy, by column number. */
-  differences: ReadonlyMap<number, SqlValue>;
-}
 
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
 export function stampMarks(library: Library, limit: number): number {
@@ -94,6 +47,7 @@ export function stampMarks(library: Library, limit: number): number {
     return 0;
   }
   new Replay(library).run(marks);
+  library.reached('stamp: replayed');
   library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
   return marks.length;
 }
@@ -222,6 +176,8 @@ class Replay {
     const time = Number(at);
     switch (op) {
       case OP_INSERT: {
+        const here = live.get(foldedKey(model, after as MarkKey));
+        if (here?.suspect === true) this.#kill(live, here, order, time);
         // A second insert under a living key is a REPLACE of that row: the same row, with new columns.
         const slot = this.#touch(live, model, after as MarkKey, order, time);
         slot.key = after as MarkKey;
@@ -254,6 +210,11 @@ class Replay {
         slot.at = time;
         break;
       }
+      case OP_STANDS: {
+        const slot = live.get(foldedKey(model, before as MarkKey));
+        if (slot !== undefined) slot.suspect = false;
+        break;
+      }
       case OP_REBORN: {
         const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
@@ -282,6 +243,7 @@ class Replay {
     let slot = live.get(foldedKey(model, key));
     if (slot === undefined) {
       slot = newSlot(model, key, null);
+      slot.first = { n: order, at, key };
       this.#slots.push(slot);
       live.set(foldedKey(model, key), slot);
     }
@@ -354,6 +316,7 @@ class Replay {
       (slot) => slot.alive && slot.mapped !== null && slot.key !== slot.mapped.key && slot.model.rowid !== null,
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
+    const vacated = new Set(dead.map(({ model, mapped }) => `${model.n}:${mapped?.key}`));
     const last = this.#lastVersions(dead);
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
@@ -376,7 +339,8 @@ class Replay {
         ...(saved[index] ?? []),
       );
       // Another row may have had this id, or none: who refers to it refers to this one from now on.
-      this.#reused.push({ model: slot.model, key: slot.key, why: 'moved' });
+      const why = vacated.has(`${slot.model.n}:${slot.key}`) ? 'born' : 'moved';
+      this.#reused.push({ model: slot.model, key: slot.key, why });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
     for (const { model, mapped, heir } of dead)
@@ -558,11 +522,6 @@ class Replay {
   }
 }
 
-/** A natural key stands in the map table too, and may have followed what it refers to while nothing else was written. */
-function isWritten({ model, changed, hasMoved }: Slot): boolean {
-  return changed || (model.rowid === null && hasMoved);
-}
-
 /** A row that gets another reference may have stayed behind: what others believe that they have of it is written once more. */
 function withHeldBack(model: Model, cells: Cells, written: readonly Column[]): readonly Column[] {
   const isReference = ({ name }: Column): boolean => model.foreignKeys.some(({ columns }) => columns.includes(name));
@@ -571,29 +530,3 @@ function withHeldBack(model: Model, cells: Cells, written: readonly Column[]): r
     (column) => written.includes(column) || (cells.has(column.number) && column.policy === undefined),
   );
 }
-
-function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slot {
-  return {
-    model,
-    key,
-    mapped,
-    ownedBy: null,
-    owner: null,
-    order: 0,
-    at: 0,
-    alive: true,
-    changed: false,
-    mask: 0n,
-    last: null,
-    renamed: false,
-    heir: null,
-    inherits: false,
-    hasMoved: false,
-    inherited: null,
-    suspect: false,
-    reborn: false,
-    differences: NO_DIFFERENCES,
-  };
-}
-
-const NO_DIFFERENCES: ReadonlyMap<number, SqlValue> = new Map();

@@ -103,3 +103,48 @@ export function ringsOf(library: Library, model: Model, tree: ForeignKey, keys: 
   // What is reached from a row that is reached from itself is its ring.
   return new Map([...above].filter(([start, ring]) => ring.has(start) && ring.size > 1));
 }
+
+/** Whether any row here is above itself. In one walk over all of them, whatever the tree is like. */
+export function hasRing(library: Library, model: Model, tree: ForeignKey): boolean {
+  const table = quoteName(model.table);
+  const column = quoteName(tree.columns[0] ?? '');
+  const rowid = quoteName(model.rowid ?? '');
+  // In a ring of ids one must be in a greater one.
+  if (tree.simple && library.sql.value(`SELECT 1 FROM ${table} WHERE ${column} > ${rowid} LIMIT 1`) === undefined)
+    return false;
+  const map = rowsTable(model);
+  const text = tree.simple
+    ? `SELECT ${rowid}, ${column} FROM ${table} WHERE ${column} IS NOT NULL ORDER BY 1`
+    : `SELECT m.key, pm.key FROM ${map} m CROSS JOIN ${table} t ON ${mapJoin(model)}
+         CROSS JOIN ${table} p ON ${refersTo(tree)} CROSS JOIN ${map} pm ON ${mapJoin(model, 'p', 'pm')} ORDER BY 1`;
+  const keys: number[] = [];
+  const parents: number[] = [];
+  for (const row of library.db.prepare(text).raw().iterate() as Iterable<[number, number]>) {
+    if (row[0] === row[1]) continue;
+    keys.push(row[0]);
+    parents.push(row[1]);
+  }
+  /** The walk by which a row was reached first; 0 for none yet. */
+  const walks = new Uint32Array(keys.length);
+  for (let start = 0; start < keys.length; start += 1) {
+    for (let at = start; at >= 0; at = placeOf(keys, parents[at] ?? 0)) {
+      if (walks[at] === start + 1) return true;
+      if (walks[at] !== 0) break;
+      walks[at] = start + 1;
+    }
+  }
+  return false;
+}
+
+/** Where a key stands among ascending ones; −1 if it does not. */
+function placeOf(keys: readonly number[], key: number): number {
+  let [low, high] = [0, keys.length - 1];
+  while (low <= high) {
+    const middle = (low + high) >>> 1;
+    const found = keys[middle] ?? 0;
+    if (found === key) return middle;
+    if (found < key) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}

@@ -23,7 +23,11 @@ import type {
   RestoredConflict,
   Revoked,
   SessionStart,
+  SnapshotOffer,
+  Taken,
+  TakenSnapshot,
 } from './api.ts';
+import { Bootstrap } from './bootstrap.ts';
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
@@ -31,7 +35,7 @@ import { Conversation, hear, hearOfOthers, heardMembers } from './heard.ts';
 import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
-import { passKind, sourceOf, takeOver } from './newcomer.ts';
+import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
 import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
@@ -94,6 +98,7 @@ export class Writer {
   readonly #access: WriteAccess;
   readonly #closeFile: () => void;
   readonly #served: Served;
+  readonly #bootstrap: Bootstrap;
   readonly #stopWatching: () => void;
   readonly #onHead: HeadListener;
   readonly #onFault: (error: unknown) => void;
@@ -112,6 +117,8 @@ export class Writer {
   #isForeign = false;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
+  /** Why what others wrote could not be stamped when it was last tried; '' if it could. */
+  #trouble = '';
   /** The next slice of what others wrote is on its way. */
   #isLooking = false;
   #isHeld = false;
@@ -152,6 +159,7 @@ export class Writer {
       this.#db = db;
       this.#closeFile = close;
       this.#served = new Served(db, around, (changes) => onSchema(changes));
+      this.#bootstrap = new Bootstrap(access.beside(file), this.#served.library);
       this.#conflictDays = storedConfig(db).conflictDays ?? CONFLICT_DAYS;
     } catch (error) {
       close();
@@ -190,7 +198,7 @@ export class Writer {
     });
   }
 
-  beginPass(peer: string, floor: KnowledgeWire): PassBegun | null {
+  beginPass(peer: string, floor: KnowledgeWire, maySnapshot = false): PassBegun | null {
     checkKnown(this.#library, floor);
     return this.#do(() =>
       this.#library.transact(() => {
@@ -198,13 +206,17 @@ export class Writer {
         const now = library.around.now();
         const pass = passKind(library, peer, new Map(entriesOf(floor)));
         // A first pass comes from one peer alone, and so does one that reconciles.
-        const source = sourceOf(library) || (pass === 'reconcile' ? reconcilingWith(library) : null);
+        const source =
+          sourceOf(library) || this.#bootstrap.peer || (pass === 'reconcile' ? reconcilingWith(library) : null);
         const isTaken = source !== null && source !== '' && source !== peer;
         if (isTaken && now - this.#lastOfSource < SOURCE_PATIENCE_MS) return null;
         takeOver(library, peer);
-        if (pass === 'reconcile') this.#lastOfSource = now;
+        const snapshot = pass === 'newcomer' && maySnapshot ? this.#bootstrap.want(library, peer) : null;
+        if (snapshot === null) this.#bootstrap.leave();
+        if (pass === 'reconcile' || snapshot !== null) this.#lastOfSource = now;
+        if (pass === 'newcomer') beginNewcomer(library, peer, floor);
         beginPass(library, peer, pass);
-        return { pass, cursor: library.cursor(peer), ...this.#speakTo(peer) };
+        return { pass, cursor: library.cursor(peer), snapshot, ...this.#speakTo(peer) };
       }),
     );
   }
@@ -216,6 +228,22 @@ export class Writer {
     for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
     this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
     return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32) };
+  }
+
+  beginSnapshot(peer: string, offer: SnapshotOffer): number {
+    return this.#do(() => this.#bootstrap.begin(this.#library, peer, offer));
+  }
+
+  addToSnapshot(peer: string, data: Uint8Array): void {
+    this.#do(() => this.#bootstrap.add(this.#library, peer, data));
+    this.#lastOfSource = this.#library.around.now();
+  }
+
+  takeSnapshot(peer: string): TakenSnapshot | null {
+    return this.#do(() => {
+      this.#isForeign = true;
+      return this.#bootstrap.take(this.#served, (data) => this.#apply(peer, data), peer);
+    });
   }
 
   hear(peer: string, knowledge: KnowledgeWire): void {
@@ -263,8 +291,7 @@ export class Writer {
     this.#stampSlices();
     return this.#do(() => {
       this.#isForeign = true;
-      const applied = this.#served.apply(peer, data);
-      for (const message of applied.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
+      const applied = this.#apply(peer, data);
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
         this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
@@ -273,6 +300,12 @@ export class Writer {
       if (applied.complete) this.#tidy();
       return { ...applied, said };
     });
+  }
+
+  #apply(peer: string, data: Uint8Array): Taken {
+    const taken = this.#served.apply(peer, data);
+    for (const message of taken.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
+    return taken;
   }
 
   restoreConflict(id: number): RestoredConflict {
@@ -284,6 +317,7 @@ export class Writer {
     this.#do(() =>
       this.#library.transact(() => {
         hear(this.#library, peer, knowledge, this.#library.around.now());
+        this.#library.reached('ack: heard');
         this.#library.sql.run(
           `INSERT INTO flotilla_acks (peer, position, complete, at) VALUES (?, ?, ?, ?)
            ON CONFLICT (peer) DO UPDATE SET position = excluded.position, complete = excluded.complete, at = excluded.at`,
@@ -292,8 +326,10 @@ export class Writer {
           complete ? 1 : 0,
           this.#library.around.now(),
         );
+        this.#library.reached('ack: stored');
       }),
     );
+    this.#library.reached('ack: committed');
     this.#tidy();
   }
 
@@ -368,10 +404,14 @@ export class Writer {
       if (this.#served.hasMoved()) this.#do(() => this.#served.follow());
       const taken =
         this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
+      this.#trouble = '';
       if (taken < STAMP_SLICE) this.#seenVersion = version;
       else this.#lookAgain();
     } catch (error) {
-      this.#onFault(explainSqlite(error, this.#file));
+      const fault = explainSqlite(error, this.#file);
+      // It is tried again several times a second: once is enough to say so.
+      if (fault.message !== this.#trouble) this.#onFault(fault);
+      this.#trouble = fault.message;
     }
   }
 

@@ -44,7 +44,8 @@ export function createDiscovery(options: DiscoveryOptions): Discovery {
 class MulticastDiscovery implements Discovery {
   readonly #options: DiscoveryOptions;
   /** libp2p names a node by a random word, so that its peer id does not stand in a name that others cache. */
-  readonly #name = `${randomBytes(16).toString('hex')}.${SERVICE}`;
+  readonly #name: string;
+  readonly #service: string;
   /** By interface address. */
   readonly #sockets = new Map<string, Socket>();
   /** What does not work, by interface address; `membership` when it cannot hear, else it cannot send. */
@@ -56,6 +57,8 @@ class MulticastDiscovery implements Discovery {
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
+    this.#service = options.service ?? SERVICE;
+    this.#name = `${randomBytes(16).toString('hex')}.${this.#service}`;
   }
 
   async start(): Promise<void> {
@@ -115,7 +118,7 @@ class MulticastDiscovery implements Discovery {
     // Damaged packets come here too; those have no `syscall`, and are nobody's problem.
     mdns.on('warning', (error) => this.#fault(address, name, error));
     mdns.on('query', (packet, from) => {
-      if (this.#ignores(from) || !packet.questions?.some((question) => question.name === SERVICE)) return;
+      if (this.#ignores(from) || !packet.questions?.some((question) => question.name === this.#service)) return;
       this.#announce(address, name, mdns);
     });
     mdns.on('response', (packet, from) => {
@@ -146,7 +149,7 @@ class MulticastDiscovery implements Discovery {
   }
 
   #question(address: string, name: string, mdns: Socket['mdns']): void {
-    mdns.query({ questions: [{ name: SERVICE, type: 'PTR' }] }, this.#sent(address, name));
+    mdns.query({ questions: [{ name: this.#service, type: 'PTR' }] }, this.#sent(address, name));
   }
 
   #announce(address: string, name: string, mdns: Socket['mdns']): void {
@@ -156,7 +159,7 @@ class MulticastDiscovery implements Discovery {
     if (addresses.length === 0) return;
     mdns.respond(
       [
-        { name: SERVICE, type: 'PTR', class: 'IN', ttl: TTL_SECONDS, data: this.#name },
+        { name: this.#service, type: 'PTR', class: 'IN', ttl: TTL_SECONDS, data: this.#name },
         ...addresses.map((candidate) => ({
           name: this.#name,
           type: 'TXT' as const,
@@ -181,8 +184,17 @@ class MulticastDiscovery implements Discovery {
   }
 
   #hear(answers: readonly Answer[]): void {
-    const { device, localOnly, onPeer } = this.#options;
-    for (const [peer, addresses] of peersIn(answers, device, localOnly)) onPeer(peer, addresses);
+    const { device, localOnly, onPeer, onSelf } = this.#options;
+    for (const [peer, addresses] of peersIn(answers, device, localOnly, this.#service)) onPeer(peer, addresses);
+    if (onSelf === undefined) return;
+    // What is ours comes back to us as well, under our own name.
+    const others = answers.filter((answer) => answer.data !== this.#name && answer.name !== this.#name);
+    const own = this.#options.addresses();
+    const claimed =
+      peersIn(others, '', localOnly, this.#service)
+        .get(device)
+        ?.filter((one) => !own.includes(one)) ?? [];
+    if (claimed.length > 0) onSelf(claimed);
   }
 
   #fault(address: string, name: string, error: Error): void {
@@ -221,8 +233,13 @@ export interface Answer {
 }
 
 /** The peers that an announcement names, with where each says it is, at most {@link MAX_ADDRESSES} of both. */
-export function peersIn(answers: readonly Answer[], device: string, localOnly: boolean): Map<string, string[]> {
-  const named = new Set(answers.filter((a) => a.type === 'PTR' && a.name === SERVICE).map((a) => a.data));
+export function peersIn(
+  answers: readonly Answer[],
+  device: string,
+  localOnly: boolean,
+  service: string = SERVICE,
+): Map<string, string[]> {
+  const named = new Set(answers.filter((a) => a.type === 'PTR' && a.name === service).map((a) => a.data));
   const peers = new Map<string, string[]>();
   for (const answer of answers) {
     if (answer.type !== 'TXT' || !named.has(answer.name)) continue;

@@ -16,6 +16,7 @@ import { createHost } from './host.ts';
 import type { JoinableHost } from './host.ts';
 import { invitationKey, invitationPeer } from './invitation.ts';
 import type { InvitationData } from './invitation.ts';
+import { otherVersion, readJson, receiveJson, sendJson } from './json.ts';
 import type { Packets } from './packets.ts';
 
 /** How long a joiner may take for each of its steps, ms: it has everything at hand. A silent one gives its stream back. */
@@ -349,36 +350,21 @@ function claim(libraryId: string, invitation: string, device: string): Uint8Arra
   return new TextEncoder().encode(['flotilla join 1', libraryId, invitation, device].join('\n'));
 }
 
-async function send(packets: Packets, message: Request | Answer | z.infer<typeof acceptSchema>): Promise<void> {
-  await packets.send([new TextEncoder().encode(JSON.stringify(message))]);
-}
+const send = (packets: Packets, message: Message<Kind>): Promise<void> => sendJson(packets, message);
 
 /** What the two sides of a joining say to each other. */
 const schemas = { request: requestSchema, accept: acceptSchema, answer: answerSchema } as const;
 
+type Kind = keyof typeof schemas;
+type Message<K extends Kind> = z.infer<(typeof schemas)[K]>;
+
 /** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
-export function readMessage<K extends keyof typeof schemas>(kind: K, packet: Uint8Array): z.infer<(typeof schemas)[K]> {
-  try {
-    return schemas[kind].parse(JSON.parse(new TextDecoder().decode(packet))) as z.infer<(typeof schemas)[K]>;
-  } catch (cause) {
-    throw otherVersion(cause);
-  }
+export function readMessage<K extends Kind>(kind: K, packet: Uint8Array): Message<K> {
+  return readJson(packet, schemas[kind] as unknown as z.ZodType<Message<K>>);
 }
 
-async function receive<K extends keyof typeof schemas>(
-  packets: Packets,
-  kind: K,
-): Promise<z.infer<(typeof schemas)[K]>> {
-  for await (const packet of packets.packets) return readMessage(kind, packet);
-  throw new FlotillaError('UNREACHABLE', 'The other side ended the connection without a word.');
-}
-
-function otherVersion(cause?: unknown): FlotillaError {
-  return new FlotillaError(
-    'PROTOCOL',
-    'The other side speaks another version of the join protocol: update Flotilla on both.',
-    { cause },
-  );
+function receive<K extends Kind>(packets: Packets, kind: K): Promise<Message<K>> {
+  return receiveJson(packets, schemas[kind] as unknown as z.ZodType<Message<K>>);
 }
 
 function toWire(grant: JoinGrant): z.infer<typeof grantSchema> {

@@ -1,6 +1,6 @@
 /**
  * Frames: what crosses a session's stream, one length-prefixed message each. A type byte, then MessagePack of the fields for
- * control frames, or the batch as it is: it is never looked into nor copied here.
+ * control frames, or the batch or chunk as it is: it is never looked into nor copied here.
  */
 import type { z } from 'zod';
 import { FlotillaError, messageOf } from '../errors.ts';
@@ -12,7 +12,7 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, want, batch (format 1), ack, heard, inspect, inspected, bye.
+ * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, offer, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
@@ -32,6 +32,10 @@ export const FRAME_TYPES = {
   offer: 9,
   schema: 12,
   heard: 13,
+  fetch: 14,
+  snapshot: 15,
+  part: 16,
+  chunk: 17,
 } as const;
 
 const KIB = 1024;
@@ -60,6 +64,10 @@ export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
   /** 200,000 rows of a bucket, 130 bytes each. */
   inspected: MAX_FRAME_BYTES,
   batch: MAX_FRAME_BYTES,
+  fetch: KIB,
+  snapshot: KIB,
+  part: KIB,
+  chunk: messages.CHUNK_BYTES + 1,
 };
 
 const BYTES_BY_TYPE = new Map(
@@ -72,14 +80,14 @@ export function frameLimit(first: number): number {
 }
 
 /**
- * @returns one array of bytes, or for a batch two: the type, and `data` itself, not copied
+ * @returns one array of bytes, or for a batch or a chunk two: the type, and `data` itself, not copied
  * @throws FlotillaError PROTOCOL when the receiver would refuse it
  */
 export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
   const type = FRAME_TYPES[frame.type];
-  if (frame.type === 'batch') {
-    if (frame.data.length > MAX_BATCH_BYTES)
-      damaged(`A batch of ${frame.data.length} bytes is larger than ${MAX_BATCH_BYTES}.`);
+  if (frame.type === 'batch' || frame.type === 'chunk') {
+    const most = FRAME_BYTES[frame.type] - 1;
+    if (frame.data.length > most) damaged(`A ${frame.type} of ${frame.data.length} bytes is larger than ${most}.`);
     return [Uint8Array.of(type), frame.data];
   }
   const fields = pack(toFields(frame));
@@ -91,7 +99,7 @@ export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
 }
 
 /**
- * Reads a frame. The `data` of a batch is a view of `bytes`.
+ * Reads a frame. The `data` of a batch or a chunk is a view of `bytes`.
  *
  * @throws FlotillaError PROTOCOL for whatever {@link encodeFrame} does not write, and nothing else
  */
@@ -108,8 +116,10 @@ function readFrame(bytes: Uint8Array): Frame {
   const type = bytes[0];
   if (type === undefined) damaged('A frame is empty.');
   checkSize(type, bytes.length);
-  if (type === FRAME_TYPES.batch)
-    return { type: 'batch', data: new Uint8Array(bytes.buffer, bytes.byteOffset + 1, bytes.byteLength - 1) };
+  if (type === FRAME_TYPES.batch || type === FRAME_TYPES.chunk) {
+    const data = new Uint8Array(bytes.buffer, bytes.byteOffset + 1, bytes.byteLength - 1);
+    return { type: type === FRAME_TYPES.batch ? 'batch' : 'chunk', data };
+  }
   const fields = bytes.subarray(1);
   switch (type) {
     case FRAME_TYPES.hello:
@@ -126,6 +136,12 @@ function readFrame(bytes: Uint8Array): Frame {
       return { type: 'offer', ...check(messages.offer, unpack(fields), 'offer') };
     case FRAME_TYPES.heard:
       return { type: 'heard', ...check(messages.heard, unpack(fields), 'heard') };
+    case FRAME_TYPES.fetch:
+      return { type: 'fetch', ...check(messages.fetch, unpack(fields), 'fetch') };
+    case FRAME_TYPES.snapshot:
+      return { type: 'snapshot', ...check(messages.snapshot, unpack(fields), 'snapshot') };
+    case FRAME_TYPES.part:
+      return { type: 'part', ...check(messages.part, unpack(fields), 'part') };
     case FRAME_TYPES.inspect:
       return { type: 'inspect', ...check(messages.inspect, unpack(fields), 'inspect') };
     case FRAME_TYPES.inspected:
@@ -147,7 +163,7 @@ function checkSize(type: number, bytes: number): void {
  * The fields of a control frame, checked, in the order of the schema (so that equal frames have equal bytes). Words for people are
  * cut to what fits; whatever else does not fit is a fault of ours.
  */
-function toFields(frame: Exclude<Frame, { type: 'batch' }>): Plain {
+function toFields(frame: Exclude<Frame, { type: 'batch' | 'chunk' }>): Plain {
   const { type, ...fields } = frame;
   switch (frame.type) {
     case 'refuse':
@@ -168,6 +184,12 @@ function toFields(frame: Exclude<Frame, { type: 'batch' }>): Plain {
       return check(messages.offer, fields, type);
     case 'heard':
       return check(messages.heard, fields, type);
+    case 'fetch':
+      return check(messages.fetch, fields, type);
+    case 'snapshot':
+      return check(messages.snapshot, fields, type);
+    case 'part':
+      return check(messages.part, fields, type);
     case 'inspect':
       return check(messages.inspect, fields, type);
   }

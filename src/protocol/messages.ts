@@ -139,6 +139,24 @@ export const heard = z.strictObject({
     .max(MAX_HEARD),
 });
 
+/** Bytes of a chunk of a snapshot, the last one excepted: what libp2p sends fastest, and 16 of them are a granted credit. */
+export const CHUNK_BYTES = 256 * 1024;
+
+/** Bytes of a snapshot: 1 TiB, beyond any library of one person's. */
+const MAX_SNAPSHOT_BYTES = 2 ** 40;
+
+export const fetch = z.strictObject({ layout: hex });
+
+/** `bytes` 0: there is none, the feed is to be asked for. */
+export const snapshot = z.strictObject({
+  id: hex,
+  bytes: z.int().min(0).max(MAX_SNAPSHOT_BYTES),
+  hash: hex,
+  rows: natural,
+});
+
+export const part = z.strictObject({ id: hex, offset: z.int().min(0).max(MAX_SNAPSHOT_BYTES) });
+
 export const inspect = z.strictObject({
   id: natural,
   query: z.discriminatedUnion('kind', [

@@ -233,6 +233,26 @@ export type Frame =
       readonly type: 'heard';
       readonly members: readonly HeardWire[];
     }
+  | {
+      /** Asks for a snapshot, by a device that has nothing yet; before its `want`. */
+      readonly type: 'fetch';
+      /** Hash of what both libraries must have in common, hex. */
+      readonly layout: string;
+    }
+  | {
+      /** The answer: what will be sent chunk by chunk. */
+      readonly type: 'snapshot';
+      readonly id: string;
+      /** 0: there is none. */
+      readonly bytes: number;
+      /** SHA-256 of all of it, hex. */
+      readonly hash: string;
+      /** Rows in it. */
+      readonly rows: number;
+    }
+  /** Asks for the chunk that begins there. Chunks come in the order in which they were asked for. */
+  | { readonly type: 'part'; readonly id: string; readonly offset: number }
+  | { readonly type: 'chunk'; readonly data: Uint8Array }
   | { readonly type: 'inspect'; readonly id: number; readonly query: Inspection }
   | { readonly type: 'inspected'; readonly id: number; readonly answer: InspectionAnswer }
   | { readonly type: 'refuse'; readonly code: string; readonly message: string }

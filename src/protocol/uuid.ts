@@ -104,6 +104,48 @@ export function makeUuidV7Generator(random: (bytes: number) => Uint8Array): (now
   };
 }
 
+/**
+ * The v7 UUID of something that has a place in time: the same for the same. Its last bits are mixed rather than hashed, since there are
+ * millions of them and nobody has a reason to make two alike.
+ *
+ * @param seed - of whatever gives such UUIDs: 8 bytes of a hash of what tells it from others
+ * @param ms - since 1970
+ * @param number - its place among what has the same time; the lowest 26 bits of it count
+ * @param key - what else it has, as a text
+ */
+export function placedUuid(seed: Uint8Array, ms: number, number: number, key: string): Uint8Array {
+  const uuid = Buffer.alloc(UUID_BYTES);
+  uuid.writeUIntBE(Math.min(Math.max(0, Math.trunc(ms)), MAX_UUID_MS), 0, 6);
+  const counter = number % COUNTER_SPACE;
+  uuid.writeUInt16BE(0x7000 | (counter >>> 14), 6);
+  uuid.writeUInt16BE(0x8000 | (counter & 0x3fff), 8);
+  let [a, b] = [0, 4].map((at) => (seed[at]! << 24) | (seed[at + 1]! << 16) | (seed[at + 2]! << 8) | seed[at + 3]!) as [
+    number,
+    number,
+  ];
+  const add = (value: number): void => {
+    a = mix(a ^ value);
+    b = mix(b + a);
+  };
+  add(Math.floor(ms / 2 ** 32));
+  add(ms >>> 0);
+  add(Math.floor(number / 2 ** 32));
+  add(number >>> 0);
+  for (let i = 0; i < key.length; i += 1) add(key.charCodeAt(i));
+  uuid.writeUInt32BE(a >>> 0, 10);
+  uuid.writeUInt16BE(b >>> 16, 14);
+  return uuid;
+}
+
+/** Spreads each bit over all 32 (the last step of MurmurHash3). */
+function mix(value: number): number {
+  let h = value ^ (value >>> 16);
+  h = Math.imul(h, 0x85ebca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2ae35);
+  return h ^ (h >>> 16);
+}
+
 /** The v8 UUID of a hash: its first 16 bytes, with version and variant set. @throws RangeError for a hash that is too short */
 export function derivedUuid(hash: Uint8Array): Uint8Array {
   if (hash.length < UUID_BYTES) throw new RangeError(`A hash of ${hash.length} bytes is too short for a UUID.`);

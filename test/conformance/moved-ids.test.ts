@@ -1,4 +1,4 @@
-/** Rows that get another integer id on one device, with references that follow them. Rule C2 of docs/spec.md. */
+/** Rows that get another integer id on one device, with references that follow them. Rules C2 and O8 of docs/spec.md. */
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, pairOf } from '../support/engine.ts';
@@ -24,6 +24,24 @@ function filled(): [Replica, Replica] {
 const REFERENCES = `SELECT c.v, p.name FROM c LEFT JOIN p ON p.id = c.p ORDER BY c.v`;
 
 describe('an id that moves', () => {
+  it.each([
+    ['in its place', 'UPDATE OR REPLACE p SET id = 1 WHERE id = 2'],
+    [
+      'after it was deleted',
+      'BEGIN; PRAGMA defer_foreign_keys = ON; DELETE FROM p WHERE id = 1; UPDATE p SET id = 1 WHERE id = 2; COMMIT',
+    ],
+  ])('[W3] to that of another row, %s, is what both rows’ references mean from now on', async (_, sql) => {
+    const [a, b] = filled();
+    a.write(sql);
+    expect(a.violations()).toEqual([]);
+    converge([a, b]);
+    expect(b.rows(REFERENCES)).toEqual([
+      ['c1', 'y'],
+      ['c2', 'y'],
+    ]);
+    await expectEqual(a, b);
+  });
+
   it('[C2] says nothing to others, nor do the references that follow it, over any number of steps', async () => {
     const [a, b] = filled();
     const [clock, digest] = [a.library.hlc, await a.digest()];
@@ -109,6 +127,27 @@ describe('an id that moves', () => {
     expect(await a.digest()).toEqual(digest);
     b.write('UPDATE c SET p = NULL WHERE id > 20');
     converge([a, b]);
+    await expectEqual(a, b);
+  });
+
+  it('[O8] a row whose id is a reference comes back under the id of what it refers to, when that has moved', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE more (id INTEGER PRIMARY KEY REFERENCES p (id) ON UPDATE NO ACTION DEFERRABLE INITIALLY DEFERRED, note TEXT);`,
+      { config: { tables: { more: { ownership: 'device' } } } },
+    );
+    a.write("INSERT INTO p VALUES (1, 'one'), (2, 'two'); INSERT INTO more VALUES (1, 'of one')");
+    b.pull(a);
+    b.write(
+      'BEGIN; UPDATE p SET id = 9 WHERE id = 1; UPDATE p SET id = 1 WHERE id = 2; UPDATE p SET id = 2 WHERE id = 9; COMMIT',
+    );
+    const shown = 'SELECT p.name, more.note FROM more JOIN p USING (id)';
+    expect(b.rows(shown)).toEqual([['two', 'of one']]);
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows(shown)).toEqual([['one', 'of one']]);
+    a.write("UPDATE more SET note = 'still of one'");
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows(shown)).toEqual([['one', 'still of one']]);
     await expectEqual(a, b);
   });
 });

@@ -8,6 +8,7 @@ import { Chance } from '../support/chance.ts';
 import { expectEqual, fleetOf } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 import type { ReplicaOptions } from '../support/replica.ts';
+import { SnapshotFolder, bring } from '../support/snapshots.ts';
 
 const DDL = `CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
   CREATE TABLE files (id INTEGER PRIMARY KEY, folder_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, name TEXT, size INTEGER);
@@ -406,6 +407,31 @@ describe('[F3] a newcomer', () => {
     expect(content(n)).toEqual([['y']]);
     await expectSame([a, b, n]);
   });
+
+  it.each(['feed', 'snapshot'])(
+    'that took its first pass by %s has whoever missed what its source had pruned reconcile',
+    async (way) => {
+      const days = new Days();
+      const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+      a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+      converge([a, b, c]);
+      days.pass(31);
+      a.write("DELETE FROM folders WHERE name = 'x'");
+      converge([a, b]);
+      for (const replica of [a, b]) expect(replica.prune().tombstones).toBe(1);
+      const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+      a.admit(n);
+      const folder = new SnapshotFolder();
+      if (way === 'snapshot') expect(await bring(folder, a, n)).not.toBeNull();
+      else n.pull(a);
+      folder.remove();
+      // The newcomer has no delete to tell of, and says that it knows all.
+      c.pull(n);
+      expect(content(c)).toEqual([['y']]);
+      converge([a, b, c, n]);
+      await expectSame([a, b, c, n]);
+    },
+  );
 });
 
 describe('[F1] [F2] random fleets', () => {

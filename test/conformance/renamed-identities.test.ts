@@ -146,6 +146,24 @@ describe('a declared identity that is renamed', () => {
     expect(graves()).toBe(0);
   });
 
+  it('[A1] comes with the end of the old name, so that nobody is left with that alone when its device is restored', async () => {
+    const [a, b, c] = declared('CASCADE', 'shared') as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    const backup = a.backup();
+    for (const name of ['y', 'z']) {
+      a.write('UPDATE p SET name = ?', name);
+      a.stamp();
+    }
+    const pass = b.passFrom(a);
+    b.apply('A', pass.next(1) as Uint8Array);
+    pass.close();
+    expect(b.rows('SELECT name FROM p')).toContainEqual(['z']);
+    const restored = a.restored(backup);
+    converge([restored, b, c]);
+    await expectShown([restored, b, c], SHOWN, [['of A', 'z']]);
+  });
+
   it('[N1] what refers to it in its own name follows, with what refers to that', async () => {
     const [a, b, c] = fleetOf(
       3,

@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { initLibraryFile } from '../../src/db/setup.ts';
 import { Writer } from '../../src/db/writer.ts';
 import { surroundingsOf } from '../support/surroundings.ts';
-import { expectEqual, pairOf } from '../support/engine.ts';
+import { expectEqual, pairOf, stampsOf } from '../support/engine.ts';
 import { converge, Replica, seededBytes } from '../support/replica.ts';
 
 const SCHEMAS: ReadonlyArray<readonly [what: string, ddl: string]> = [
@@ -158,6 +158,32 @@ describe('capture', () => {
       expect(b.waiting()).toEqual([]);
     }
     converge([a, b]);
+    await expectEqual(a, b);
+  });
+
+  it('[W3] what is inserted under the id of a row that was evicted is another row', async () => {
+    const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)');
+    a.write("INSERT INTO t VALUES (1, 'x', 'one'), (2, 'y', 'two')");
+    converge([a, b]);
+    a.write("REPLACE INTO t VALUES (4, 'y', 'four'); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (2, 'z', 'new')");
+    b.write("DELETE FROM t WHERE note = 'two'");
+    converge([a, b]);
+    expect(b.rows('SELECT name, note FROM t ORDER BY name')).toEqual([
+      ['x', 'one'],
+      ['z', 'new'],
+    ]);
+    await expectEqual(a, b);
+  });
+
+  it('[W3] what might have been evicted and was not is the same row when it is replaced', async () => {
+    const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)');
+    a.write("INSERT INTO t VALUES (2, 'y', 'two')");
+    converge([a, b]);
+    const { uuid } = stampsOf(a, 't', 2);
+    a.write("INSERT OR IGNORE INTO t VALUES (4, 'y', 'four'); REPLACE INTO t VALUES (2, 'y', 'new')");
+    converge([a, b]);
+    expect(stampsOf(a, 't', 2).uuid).toBe(uuid);
+    expect(b.rows('SELECT name, note FROM t')).toEqual([['y', 'new']]);
     await expectEqual(a, b);
   });
 

@@ -378,6 +378,24 @@ describe('names and references', () => {
   });
 });
 
+describe('[A10] a row that has the id of another one as its own, and stayed behind as that got another id', () => {
+  it('goes to where the other one is, with those that refer to it, when somebody writes to it', async () => {
+    const [a, b] = pairOf(`CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE photo (p INTEGER PRIMARY KEY REFERENCES p ON UPDATE CASCADE, note TEXT);
+      CREATE TABLE tag (id INTEGER PRIMARY KEY, photo INTEGER REFERENCES photo (p), name TEXT)`);
+    a.write("INSERT INTO p VALUES (1, 'x'); INSERT INTO photo VALUES (1, 'old'); INSERT INTO tag VALUES (1, 1, 't')");
+    converge([a, b]);
+    a.write('PRAGMA foreign_keys = OFF; UPDATE p SET id = 40; PRAGMA foreign_keys = ON');
+    b.write("DELETE FROM tag; REPLACE INTO photo VALUES (1, 'new'); INSERT INTO tag VALUES (2, 1, 'u')");
+    converge([a, b]);
+    a.write("UPDATE photo SET note = note || '!'");
+    converge([a, b]);
+    expect(a.rows('SELECT photo.p, note, name FROM photo JOIN tag ON photo = photo.p')).toEqual([[40, 'new!', 'u']]);
+    expect(a.violations()).toEqual([]);
+    await expectEqual(a, b);
+  });
+});
+
 describe('[A10] a row that stayed behind', () => {
   const DDL = `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT, note TEXT, tag INTEGER REFERENCES tag (id) ON DELETE SET NULL);`;

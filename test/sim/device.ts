@@ -203,7 +203,7 @@ export class SimDevice implements Written {
     const db = new Sqlite(file ?? ':memory:');
     db.pragma('foreign_keys = ON');
     // Our triggers ask for the time by this name.
-    db.function('julianday', () => EPOCH + this.#clock.now() / DAY_MS);
+    db.function('julianday', (_when) => EPOCH + this.#clock.now() / DAY_MS);
     return db;
   }
 

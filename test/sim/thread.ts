@@ -6,7 +6,7 @@ import type { Database } from 'better-sqlite3';
 import Sqlite from 'better-sqlite3';
 
 import type { WorkerCall, WorkerMessage, WorkerSpec, WorkerThread } from '../../src/actors/worker-client.ts';
-import type { ReadAccess, WriteAccess } from '../../src/db/access.ts';
+import type { OpenFile, ReadAccess, WriteAccess } from '../../src/db/access.ts';
 import type { Surroundings } from '../../src/db/library.ts';
 import { Reader } from '../../src/db/reader.ts';
 import { Writer } from '../../src/db/writer.ts';
@@ -114,26 +114,38 @@ export class SimThread implements WorkerThread {
     return service instanceof Writer ? this.#process.mutate(call, proceed) : proceed(call);
   }
 
+  /** What timers do is of the thread that set them. */
+  #timers(): Pick<WriteAccess, 'setTimeout' | 'clearTimeout' | 'beside'> {
+    const { clock } = this.#process;
+    return {
+      setTimeout: (work, ms) => clock.setTimeout(() => this.#isDead || work(), ms),
+      clearTimeout: (timer) => clock.clearTimeout(timer),
+      beside: () => null,
+    };
+  }
+
   #writeAccess(db: Database): WriteAccess {
     const { clock } = this.#process;
     return {
+      ...this.#timers(),
       openForWriting: () => ({ db, close: () => undefined }),
       useWal: () => undefined,
       watchCommits: () => () => undefined,
-      setTimeout: (work, ms) => clock.setTimeout(() => this.#isDead || work(), ms),
-      clearTimeout: (timer) => clock.clearTimeout(timer),
       soon: (work) => void clock.setTimeout(() => this.#isDead || work(), 0),
     };
   }
 
   #readAccess(): ReadAccess {
     const { clock, db } = this.#process;
+    const openCopy = (): OpenFile => {
+      const copy = new Sqlite(db.serialize());
+      return { db: copy, close: () => copy.close() };
+    };
     return {
+      ...this.#timers(),
       openForReading: () => ({ db, close: () => undefined }),
-      openSnapshot() {
-        const snapshot = new Sqlite(db.serialize());
-        return { db: snapshot, close: () => snapshot.close() };
-      },
+      openSnapshot: openCopy,
+      openForCopying: openCopy,
       breathe: () => new Promise((resolve) => void clock.setTimeout(() => resolve(), 0)),
       now: () => clock.now(),
       elapsed: () => clock.elapsed(),

@@ -2,6 +2,8 @@
  * A store in memory with the promises of the real one that the actors lean on: a feed in lsn order, cursors, knowledge
  * that grows by complete passes only, apply that is idempotent. Rows are ids; batches are JSON.
  */
+import { createHash } from 'node:crypto';
+
 import type {
   Applied,
   Change,
@@ -15,8 +17,11 @@ import type {
   PassBegun,
   Revoked,
   SessionStart,
+  SnapshotOffer,
+  TakenSnapshot,
 } from '../../src/db/api.ts';
 import type { NodeStore } from '../../src/actors/database.ts';
+import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
 
@@ -49,8 +54,10 @@ export interface FakeStoreOptions {
   readonly libraryId?: string;
   readonly schema?: string;
   readonly members?: readonly MemberRow[];
-  /** Bytes that each row adds to a batch. @default 0 */
+  /** Bytes that each row adds to a batch, or to a snapshot. @default 0 */
   readonly rowBytes?: number;
+  /** Asks for a snapshot while it has no rows. @default false */
+  readonly takesSnapshots?: boolean;
 }
 
 export class FakeStore implements NodeStore {
@@ -196,9 +203,73 @@ export class FakeStore implements NodeStore {
     }
   }
 
-  async beginPass(peer: string): Promise<PassBegun | null> {
+  async beginPass(peer: string, _floor: KnowledgeWire, maySnapshot: boolean): Promise<PassBegun | null> {
+    const isWanted = this.#options.takesSnapshots === true && maySnapshot && this.ids().length === 0;
     const { cursor, knowledge, knowledgeHash } = await this.sessionStart(peer);
-    return { pass: 'ordinary', cursor, knowledge, knowledgeHash };
+    return {
+      pass: 'ordinary',
+      cursor,
+      knowledge,
+      knowledgeHash,
+      snapshot: isWanted ? { layout: 'aa' } : null,
+    };
+  }
+
+  /** The snapshot that it gives. */
+  given: { readonly offer: SnapshotOffer; readonly bytes: Buffer } | null = null;
+  /** The one that it gathers; it is kept over sessions. */
+  gathered: { readonly offer: SnapshotOffer; bytes: Buffer } | null = null;
+  /** Chunks that were read out of the one that it gives. */
+  chunksGiven = 0;
+  /** Awaited before each chunk is read out. */
+  beforePart: () => Promise<void> = async () => {};
+  /** Snapshots that were not what they should be. */
+  unfit = 0;
+
+  async offerSnapshot(_peer: string, _layout: string, leastRows: number): Promise<SnapshotOffer | null> {
+    if (this.#log.length < leastRows) return null;
+    if (this.given === null) {
+      const cursor = { position: this.#head, head: this.#head, run: this.#run };
+      const text = JSON.stringify({ rows: this.#log, cursor, knowledge: [...this.#knowledge] });
+      const bytes = Buffer.from(text.padEnd(text.length + this.#log.length * (this.#options.rowBytes ?? 0)));
+      const offer = { id: 'cc', bytes: bytes.length, hash: hashOf(bytes), rows: this.#log.length };
+      this.given = { offer, bytes };
+    }
+    return this.given.offer;
+  }
+
+  async snapshotPart(_peer: string, id: string, offset: number): Promise<{ data: ArrayBuffer }> {
+    if (this.given?.offer.id !== id) throw new Error('there is no such snapshot');
+    this.chunksGiven += 1;
+    await this.beforePart();
+    return { data: new Uint8Array(this.given.bytes.subarray(offset, offset + CHUNK_BYTES)).buffer };
+  }
+
+  async beginSnapshot(_peer: string, offer: SnapshotOffer): Promise<number> {
+    if (this.gathered?.offer.id !== offer.id) this.gathered = { offer, bytes: Buffer.alloc(0) };
+    return this.gathered.bytes.length;
+  }
+
+  async addToSnapshot(_peer: string, data: Uint8Array): Promise<void> {
+    if (this.gathered !== null) this.gathered.bytes = Buffer.concat([this.gathered.bytes, data]);
+  }
+
+  async takeSnapshot(peer: string): Promise<TakenSnapshot | null> {
+    const { bytes, offer } = this.gathered ?? { bytes: Buffer.alloc(0), offer: null };
+    this.gathered = null;
+    if (hashOf(bytes) !== offer?.hash) {
+      this.unfit += 1;
+      return null;
+    }
+    const { rows, cursor, knowledge } = JSON.parse(bytes.toString()) as Pick<
+      FakeBatch,
+      'rows' | 'cursor' | 'knowledge'
+    >;
+    for (const row of rows) this.#insert(row);
+    for (const [run, hlc] of knowledge) this.#knowledge.set(run, hlc);
+    this.#cursors.set(peer, cursor);
+    this.#grown();
+    return { rows: rows.length, knowledge: wireOf(knowledge) };
   }
 
   async hear(): Promise<void> {
@@ -346,6 +417,10 @@ export class FakeStore implements NodeStore {
   async close(): Promise<void> {
     this.closed = true;
   }
+}
+
+function hashOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 function wireOf(entries: ReadonlyArray<readonly [run: string, hlc: number]>): KnowledgeWire {

@@ -63,6 +63,8 @@ export class MemoryNetwork {
       },
       onChannel: (listener) => add(own.channels, listener),
       onConnection: (listener) => add(own.connections, listener),
+      onTwin: () => () => {},
+      meetSelf: async () => {},
       hangUp: async (peer) => this.cut(device, peer),
       stop: async () => {
         for (const peer of this.#hosts.keys()) this.cut(device, peer);

@@ -21,7 +21,7 @@ import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
-import { markNewcomer, passKind } from '../../src/db/newcomer.ts';
+import { beginNewcomer, markNewcomer, passKind } from '../../src/db/newcomer.ts';
 import { beginPass } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
 import { createLibrary } from '../../src/db/setup.ts';
@@ -72,6 +72,9 @@ export function seededBytes(seed: number): (size: number) => Uint8Array {
 let seeds = 1;
 let time = Date.UTC(2026, 0, 1);
 
+/** 1970 in Julian days. */
+const EPOCH = 2_440_587.5;
+
 /** A connected pair's state on one side. */
 export class Replica {
   readonly device: string;
@@ -91,6 +94,8 @@ export class Replica {
     this.#randomBytes = options.randomBytes ?? seededBytes((seeds += 1));
     this.db = new Sqlite(restored ?? options.file ?? ':memory:');
     if (options.file !== undefined) this.db.pragma('journal_mode = WAL');
+    // Our triggers ask for the time by this name: a story replays with the time that it is told in.
+    this.db.function('julianday', (_when) => EPOCH + this.#now() / 86_400_000);
     this.db.pragma('foreign_keys = ON');
     if (restored === undefined) {
       this.db.exec(options.ddl);
@@ -227,7 +232,10 @@ export class Replica {
     // Whoever is behind what was pruned gives nothing before it has reconciled itself.
     const isStale = isBelow(from.library.knowledge(), floorOf(this.library.sql));
     if (isStale && kind !== 'reconcile') return new Pass(this, from, null);
-    this.library.transact(() => beginPass(this.library, from.device, kind));
+    this.library.transact(() => {
+      if (kind === 'newcomer') beginNewcomer(this.library, from.device, wireOf([...floorOf(from.library.sql)]));
+      beginPass(this.library, from.device, kind);
+    });
     const { feed } = from.feeds.open(cursor, knowledge, kind);
     return new Pass(this, from, feed);
   }

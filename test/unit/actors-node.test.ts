@@ -263,6 +263,65 @@ class LateEnd extends FakeStore {
   }
 }
 
+describe('a key that two nodes run with', () => {
+  /** A host that can be told of twins, and notes where it looked for its own. */
+  function twinHost(network: MemoryNetwork) {
+    const listeners = new Set<(device: string, by: string) => void>();
+    const met: Array<readonly string[]> = [];
+    const openHost: NodeRuntimeOptions['openHost'] = async (allowed) => ({
+      ...network.createHost('a', allowed),
+      onTwin(listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      meetSelf: async (addresses) => void met.push(addresses),
+    });
+    return {
+      openHost,
+      met,
+      tell: (device: string, by: string) => listeners.forEach((listener) => listener(device, by)),
+    };
+  }
+
+  it('ends a node if it is its own, with what to do', async () => {
+    const { openHost, tell } = twinHost(new MemoryNetwork());
+    const { node } = await launch(new MemoryNetwork(), 'a', new FakeStore('a', { members: ALL }), { openHost });
+    tell('a', 'b');
+    expect(await node.ended).toMatchObject({
+      code: 'DEVICE_TWICE',
+      message: expect.stringMatching(/"b's box" is connected to both.*remove the home folder and join again/),
+    });
+  });
+
+  it('is told once if it is another one, and changes nothing here', async () => {
+    const { openHost, tell } = twinHost(new MemoryNetwork());
+    const { node, events } = await launch(new MemoryNetwork(), 'a', new FakeStore('a', { members: ALL }), { openHost });
+    tell('b', '');
+    tell('b', '');
+    const notices = events.flatMap((event) => (event.event === 'notice' ? [event.message] : []));
+    expect(notices).toEqual([expect.stringMatching(/^Two nodes run with the key of "b's box"/)]);
+    expect(node.peers()).not.toEqual([]);
+  });
+
+  it('is looked for where somebody claims it, now and then', async () => {
+    const { openHost, met } = twinHost(new MemoryNetwork());
+    let claim: (addresses: readonly string[]) => void = () => {};
+    const clock = { ...systemClock, time: 1_000_000, now: () => clock.time };
+    await launch(new MemoryNetwork(), 'a', new FakeStore('a', { members: ALL }), {
+      openHost,
+      clock,
+      createDiscovery(handlers) {
+        claim = handlers.onSelf ?? claim;
+        return { start: async () => {}, stop: async () => {} };
+      },
+    });
+    for (let n = 0; n < 5; n += 1) claim(['one']);
+    clock.time += 60_000;
+    claim(['two']);
+    expect(met).toEqual([['one'], ['two']]);
+  });
+});
+
 describe('nodes over an in-memory network', () => {
   it('tell of the end of a pass though its last page holds nothing', async () => {
     const network = new MemoryNetwork();

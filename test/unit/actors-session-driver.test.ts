@@ -10,6 +10,7 @@ import { FAREWELL_TIMEOUT_MS, OWING_TIMEOUT_MS, startSession } from '../../src/a
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
 import { createTurns } from '../../src/actors/turns.ts';
+import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
 import { FlotillaError } from '../../src/errors.ts';
@@ -54,6 +55,7 @@ function side(
     limits,
     emit: (event) => events.push(event),
     onProgress: (now) => progress.push(now),
+    snapshotRows: 10,
     onDifferences: (found) => differences.push(...found),
   });
   return { store, driver, events, progress, differences, has: (type) => events.some((event) => event.type === type) };
@@ -604,5 +606,99 @@ describe('session: what the protocol does not allow', () => {
     await rejected;
     await a.theirs.close();
     await a.driver.ended;
+  });
+});
+
+describe('a snapshot', () => {
+  const taker = (): FakeStore => new FakeStore('b', { takesSnapshots: true });
+
+  /** Rows of which a snapshot has several chunks. */
+  function giver(): FakeStore {
+    const store = new FakeStore('a', { rowBytes: 20_000 });
+    store.write(...ids('a', 100));
+    return store;
+  }
+
+  it('is taken in place of the first pass, whose rest comes by the feed', async () => {
+    const one = giver();
+    const two = taker();
+    one.beforePart = async () => {
+      if (one.chunksGiven === 3) one.write('late');
+    };
+    const [a, b] = connect(one, two);
+    await until(() => isLive(a) && isLive(b) && two.ids().includes('late'));
+    expect(two.ids()).toEqual(one.ids());
+    expect(one.chunksGiven).toBeGreaterThan(5);
+    expect(two.gathered).toBeNull();
+    // Beside 'late' no row came by the feed.
+    expect(one.pages).toBeLessThan(10);
+    const totals = b.progress.map(({ done, total }) => ({ done, total }));
+    expect(totals.length).toBeGreaterThan(5);
+    expect(totals.every(({ done, total }) => done <= total)).toBe(true);
+    await Promise.all([a.driver.end('done'), b.driver.end('done')]);
+  });
+
+  it('goes on where an earlier session broke off', async () => {
+    const one = giver();
+    const two = taker();
+    const whole = Math.ceil((await one.offerSnapshot('b', 'aa', 0))!.bytes / CHUNK_BYTES);
+    let chunks = 0;
+    const [a, b] = connect(one, two, {
+      onFrame(_, frame) {
+        if (frame.type === 'chunk' && (chunks += 1) === 4) throw new Error('cut');
+      },
+    });
+    await Promise.all([a.driver.ended, b.driver.ended]);
+    const had = (two.gathered?.bytes.length ?? 0) / CHUNK_BYTES;
+    expect(had).toBeGreaterThan(0);
+    expect(had).toBeLessThan(whole);
+    const before = one.chunksGiven;
+    const [again, other] = connect(one, two);
+    await until(() => isLive(again) && isLive(other));
+    expect(one.chunksGiven - before).toBe(whole - had);
+    expect(two.ids()).toEqual(one.ids());
+    await Promise.all([again.driver.end('done'), other.driver.end('done')]);
+  });
+
+  it('gives way to the feed where there is none, and where it is not what it should be', async () => {
+    const few = new FakeStore('a');
+    few.write(...ids('a', 5));
+    const damaged = giver();
+    await damaged.offerSnapshot('b', 'aa', 0);
+    damaged.given?.bytes.fill(0, 300_000, 300_010);
+    for (const one of [few, damaged]) {
+      const two = taker();
+      const [a, b] = connect(one, two);
+      await until(() => isLive(a) && isLive(b));
+      expect(two.ids()).toEqual(one.ids());
+      expect(two.unfit).toBe(one === damaged ? 1 : 0);
+      await Promise.all([a.driver.end('done'), b.driver.end('done')]);
+    }
+  });
+
+  it.each([
+    ['a chunk that was not asked for', { type: 'chunk', data: Uint8Array.of(1) }],
+    ['an offer that was not asked for', { type: 'snapshot', id: 'cc', bytes: 5, hash: 'aa', rows: 1 }],
+  ] as const)('ends the session at %s', async (_, frame) => {
+    const peer = played(new FakeStore('a'));
+    await peer.next();
+    await peer.theirs.send(peer.hello());
+    await peer.theirs.send(frame);
+    await until(() => peer.has('FAULT'));
+    expect(peer.events).toContainEqual(expect.objectContaining({ type: 'FAULT', code: 'PROTOCOL' }));
+  });
+
+  it('ends the session of one who asks for more chunks than may be on their way', async () => {
+    const one = giver();
+    await one.offerSnapshot('b', 'aa', 0);
+    let goOn = (): void => {};
+    one.beforePart = () => new Promise((resolve) => (goOn = resolve));
+    const peer = played(one);
+    await peer.next();
+    await peer.theirs.send(peer.hello());
+    for (let i = 0; i < 40; i += 1) await peer.theirs.send({ type: 'part', id: 'cc', offset: 0 });
+    await until(() => peer.has('FAULT'));
+    goOn();
+    expect(peer.events).toContainEqual(expect.objectContaining({ type: 'FAULT', code: 'PROTOCOL' }));
   });
 });

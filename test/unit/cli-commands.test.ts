@@ -1,8 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import type { Examination, Invitation, JoinReport, NodeStatus, PeerStatus, VerifyReport } from '../../src/index.ts';
+import type {
+  Examination,
+  Invitation,
+  JoinReport,
+  NodeStatus,
+  Pairing,
+  PeerStatus,
+  VerifyReport,
+} from '../../src/index.ts';
 import type { Api } from '../../src/cli/context.ts';
 import { drawQr } from '../../src/cli/invite.ts';
 import { run } from '../../src/cli/program.ts';
+import { FlotillaError } from '../../src/errors.ts';
 import { fakeApi, FakeIo, initReport, ME, nodeStatus, OTHER, PEER, progress } from './cli-fakes.ts';
 
 async function running(
@@ -65,6 +74,56 @@ describe('own', () => {
     expect((await running(['own', 'f', 'volumes', '7', '--json'], { ownRow })).io.stdout.json).toEqual([
       { ...owned, changed: false },
     ]);
+  });
+});
+
+describe('pair', () => {
+  /** A code on show, and the ways to end it. */
+  function shown() {
+    let letIn = (_: { device: string; name: string }): void => {};
+    let refuse = (_: Error): void => {};
+    const joined = new Promise<{ device: string; name: string }>((resolve, reject) => {
+      letIn = resolve;
+      refuse = reject;
+    });
+    let closes = 0;
+    const close = async (): Promise<void> => {
+      closes += 1;
+      refuse(new FlotillaError('CODE_REFUSED', 'The code is not shown any more.'));
+    };
+    const pairing: Pairing = { code: '012345', expiresAt: Date.UTC(2030, 0, 1, 0, 5), joined, close };
+    return { pairing, letIn, closes: () => closes };
+  }
+
+  it('shows the digits, says what to do with them, and then who came', async () => {
+    const { pairing, letIn, closes } = shown();
+    letIn({ device: PEER, name: 'phone' });
+    const { code, text } = await running(['pair', 'files.db'], { pairDevice: () => Promise.resolve(pairing) });
+    expect(code).toBe(0);
+    expect(text).toBe(
+      '012 345\n\nOn the other device, in the same network: flotilla join 012345 files.db\n' +
+        'Works once, for 5 min, while this runs; Ctrl+C takes it back.\nphone (…22222222) is a member now.\n',
+    );
+    expect(closes()).toBe(1);
+  });
+
+  it('takes the code back when it is asked to end, and fails when the code is void', async () => {
+    const io = new FakeIo();
+    const first = shown();
+    const ending = run(
+      ['pair', 'files.db', '--json'],
+      io,
+      fakeApi({ pairDevice: () => Promise.resolve(first.pairing) }),
+    );
+    while (io.signals.size === 0) await new Promise(setImmediate);
+    io.signal('SIGINT');
+    expect(await ending).toBe(0);
+    expect(io.stdout.json).toEqual([{ event: 'code', code: '012345', expiresAt: first.pairing.expiresAt }]);
+    const second = shown();
+    await second.pairing.close();
+    const other = new FakeIo();
+    expect(await run(['pair', 'f'], other, fakeApi({ pairDevice: () => Promise.resolve(second.pairing) }))).toBe(1);
+    expect(other.stderr.text).toBe('flotilla: The code is not shown any more.\n');
   });
 });
 

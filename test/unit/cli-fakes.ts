@@ -10,6 +10,7 @@ import type {
   NodeStatus,
   LeaveReport,
   Owned,
+  Pairing,
   Progress,
   RestoredConflict,
   Revoked,
@@ -142,6 +143,7 @@ export function fakeApi(parts: Partial<Api>): () => Promise<Api> {
       openNode: refuse('openNode'),
       initLibrary: refuse('initLibrary'),
       createInvitation: refuse('createInvitation'),
+      pairDevice: refuse('pairDevice'),
       joinLibrary: refuse('joinLibrary'),
       readStatus: refuse('readStatus'),
       listDevices: refuse('listDevices'),
@@ -182,6 +184,10 @@ export class FakeNode implements FlotillaNode {
 
   devices(): Promise<DeviceList> {
     return Promise.reject(new Error('devices was not expected'));
+  }
+
+  pair(): Promise<Pairing> {
+    return Promise.reject(new Error('pair was not expected'));
   }
 
   revoke(): Promise<Revoked> {

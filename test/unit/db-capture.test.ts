@@ -32,6 +32,7 @@ const updated = (table: string, old: unknown, columns: string[], now: unknown = 
 });
 const deleted = (table: string, key: unknown): object => ({ table, op: 'delete', old: key });
 const evicted = (table: string, key: unknown): object => ({ table, op: 'evict', old: key });
+const stands = (table: string, key: unknown): object => ({ table, op: 'stands', old: key });
 
 describe('what a mark says', () => {
   it('names the row of each insert, update and delete, in the order in which they happened', () => {
@@ -303,9 +304,23 @@ describe('traps of REPLACE and UPSERT', () => {
     expect(marks.slice(3)).toEqual([inserted('t', 7)]);
   });
 
-  it('REPLACE under the same id is a second insert, which needs no eviction', () => {
+  it('REPLACE under the same id is a second insert, while the first one stands', () => {
     const { marksOf } = captureLibrary(TAGS);
-    expect(marksOf("REPLACE INTO tags (id, name) VALUES (1, 'rot')")).toEqual([inserted('tags', 1)]);
+    expect(marksOf("REPLACE INTO tags (id, name) VALUES (1, 'rot')")).toEqual([stands('tags', 1), inserted('tags', 1)]);
+    expect(marksOf("REPLACE INTO tags (id, name) VALUES (1, 'rot')")).toEqual([
+      evicted('tags', 1),
+      stands('tags', 1),
+      inserted('tags', 1),
+    ]);
+  });
+
+  it('REPLACE under a natural key says that the row stands, however it is written', () => {
+    const { marksOf } = captureLibrary(
+      "CREATE TABLE t (k TEXT NOT NULL DEFAULT 'x' PRIMARY KEY COLLATE NOCASE, x UNIQUE) WITHOUT ROWID; INSERT INTO t VALUES ('x', 1)",
+    );
+    expect(marksOf("REPLACE INTO t VALUES ('X', 2)")).toContainEqual(stands('t', ['x']));
+    expect(marksOf('REPLACE INTO t VALUES (NULL, 3)')).toContainEqual(stands('t', ['X']));
+    expect(marksOf("INSERT INTO t VALUES ('y', 4)")).toEqual([inserted('t', ['y'])]);
   });
 
   it('UPDATE OR REPLACE marks what it evicts, and only that', () => {
@@ -417,7 +432,7 @@ describe('traps of REPLACE and UPSERT', () => {
     expect(marksOf(sql)).toEqual([evicted('tags', 1), updated('tags', 1, ['color'])]);
     expect(
       marksOf("INSERT INTO tags (id, name) VALUES (1, 'rot') ON CONFLICT (id) DO UPDATE SET name = excluded.name"),
-    ).toEqual([updated('tags', 1, ['name'])]);
+    ).toEqual([stands('tags', 1), updated('tags', 1, ['name'])]);
   });
 
   it('INSERT OR IGNORE that is ignored inserts nothing, and its OR clause does not reach into the marks', () => {
@@ -462,7 +477,7 @@ describe('traps of REPLACE and UPSERT', () => {
     const lookUps = captureTriggers(model('t'), registry)
       .filter((sql) => sql.includes('_evict '))
       .flatMap((sql) => [...sql.matchAll(/(?<=mask\) )SELECT .*?(?=;)/g)].map(([select]) => select));
-    expect(lookUps).toHaveLength(6);
+    expect(lookUps).toHaveLength(7);
     for (const select of lookUps) {
       const columns = '1 AS id, 2 AS a, 3 AS b, 4 AS dead';
       const plan = db
@@ -471,7 +486,9 @@ describe('traps of REPLACE and UPSERT', () => {
       const details = plan.map(({ detail }) => detail).filter((detail) => /\bt\b/.test(detail));
       // For an expression the new row stands as a table of one row under the same name: that one is read whole.
       const count = (what: string): number => details.filter((detail) => detail.startsWith(what)).length;
-      expect(details).toContainEqual(expect.stringMatching(/^SEARCH t USING (?:COVERING )?INDEX/));
+      expect(details).toContainEqual(
+        expect.stringMatching(/^SEARCH t USING (?:(?:COVERING )?INDEX|INTEGER PRIMARY KEY)/),
+      );
       expect([count('SEARCH t'), count('SCAN t')]).toEqual([1, count('CO-ROUTINE t')]);
     }
   });

@@ -48,7 +48,13 @@ export interface Effects {
   readonly written: Written[];
   /** Tokens that this statement took out of the tables. */
   readonly ended: End[];
-  readonly parents: { readonly row: string; readonly parent: string; readonly onDelete: string }[];
+  readonly parents: {
+    readonly row: string;
+    readonly parent: string;
+    readonly onDelete: string;
+    /** The reference is in the row's name. */
+    readonly isNaming: boolean;
+  }[];
   /** Rows that got another name: both names. */
   readonly renamed: { readonly from: string; readonly to: string }[];
 }
@@ -69,6 +75,8 @@ export class Oracle {
   /** Rows in which a token stood, if it was more than one: its row was given another name. */
   readonly #rowsOfToken = new Map<string, Set<string>>();
   readonly #parents = new Map<string, Map<string, Set<string>>>();
+  /** Rows that a row has in its name. */
+  readonly #namedBy = new Map<string, Set<string>>();
   /** The names that a row had before it got one. */
   readonly #before = new Map<string, Set<string>>();
 
@@ -119,7 +127,7 @@ export class Oracle {
       const own = new Set(tokensOf(row).map(({ token }) => token));
       if (old === undefined)
         for (const from of left)
-          if (tokensOf(from.row).some(({ token }) => own.has(token)))
+          if (tokensOf(from.row).some(({ token }) => own.has(token)) || isSamePlace(from.row, row, replaced))
             effects.renamed.push({ from: from.name, to: name });
       const isWhole = row.table.ownership === 'device';
       const isBirth = old === undefined;
@@ -145,7 +153,8 @@ export class Oracle {
       }
       for (const end of ended) push(this.#ended, end.token, end);
       for (const { from, to } of renamed) this.#before.set(to, (this.#before.get(to) ?? new Set()).add(from));
-      for (const { row, parent, onDelete } of parents) {
+      for (const { row, parent, onDelete, isNaming } of parents) {
+        if (isNaming) this.#namedBy.set(row, (this.#namedBy.get(row) ?? new Set()).add(parent));
         const own = this.#parents.get(row) ?? new Map<string, Set<string>>();
         this.#parents.set(row, own.set(parent, (own.get(parent) ?? new Set()).add(onDelete)));
       }
@@ -221,16 +230,37 @@ export class Oracle {
       }
       if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
-    return this.#isNamedApart(one) ? 'concurrent' : null;
+    return this.#isNamedApart(one) || this.#hasFollowedUnseen(one) ? 'concurrent' : null;
   }
 
-  /** Somebody else gave its row another name, or deleted it, under a name that it had before: of two names the later stands (N3). */
+  /**
+   * Somebody else gave its row another name, or deleted it, under a name that it had before: of two names the later stands (N3). Each
+   * device writes by itself that the other one goes (D1), some of them later than others: that takes along what was made anew under
+   * this name meanwhile, though by someone who had heard of both.
+   */
   #isNamedApart(one: Written): boolean {
     const names = new Set(this.#rowsOfToken.get(one.token));
     for (const name of names) for (const earlier of this.#before.get(name) ?? []) names.add(earlier);
-    return [...names].some((name) =>
-      (this.#events.get(name) ?? []).some((event) => event.isDelete && !isKnown(event, one.known)),
-    );
+    return [...names].some((name) => {
+      const deletes = (this.#events.get(name) ?? []).filter(({ isDelete }) => isDelete);
+      const wasLeft = [...names].some((later) => this.#before.get(later)?.has(name) === true);
+      const areApart = wasLeft && new Set(deletes.map(({ writer }) => writer)).size > 1;
+      return areApart || deletes.some((event) => !isKnown(event, one.known));
+    });
+  }
+
+  /**
+   * What is in its name got another one from somebody whom it had not heard of: it follows (N1), and is one with a row that has that
+   * name already, of which the later stands (N3).
+   */
+  #hasFollowedUnseen(one: Written): boolean {
+    const names = new Set(this.#rowsOfToken.get(one.token));
+    for (const name of names) for (const part of this.#namedBy.get(name) ?? []) names.add(part);
+    return [...names].some((name) => {
+      const wasRenamed = [...this.#before.values()].some((earlier) => earlier.has(name));
+      const events = this.#events.get(name) ?? [];
+      return wasRenamed && events.some((event) => event.isDelete && !isKnown(event, one.known));
+    });
   }
 
   /**
@@ -297,15 +327,21 @@ function parentsOf(rows: readonly SnapRow[], { names }: Named): Effects['parents
   const seen = new Set(rows);
   const found: Effects['parents'] = [];
   for (const row of seen) {
-    row.table.foreignKeys.forEach(({ onDelete }, i) => {
+    row.table.foreignKeys.forEach(({ onDelete, columns }, i) => {
       const target = row.targets[i] ?? null;
       const [own, parent] = [names.get(row), target === null ? undefined : names.get(target)];
       if (target === null || own === undefined || parent === undefined) return;
-      found.push({ row: own, parent, onDelete });
+      const isNaming = columns.some((name) => row.table.identity?.includes(name) === true);
+      found.push({ row: own, parent, onDelete, isNaming });
       seen.add(target);
     });
   }
   return found;
+}
+
+/** A REPLACE writes the row whose key it names, of which nothing but that is left. */
+function isSamePlace(from: SnapRow, to: SnapRow, replaced: string | null): boolean {
+  return to.table.name === replaced && from.table === to.table && from.key === to.key;
 }
 
 /** The column of a token that has gone from a row. */

@@ -22,6 +22,7 @@ import { dialable, ipOf, parseAddress, peerOf, withPeer } from '../../../src/net
 import { readAnswer, readRequest } from '../../../src/net/control.ts';
 import { peersIn } from '../../../src/net/discovery.ts';
 import { decodeInvitation, encodeInvitation } from '../../../src/net/invitation.ts';
+import { readPairing } from '../../../src/net/pairing.ts';
 import { readMessage } from '../../../src/net/join.ts';
 import { batch, frame, knowledge, schemaDescription, sqlValue } from '../../property/protocol-arbitraries.ts';
 import type { Chance } from '../random/chance.ts';
@@ -133,6 +134,15 @@ function resealed(bytes: Uint8Array): Uint8Array {
 
 const request = fc.record({ id: fc.nat(), method: fc.string(), params: fc.jsonValue() });
 const answer = fc.record({ id: fc.nat(), error: fc.record({ code: fc.string(), message: fc.string() }) });
+const base64 = (length: number): fc.Arbitrary<string> =>
+  fc.uint8Array({ minLength: length, maxLength: length }).map((bytes) => Buffer.from(bytes).toString('base64'));
+const pairing = fc.oneof(
+  fc.record({ type: fc.constant('hello'), nonce: base64(16) }),
+  fc.record({ type: fc.constant('share'), share: base64(32) }),
+  fc.record({ type: fc.constant('proof'), tag: base64(64) }),
+  fc.record({ type: fc.constant('invitation'), tag: base64(64), invitation: fc.string() }),
+  fc.record({ type: fc.constant('refused') }),
+);
 const joining = fc.oneof(
   fc.record({
     type: fc.constant('join'),
@@ -339,6 +349,20 @@ export const TARGETS: readonly Target[] = [
         () => readMessage('request', bytes),
         () => readMessage('accept', bytes),
         () => readMessage('answer', bytes),
+      ]),
+    codes: PROTOCOL,
+    causes: ['SyntaxError', 'ZodError'],
+    bombs: TEXT_BOMBS,
+  },
+  {
+    name: 'pairing',
+    open: open(pairing, json, twistedJson),
+    read: (bytes) =>
+      firstOf([
+        () => readPairing('hello', bytes),
+        () => readPairing('share', bytes),
+        () => readPairing('proof', bytes),
+        () => readPairing('answer', bytes),
       ]),
     codes: PROTOCOL,
     causes: ['SyntaxError', 'ZodError'],

@@ -8,6 +8,7 @@ import {
   OP_EVICT,
   OP_FOLLOW,
   OP_INSERT,
+  OP_STANDS,
   OP_UPDATE,
   decodeKey,
   installCapture,
@@ -23,7 +24,7 @@ export const OWN_DEVICE = 'device-own';
 
 export interface Mark {
   readonly table: string;
-  readonly op: 'insert' | 'update' | 'delete' | 'evict' | 'follow';
+  readonly op: 'insert' | 'update' | 'delete' | 'evict' | 'stands' | 'follow';
   /** Keys, decoded: one value for an INTEGER PRIMARY KEY, else the key columns. Absent where the mark has none. */
   readonly old?: SqlValue | SqlValue[];
   readonly new?: SqlValue | SqlValue[];
@@ -49,6 +50,7 @@ const OP_NAMES = {
   [OP_DELETE]: 'delete',
   [OP_EVICT]: 'evict',
   [OP_FOLLOW]: 'follow',
+  [OP_STANDS]: 'stands',
 } as const;
 
 /** Creates a library with the given tables and captures them. */
