@@ -111,7 +111,7 @@ export class Replica {
       });
     }
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry);
+    this.feeds = new Feeds(this.db, this.library.registry, () => 0);
   }
 
   get library(): Library {
@@ -141,7 +141,7 @@ export class Replica {
   /** Closes and opens it again, as a restart of the node does: a new run. */
   restart(): void {
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry);
+    this.feeds = new Feeds(this.db, this.library.registry, () => 0);
   }
 
   /** Looks whether the schema has changed, as the node does when somebody has written. */
