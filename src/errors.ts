@@ -13,6 +13,8 @@ export const ERROR_CODES = {
   LIBRARY_IN_USE: 'another node has the library or the home folder open',
   READ_ONLY: 'the library or its folder cannot be written',
   DISK_FULL: 'the disk is full',
+  IO_ERROR: 'the disk or the file system reported an error',
+  LOCKED: 'another program keeps the library locked',
   DATABASE: 'SQLite reported an error that has no code of its own here',
   FORMAT_TOO_NEW: 'the library was written by a newer Flotilla',
   NO_PRIMARY_KEY: 'a table that should sync has no primary key',
@@ -41,6 +43,7 @@ export const ERROR_CODES = {
   CANNOT_RESTORE: 'what a conflict discarded cannot be put back as things stand',
   MERGE_FUNCTION: 'a merge function of the configuration is not what it must be',
   NO_MULTICAST: 'no network interface can carry multicast',
+  SET_ASIDE: 'what a peer sends has ended the database worker more than once',
   STOPPED: 'the node, session or worker was stopped',
   OLD_NODE: 'the Node.js that runs is too old',
 } as const;

@@ -250,17 +250,23 @@ export class Oracle {
   }
 
   /**
-   * What is in its name got another one from somebody whom it had not heard of: it follows (N1), and is one with a row that has that
-   * name already, of which the later stands (N3).
+   * What is in its name was given another one, which some rows follow later than others (N1): where two rows come to have one name so,
+   * the later stands (N3). Of the other one this writer had not heard.
    */
   #hasFollowedUnseen(one: Written): boolean {
-    const names = new Set(this.#rowsOfToken.get(one.token));
-    for (const name of names) for (const part of this.#namedBy.get(name) ?? []) names.add(part);
-    return [...names].some((name) => {
-      const wasRenamed = [...this.#before.values()].some((earlier) => earlier.has(name));
-      const events = this.#events.get(name) ?? [];
-      return wasRenamed && events.some((event) => event.isDelete && !isKnown(event, one.known));
-    });
+    const rows = this.#rowsOfToken.get(one.token) ?? new Set();
+    const parts = new Set([...rows].flatMap((row) => [...(this.#namedBy.get(row) ?? [])]));
+    const linked = new Set(parts);
+    for (const name of linked) {
+      for (const earlier of this.#before.get(name) ?? []) linked.add(earlier);
+      for (const [later, names] of this.#before) if (names.has(name)) linked.add(later);
+    }
+    return [...this.#namedBy].some(
+      ([other, names]) =>
+        !rows.has(other) &&
+        [...names].some((name) => linked.has(name) && !parts.has(name)) &&
+        (this.#events.get(other) ?? []).some((event) => !event.isDelete && !isKnown(event, one.known)),
+    );
   }
 
   /**
