@@ -90,14 +90,18 @@ export class Oracle {
     replaced: string | null = null,
   ): Effects {
     const effects: Effects = { events: [], written: [], ended: [], parents: [], renamed: [] };
-    const tokens = (named: Named): Set<string> =>
-      new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
     const none = new Set<never>();
-    const tokensAfter = tokens(after);
+    const [shownBefore, shownAfter] = [rowsOfTokens(before), rowsOfTokens(after)];
     for (const [name, row] of before.rows) {
       const now = after.rows.get(name);
       const by = now === undefined ? [] : tokensOf(now).map(({ token }) => token);
-      for (const { token } of tokensOf(row)) if (!tokensAfter.has(token)) effects.ended.push({ token, known, by });
+      const names = this.#namesBefore(name);
+      // A row that has another name may still be shown under the old one as well, until nothing refers to it.
+      const isOld = (token: string, other: string): boolean =>
+        other !== name && names.has(other) && shownBefore.get(token)?.includes(other) === true;
+      for (const { token } of tokensOf(row))
+        if ((shownAfter.get(token) ?? []).every((other) => isOld(token, other)))
+          effects.ended.push({ token, known, by });
     }
     for (const [name, { table }] of before.rows) {
       const isWhole = table.ownership === 'device';
@@ -239,11 +243,10 @@ export class Oracle {
    * this name meanwhile, though by someone who had heard of both.
    */
   #isNamedApart(one: Written): boolean {
-    const names = new Set(this.#rowsOfToken.get(one.token));
-    for (const name of names) for (const earlier of this.#before.get(name) ?? []) names.add(earlier);
-    return [...names].some((name) => {
+    const names = [...(this.#rowsOfToken.get(one.token) ?? [])].flatMap((name) => [...this.#namesBefore(name)]);
+    return names.some((name) => {
       const deletes = (this.#events.get(name) ?? []).filter(({ isDelete }) => isDelete);
-      const wasLeft = [...names].some((later) => this.#before.get(later)?.has(name) === true);
+      const wasLeft = names.some((later) => this.#before.get(later)?.has(name) === true);
       const areApart = wasLeft && new Set(deletes.map(({ writer }) => writer)).size > 1;
       return areApart || deletes.some((event) => !isKnown(event, one.known));
     });
@@ -261,6 +264,13 @@ export class Oracle {
       const events = this.#events.get(name) ?? [];
       return wasRenamed && events.some((event) => event.isDelete && !isKnown(event, one.known));
     });
+  }
+
+  /** A row's name, and all that it had before that. */
+  #namesBefore(name: string): Set<string> {
+    const names = new Set([name]);
+    for (const known of names) for (const earlier of this.#before.get(known) ?? []) names.add(earlier);
+    return names;
   }
 
   /**
@@ -347,6 +357,13 @@ function isSamePlace(from: SnapRow, to: SnapRow, replaced: string | null): boole
 /** The column of a token that has gone from a row. */
 function gone(row: SnapRow): (cell: TokenCell) => number[] {
   return ({ token, column }) => (has(row, token, column) ? [] : [column]);
+}
+
+/** The names of the rows in which each token stands. */
+function rowsOfTokens({ rows }: Named): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const [name, row] of rows) for (const { token } of tokensOf(row)) push(found, token, name);
+  return found;
 }
 
 function tokenColumns({ table }: SnapRow): number[] {
