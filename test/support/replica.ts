@@ -110,7 +110,7 @@ export class Replica {
       });
     }
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry);
+    this.feeds = this.#openFeeds();
   }
 
   get library(): Library {
@@ -137,10 +137,16 @@ export class Replica {
     return new Served(this.db, this.#around(), (changes) => this.changes.push(...changes));
   }
 
+  /** A page may look for something new only so long: here each look lasts a millisecond, however busy the machine is. */
+  #openFeeds(): Feeds {
+    let elapsed = 0;
+    return new Feeds(this.db, this.library.registry, () => (elapsed += 1));
+  }
+
   /** Closes and opens it again, as a restart of the node does: a new run. */
   restart(): void {
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry);
+    this.feeds = this.#openFeeds();
   }
 
   /** Looks whether the schema has changed, as the node does when somebody has written. */
