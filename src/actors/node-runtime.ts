@@ -18,6 +18,7 @@ import { peerSessionMachine, sessionState } from './peer-session.ts';
 import type { DriveInput, DriverEvent } from './peer-session.ts';
 import { startSession } from './session-driver.ts';
 import type { SessionDriver } from './session-driver.ts';
+import { createTurns } from './turns.ts';
 
 /** How long a device that leaves waits for the members that are connected to take that in, ms: a batch and its ACK, over a slow link. */
 export const LEAVE_TIMEOUT_MS = 10_000;
@@ -94,6 +95,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   /** In which tables and columns each peer differs from this device, in words. */
   const differences = new Map<string, readonly string[]>();
   const drivers = new Map<string, SessionDriver>();
+  const turns = createTurns(clock);
   /** Peers that know that this device has left. */
   const told = new Set<string>();
   let leaving: (() => void) | null = null;
@@ -230,6 +232,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       channel,
       store,
       clock,
+      turns,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
       emit: (event) => {

@@ -4,7 +4,7 @@
  * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
  */
 import type { Progress } from '../api.ts';
-import type { Applied, PassBegun, SessionStart, Store, TakenSnapshot } from '../db/api.ts';
+import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { MAX_HEARD } from '../protocol/messages.ts';
 import { compareSchemas } from '../protocol/schema.ts';
@@ -32,6 +32,7 @@ import type { Priority } from './receiving.ts';
 import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
 import { createTaking } from './taking.ts';
+import type { Turn, Turns } from './turns.ts';
 
 /**
  * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
@@ -84,6 +85,8 @@ export interface DriverOptions {
   /** Rows from which on a snapshot is given. @default SNAPSHOT_ROWS */
   readonly snapshotRows?: number;
   readonly clock: Clock;
+  /** Whose feed this device takes now. */
+  readonly turns: Turns;
   /** To the machine. */
   readonly emit: (event: DriverEvent) => void;
   readonly onName?: (name: string) => void;
@@ -128,18 +131,24 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
   let greeted = false;
+  /** Our `want` has gone out: from then on the peer takes offers. */
   let hasAsked = false;
+  /** The peer owes us its feed, or a snapshot. */
+  let isOwed = false;
   /** What is to be offered, while an offer is on its way. */
   let offers: KnowledgeWire[] | null = null;
   /** The peer's hello, while its description of its tables is awaited. */
   let introduced: Hello | null = null;
   let learning = false;
   let ownPass: PassKind = 'ordinary';
+  /** Opens when that is known. */
+  const decided = createGate();
+  let turn: Turn | null = null;
+  let asking: Promise<void> = Promise.resolve();
   /** What the peer's `want` said that it knows. */
   let base: KnowledgeWire | null = null;
   const inbound = createGate();
   let spreading: Promise<void> = Promise.resolve();
-  let asking: Promise<void> = Promise.resolve();
   let hearing: Promise<void> = Promise.resolve();
   let inboundComplete = false;
   let lastComplete = false;
@@ -176,7 +185,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   /** Ends the session with a peer that owes something and has said nothing for too long. */
   function watchOwing(): void {
-    const owes = sender === null || !lastComplete || sender.owed();
+    const owes = (isOwed && !lastComplete) || sender?.owed() === true;
     const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
     if (owes && left <= 0)
       return fault(
@@ -211,6 +220,8 @@ export function startSession(options: DriverOptions): SessionDriver {
       const oneBatch = progress.current() === null && applied.complete;
       const now = progress.add(applied);
       lastComplete = applied.complete;
+      if (applied.complete) turn?.end();
+      else turn?.goesOn();
       options.onApplied?.(applied);
       if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
       if (applied.complete && !inboundComplete) {
@@ -287,6 +298,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     const run = async (): Promise<void> => {
       await store.hear(peer, knowledge ?? spoken);
       // What we have may have been deleted there: first we reconcile. If both must, one of them begins.
+      await decided.wait(signal);
       if (ownPass === 'reconcile' && (pass !== 'reconcile' || facts.device < peer)) await inbound.wait(signal);
       if (!signal.aborted) await following.run();
     };
@@ -295,41 +307,43 @@ export function startSession(options: DriverOptions): SessionDriver {
     });
   }
 
-  /** Begins a pass, or a snapshot in its place; a newcomer waits here while another peer gives it its first. */
-  async function turn(hello: Hello, maySnapshot: boolean): Promise<PassBegun> {
-    let begun = await store.beginPass(peer, hello.floor, maySnapshot);
-    while (begun === null) {
-      await pause(clock, TURN_EVERY_MS, signal);
-      begun = await store.beginPass(peer, hello.floor, maySnapshot);
+  /**
+   * Begins our own pass, or a snapshot in place of a first one, when it is the peer's turn. A first pass and one that reconciles are turns of
+   * their own, which the library keeps: they outlive a session.
+   */
+  async function ask({ floor, knowledge: theirs }: Hello): Promise<void> {
+    let maySnapshot = true;
+    for (;;) {
+      const begun = await store.beginPass(peer, floor, maySnapshot);
+      signal.throwIfAborted();
+      if (begun === null) {
+        await pause(clock, TURN_EVERY_MS, signal);
+        continue;
+      }
+      ownPass = begun.pass;
+      decided.open();
+      if (begun.snapshot !== null) {
+        isOwed = true;
+        const taken = await taking.run(begun.snapshot);
+        if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
+        // What it did not bring is asked for.
+        maySnapshot = false;
+        continue;
+      }
+      const isSame = begun.knowledgeHash === theirs;
+      if (begun.pass === 'ordinary' && !isSame && turn === null) {
+        // Another look when it has come: by then we may know what this peer has.
+        turn = await options.turns.take(signal);
+        continue;
+      }
+      if (isSame) turn?.end();
+      signal.throwIfAborted();
+      hasAsked = true;
+      isOwed = true;
+      const { pass, cursor } = begun;
+      const knowledge = isSame ? null : begun.knowledge;
+      return send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
     }
-    signal.throwIfAborted();
-    return begun;
-  }
-
-  async function ask(hello: Hello, start: SessionStart): Promise<void> {
-    const begun = await turn(hello, true);
-    ownPass = begun.pass;
-    if (begun.snapshot === null) return want(hello, begun, start);
-    // What comes of it must be read meanwhile.
-    asking = askAfter(taking.run(begun.snapshot), hello).catch((error: unknown) => {
-      if (!signal.aborted) fault(error);
-    });
-  }
-
-  /** Asks for what a snapshot did not bring. */
-  async function askAfter(taking: Promise<TakenSnapshot | null>, hello: Hello): Promise<void> {
-    const taken = await taking;
-    if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
-    const begun = await turn(hello, false);
-    await want(hello, begun, await store.sessionStart(peer));
-  }
-
-  async function want(hello: Hello, { pass, cursor }: PassBegun, start: SessionStart): Promise<void> {
-    signal.throwIfAborted();
-    ownPass = pass;
-    const knowledge = hello.knowledge === start.knowledgeHash ? null : start.knowledge;
-    hasAsked = true;
-    await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
   }
 
   /** Tells the peer what others know, as long as the session lasts. */
@@ -422,7 +436,9 @@ export function startSession(options: DriverOptions): SessionDriver {
           emit({ type: 'HELLO' });
           watchOwing();
           greeted = true;
-          await ask(hello, start);
+          asking = ask(hello).catch((error: unknown) => {
+            if (!signal.aborted) fault(error);
+          });
         }
       }
     } finally {
@@ -435,7 +451,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
+    turn?.end();
     await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asking, sending, spreading, hearing]);
+    turn?.end();
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);

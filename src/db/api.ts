@@ -251,6 +251,9 @@ export interface LibraryStatus {
 export interface PassBegun {
   readonly pass: PassKind;
   readonly cursor: Cursor | null;
+  /** What we know at that moment, and its hash. */
+  readonly knowledge: KnowledgeWire;
+  readonly knowledgeHash: string;
   /** A snapshot to ask for instead, first; null for none. */
   readonly snapshot: SnapshotWanted | null;
 }

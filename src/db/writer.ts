@@ -40,7 +40,7 @@ import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import { admit, readMembers, revoke } from './members.ts';
-import { setState } from './metadata.ts';
+import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
 import { explainSqlite } from './open.ts';
@@ -187,14 +187,9 @@ export class Writer {
 
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
-      const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
-      const digest = createHash('sha256');
-      for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
       const { registry } = this.#library;
-      this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
       return {
-        knowledge: wireOf(entries),
-        knowledgeHash: digest.digest('hex').slice(0, 32),
+        ...this.#speakTo(peer),
         floor: wireOf([...floorOf(this.#library.sql)]),
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
@@ -221,9 +216,18 @@ export class Writer {
         if (pass === 'reconcile' || snapshot !== null) this.#lastOfSource = now;
         if (pass === 'newcomer') beginNewcomer(library, peer, floor);
         beginPass(library, peer, pass);
-        return { pass, cursor: library.cursor(peer), snapshot };
+        return { pass, cursor: library.cursor(peer), snapshot, ...this.#speakTo(peer) };
       }),
     );
+  }
+
+  /** What this device tells a peer that it knows; what it says later is what has come since. */
+  #speakTo(peer: string): Pick<SessionStart, 'knowledge' | 'knowledgeHash'> {
+    const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
+    const digest = createHash('sha256');
+    for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+    this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
+    return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32) };
   }
 
   beginSnapshot(peer: string, offer: SnapshotOffer): number {
@@ -347,7 +351,7 @@ export class Writer {
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
   noteDangling(): void {
-    this.#do(() => this.#library.transact(() => setState(this.#db, 'dangling', 1)));
+    this.#do(() => this.#library.transact(() => noteDangling(this.#library)));
   }
 
   /**

@@ -281,6 +281,32 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     await expectSame([a, b, c]);
   });
 
+  it('says by what waits there nothing of what that refers to', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    days.pass(31);
+    a.write("DELETE FROM folders WHERE name = 'y'");
+    converge([a, b]);
+    for (const replica of [a, b]) replica.prune();
+    c.write("DELETE FROM folders WHERE name = 'x'");
+    c.stamp();
+    expect(c.prune().tombstones).toBe(1);
+    // A asks before it has heard of B's file; C has it from A before it answers, and it waits there for what C has forgotten.
+    const said = wireOf([...a.library.knowledge()]);
+    b.write("INSERT INTO files (folder_id, name) SELECT id, 'f' FROM folders WHERE name = 'x'");
+    a.pull(b);
+    c.pull(a);
+    expect(c.waiting()).toEqual(['missing-target']);
+    const asked = a.passFrom(c, said);
+    for (let complete = false; !complete;) complete = a.apply('C', asked.next() as Uint8Array).complete;
+    asked.close();
+    converge([a, b, c]);
+    expect(content(a)).toEqual([]);
+    await expectSame([a, b, c]);
+  });
+
   it('may be restored from a backup that is older than what was pruned', async () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];

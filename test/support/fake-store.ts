@@ -205,9 +205,12 @@ export class FakeStore implements NodeStore {
 
   async beginPass(peer: string, _floor: KnowledgeWire, maySnapshot: boolean): Promise<PassBegun | null> {
     const isWanted = this.#options.takesSnapshots === true && maySnapshot && this.ids().length === 0;
+    const { cursor, knowledge, knowledgeHash } = await this.sessionStart(peer);
     return {
       pass: 'ordinary',
-      cursor: this.#cursors.get(peer) ?? null,
+      cursor,
+      knowledge,
+      knowledgeHash,
       snapshot: isWanted ? { layout: 'aa' } : null,
     };
   }

@@ -224,6 +224,16 @@ const ids = (prefix: string, count: number): string[] =>
 const among = (peers: readonly string[]): Map<string, string[]> =>
   new Map(peers.map((peer) => [peer, [`/memory/${peer}`]]));
 
+/** Brings all of one store's rows into another, as they are. */
+async function copy(from: FakeStore, to: FakeStore): Promise<void> {
+  const { feed } = await from.openFeed(to.device, null, { runs: new Uint8Array(), hlc: [] });
+  for (let complete = false; !complete;) {
+    const page = await from.page(feed, { rows: 10, bytes: 1_000_000 });
+    if (page.data !== null) await to.apply(from.device, new Uint8Array(page.data));
+    complete = page.complete;
+  }
+}
+
 /** Counts the rows that come in batches. */
 class Counting extends FakeStore {
   taken = 0;
@@ -393,6 +403,40 @@ describe('nodes over an in-memory network', () => {
     expect(c.store.ids()).toEqual([]);
     clock.increment(RELAY_DELAY_MS);
     await until(() => c.store.ids().includes('from afar'));
+  });
+
+  it('take from one of several, then from the others what that one did not have', async () => {
+    const network = new MemoryNetwork();
+    const author = new FakeStore('x');
+    author.write(...ids('x', 35));
+    const stores = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL }));
+    const [away, ...others] = stores as [Counting, Counting, Counting];
+    for (const store of others) await copy(author, store);
+    others[1]?.write('of one alone');
+    const known = among(['a']);
+    await launch(network, 'b', others[0], { known });
+    await launch(network, 'c', others[1], { known });
+    const late = await launch(network, 'a', away);
+    await until(() => away.ids().length === 36 && stateOf(late, 'b') === 'live' && stateOf(late, 'c') === 'live');
+    expect(away.taken).toBe(36);
+  });
+
+  it('take from another one what is missing when the one that gives is lost', async () => {
+    const network = new MemoryNetwork();
+    const author = new FakeStore('x');
+    author.write(...ids('x', 35));
+    const stores = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL }));
+    const [away, ...others] = stores as [Counting, Counting, Counting];
+    for (const store of others) await copy(author, store);
+    for (const store of others) await launch(network, store.device, store, { known: among(['a']) });
+    away.beforeApply = async (peer) => {
+      if (away.taken < 10) return;
+      away.beforeApply = async () => {};
+      network.cut('a', peer);
+      network.refuse('a', peer);
+    };
+    await launch(network, 'a', away);
+    await until(() => away.ids().length === 35);
   });
 
   it('come back after the connection, the stream or a node is lost', async () => {

@@ -9,6 +9,7 @@ import { RECEIVE_CREDIT_BYTES } from '../../src/actors/receiving.ts';
 import { FAREWELL_TIMEOUT_MS, OWING_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import type { BatchLimits } from '../../src/actors/sending.ts';
+import { createTurns } from '../../src/actors/turns.ts';
 import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
@@ -49,6 +50,7 @@ function side(
     channel,
     store,
     clock,
+    turns: createTurns(clock),
     facts: facts(store.device, changes),
     limits,
     emit: (event) => events.push(event),
