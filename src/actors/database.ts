@@ -1,16 +1,17 @@
 /**
  * The machine of the two database workers (one writes, one only reads), and the `Store` in front of them. A worker that
  * dies takes the other along: both are started anew, and whatever was asked of them is rejected, so that sessions fault
- * and resume from their cursors. Only this room knows that there are threads.
+ * and resume from their cursors. A batch of which it dies again is set aside. Only this room knows that there are threads.
  */
 import { assign, createActor, fromCallback, fromPromise, setup, waitFor } from 'xstate';
 import type { Applied, HeadListener, SnapshotOffer, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Clock } from './clock.ts';
 import type { Priority } from './receiving.ts';
+import { createSetAside } from './set-aside.ts';
 import type { SessionStore } from './session-driver.ts';
 import { startWorker, workerUrl } from './worker-client.ts';
-import type { StartThread, WorkerClient, WorkerSpec } from './worker-client.ts';
+import type { StartThread, WorkerCall, WorkerClient, WorkerSpec } from './worker-client.ts';
 
 /** Restarts in a row before the library counts as broken: what fails five times is not a passing fault. */
 export const MAX_RESTARTS = 5;
@@ -24,8 +25,8 @@ export const MAX_STAMP_TRIES = 3;
 export type DatabaseEvent =
   /** Both workers are ready. */
   | { readonly type: 'READY' }
-  /** A worker could not start, or died. */
-  | { readonly type: 'ENDED'; readonly error: FlotillaError }
+  /** A worker could not start, or died. `isBatch`: of a batch, which will be set aside if that happens again. */
+  | { readonly type: 'ENDED'; readonly error: FlotillaError; readonly isBatch: boolean }
   | { readonly type: 'CLOSE' };
 
 interface DatabaseContext {
@@ -54,6 +55,7 @@ export const databaseMachine = setup({
   },
   guards: {
     mayRestart: ({ context }) => context.wasOpen && context.restarts < MAX_RESTARTS,
+    isBatch: ({ event }) => event.type === 'ENDED' && event.isBatch,
   },
   delays: { restart: RESTART_DELAY_MS, healthy: HEALTHY_OPEN_MS },
 }).createMachine({
@@ -67,9 +69,14 @@ export const databaseMachine = setup({
       on: {
         ENDED: [
           {
-            guard: 'mayRestart',
+            guard: 'isBatch',
             target: 'restarting',
             actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) },
+          },
+          {
+            guard: 'mayRestart',
+            target: 'restarting',
+            actions: ['countRestart', { type: 'noteError', params: ({ event }) => ({ error: event.error }) }],
           },
           { target: 'failed', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
         ],
@@ -86,7 +93,6 @@ export const databaseMachine = setup({
       },
     },
     restarting: {
-      entry: 'countRestart',
       after: { restart: 'running' },
       on: { CLOSE: 'closed' },
     },
@@ -130,11 +136,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   const schemaListeners = new Set<(changes: readonly string[]) => void>();
   /** Changes that were followed while the library was opened, before anybody could listen. */
   const early: string[] = [];
+  const setAside = createSetAside(clock);
   /** Where the last commits ended: a live page is cut there, so that what was committed together arrives together. */
   const heads: number[] = [];
 
   function workers(sendBack: (event: DatabaseEvent) => void): () => void {
-    const onEnd = (error: FlotillaError): void => sendBack({ type: 'ENDED', error });
+    const onEnd = (error: FlotillaError, during: WorkerCall | null): void => {
+      const isBatch = during?.method === 'apply';
+      if (isBatch) setAside.ended(String(during.args[0]), error);
+      sendBack({ type: 'ENDED', error, isBatch });
+    };
     const onHead: HeadListener = (head, isForeign) => {
       if (heads.push(head) > REMEMBERED_HEADS) heads.shift();
       for (const listener of listeners) listener(head, isForeign);
@@ -242,6 +253,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     throw new FlotillaError('DATABASE', 'The library could not be read: other programs write to it without pause.');
   }
 
+  async function apply(peer: string, data: Uint8Array, priority: Priority = 'live'): Promise<Applied> {
+    setAside.check(peer);
+    const applied = (await call('write', 'apply', [peer, data], priority)) as Applied;
+    setAside.worked(peer);
+    return applied;
+  }
+
   async function close(): Promise<void> {
     if (actor.getSnapshot().status === 'active') actor.send({ type: 'CLOSE' });
     await waitFor(actor, (snapshot) => databaseState(snapshot) === 'closed');
@@ -255,6 +273,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     info: forward('write', 'info'),
     stamp: forward('write', 'stamp'),
     sessionStart: forward('write', 'sessionStart'),
+    stampAnew: forward('write', 'stampAnew'),
     learnSchema: forward('write', 'learnSchema'),
     beginPass: forward('write', 'beginPass'),
     beginSnapshot: forward('write', 'beginSnapshot'),
@@ -276,7 +295,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     revoke: forward('write', 'revoke'),
     own: forward('write', 'own'),
     restoreConflict: forward('write', 'restoreConflict'),
-    apply: (peer, data, priority = 'live') => call('write', 'apply', [peer, data], priority) as Promise<Applied>,
+    apply,
     openFeed: forward('read', 'openFeed'),
     page: (feed, limits) => readStamped('page', [feed, { ...limits, groupEnds: [...heads] }]),
     closeFeed: forward('read', 'closeFeed'),

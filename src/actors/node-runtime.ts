@@ -12,12 +12,14 @@ import { watchAwake } from './awake.ts';
 import type { Clock } from './clock.ts';
 import type { NodeStore } from './database.ts';
 import { addressesOf, discoveryMachine, searchWith } from './discovery.ts';
+import { neighbours } from './mesh.ts';
 import { nodeMachine, opensStream, peersAmong } from './node.ts';
 import type { NodeMachineEvent, SessionRef } from './node.ts';
 import { peerSessionMachine, sessionState } from './peer-session.ts';
 import type { DriveInput, DriverEvent } from './peer-session.ts';
 import { startSession } from './session-driver.ts';
 import type { SessionDriver } from './session-driver.ts';
+import { createTurns } from './turns.ts';
 
 /** How long a device that leaves waits for the members that are connected to take that in, ms: a batch and its ACK, over a slow link. */
 export const LEAVE_TIMEOUT_MS = 10_000;
@@ -25,6 +27,10 @@ export const LEAVE_TIMEOUT_MS = 10_000;
 export const PROGRESS_INTERVAL_MS = 100;
 /** Bytes a batch aims at, at most: a quarter of the credit, so that several are always on their way. */
 export const BATCH_BYTES = 1024 * 1024;
+
+/** How often somebody is dialled who claims to be this device, ms, and how long that may take; anybody may claim it. */
+const MEET_EVERY_MS = 8_000;
+const MEET_TIMEOUT_MS = 5_000;
 
 /** A peer that was not heard for this long, and is heard again, has come back, ms: three announcements that stayed away. */
 const SILENT_MS = 30_000;
@@ -46,7 +52,7 @@ export interface NodeRuntimeOptions {
   readonly openHost: (allowed: (peer: string) => boolean, signal: AbortSignal) => Promise<Host>;
   /** null: no multicast discovery. */
   readonly createDiscovery:
-    | ((handlers: Pick<DiscoveryOptions, 'addresses' | 'onPeer' | 'onProblem'>) => Discovery)
+    | ((handlers: Pick<DiscoveryOptions, 'addresses' | 'onPeer' | 'onSelf' | 'onProblem'>) => Discovery)
     | null;
   /** Starts whatever else serves while the node runs (newcomers, the control socket); resolves with the way to end it. */
   readonly serve: (parts: NodeParts) => Promise<() => Promise<void>>;
@@ -90,6 +96,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   /** In which tables and columns each peer differs from this device, in words. */
   const differences = new Map<string, readonly string[]>();
   const drivers = new Map<string, SessionDriver>();
+  const turns = createTurns(clock);
+  /** With whom a session is kept. */
+  let needed: ReadonlySet<string> | null = null;
   /** Peers that know that this device has left. */
   const told = new Set<string>();
   let leaving: (() => void) | null = null;
@@ -219,13 +228,15 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   }
 
   function drive({ peer, channel }: DriveInput, sendBack: (event: DriverEvent) => void): () => void {
-    const { store, library } = opened();
+    const { store, library, host } = opened();
     let reportedAt = -Infinity;
     let isUnfinished = false;
     const driver = startSession({
       channel,
       store,
       clock,
+      turns,
+      isNeeded: needed?.has(peer) ?? true,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
       emit: (event) => {
@@ -253,13 +264,18 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     ending(driver.ended);
     const unlisten = store.onSchema(() => {
       if (!driver.learning())
-        sendBack({ type: 'FAULT', code: 'SCHEMA_MISMATCH', reason: 'the tables have changed here' });
+        sendBack({
+          type: 'FAULT',
+          code: 'SCHEMA_MISMATCH',
+          reason: 'what this device has to say of its tables, or of its clock, has changed',
+        });
     });
     return () => {
       unlisten();
       if (drivers.get(peer) === driver) drivers.delete(peer);
       leaving?.();
-      void driver.end(stopping ? 'the node stops' : 'this node ended the session');
+      const ended = driver.end(stopping ? 'the node stops' : 'this node ended the session');
+      ending(ended.then(() => (isIdle(peer) ? host.hangUp(peer) : undefined)));
     };
   }
 
@@ -279,12 +295,34 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       const state = sessionState(snapshot);
       if (state === last) return;
       last = state;
+      queueMicrotask(chooseNeighbours);
       // That of a device which was removed ends; it was said already why.
       if (state === 'stopped' && !allowed.has(peer)) return;
       emit({ event: 'peer', device: peer, name: nameOf(peer), state, ...endOf(snapshot) });
     };
     report(session.getSnapshot());
     session.subscribe(report);
+  }
+
+  function isIdle(peer: string): boolean {
+    const session = actor.getSnapshot().context.sessions.get(peer);
+    return session !== undefined && sessionState(session.getSnapshot()) === 'idle';
+  }
+
+  /** Whom this device needs a session with follows from who is there. */
+  function chooseNeighbours(): void {
+    if (stopping) return;
+    const { sessions } = actor.getSnapshot().context;
+    const isAway = (peer: string): boolean => {
+      const session = sessions.get(peer);
+      const state = session === undefined ? 'stopped' : sessionState(session.getSnapshot());
+      return state === 'backoff' || state === 'refused';
+    };
+    needed = neighbours(device, [...sessions.keys()], isAway);
+    for (const [peer, session] of sessions) {
+      drivers.get(peer)?.need(needed.has(peer));
+      if (needed.has(peer)) session.send({ type: 'NEEDED' });
+    }
   }
 
   // --- what the outside says ----------------------------------------------------------------------------------------
@@ -295,7 +333,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       actors: {
         search: searchWith((handlers) => {
           if (createDiscovery === null) throw new Error('discovery was not asked for');
-          return createDiscovery({ ...handlers, addresses: () => parts?.host.addresses() ?? [] });
+          return createDiscovery({ ...handlers, addresses: () => parts?.host.addresses() ?? [], onSelf: meetSelf });
         }, ending),
       },
     }),
@@ -309,9 +347,31 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     if (how !== 'inbound') emit({ event: 'discovered', device: peer, via: how });
   }
 
+  let metAt = -Infinity;
+  /** Somebody says that this device is elsewhere too. Anybody may say so: only a handshake shows it. */
+  function meetSelf(addresses: readonly string[]): void {
+    const now = clock.now();
+    if (Math.abs(now - metAt) < MEET_EVERY_MS) return;
+    metAt = now;
+    void parts?.host.meetSelf(addresses, AbortSignal.timeout(MEET_TIMEOUT_MS));
+  }
+
+  /** Another node runs with the key of a device: with ours, and then this one ends, or with a member's. */
+  function twinFound(twin: string, by: string, sendBack: (event: NodeMachineEvent) => void): void {
+    if (twin === device) return sendBack({ type: 'FAILED', error: twinError(by === '' ? '' : nameOf(by) || by) });
+    if (twinsTold.has(twin)) return;
+    twinsTold.add(twin);
+    emit({
+      event: 'notice',
+      message: `Two nodes run with the key of "${nameOf(twin) || twin}": its home folder was copied. Both have been told, and stop.`,
+    });
+  }
+  const twinsTold = new Set<string>();
+
   function watch(sendBack: (event: NodeMachineEvent) => void): () => void {
     const { host, store } = opened();
     const stops: Array<() => void> = [];
+    stops.push(host.onTwin((twin, by) => twinFound(twin, by, sendBack)));
     stops.push(host.onChannel((channel) => sendBack({ type: 'CHANNEL', channel })));
     stops.push(
       host.onConnection((peer, open, address) => {
@@ -326,7 +386,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
         seen(peer, options.known.has(peer) ? 'address' : 'inbound');
         for (const wake of connectionWaits.get(peer) ?? []) wake();
         connectionWaits.delete(peer);
-        sendBack({ type: 'PEER_SEEN', peer });
+        sendBack({ type: 'PEER_SEEN', peer, isConnected: true });
       }),
     );
     const heard = new Map<string, { readonly addresses: string; readonly at: number }>();
@@ -336,9 +396,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       const now = clock.now();
       heard.set(peer, { addresses: addresses.join(), at: now });
       // Who says the same again and again is no news: a peer that refuses us would be dialled with every packet.
-      if (last !== undefined && last.addresses === addresses.join() && now - last.at < SILENT_MS) return;
+      if (last !== undefined && last.addresses === addresses.join() && Math.abs(now - last.at) < SILENT_MS) return;
       seen(peer, 'mdns');
-      sendBack({ type: 'PEER_SEEN', peer });
+      sendBack({ type: 'PEER_SEEN', peer, isConnected: false });
     });
     stops.push(() => found.unsubscribe());
     const wake = (): void => {
@@ -358,7 +418,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       store.onSchema((changes) => {
         for (const message of changes) emit({ event: 'notice', message });
         // A session that was refused may be possible now.
-        for (const peer of allowed) sendBack({ type: 'PEER_SEEN', peer });
+        for (const peer of allowed) sendBack({ type: 'PEER_SEEN', peer, isConnected: false });
       }),
     );
     stops.push(
@@ -488,6 +548,15 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       await ended;
     },
   };
+}
+
+/** @param by - name of the member that has told us; '' when we have met the other node */
+function twinError(by: string): FlotillaError {
+  return new FlotillaError(
+    'DEVICE_TWICE',
+    `Another node runs with the key of this device (${by === '' ? 'this one has met it' : `"${by}" is connected to both`}): its home folder was copied, or came back from a backup. ` +
+      'Both stop. Go on with one of them; on the other, remove the home folder and join again with an invitation.',
+  );
 }
 
 /** Why the last session ended, while there is none. */

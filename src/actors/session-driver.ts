@@ -4,7 +4,7 @@
  * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
  */
 import type { Progress } from '../api.ts';
-import type { Applied, PassBegun, SessionStart, Store, TakenSnapshot } from '../db/api.ts';
+import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { MAX_HEARD } from '../protocol/messages.ts';
 import { compareSchemas } from '../protocol/schema.ts';
@@ -32,6 +32,7 @@ import type { Priority } from './receiving.ts';
 import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
 import { createTaking } from './taking.ts';
+import type { Turn, Turns } from './turns.ts';
 
 /**
  * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
@@ -55,6 +56,7 @@ export const OWING_TIMEOUT_MS = 10 * 60_000;
 export interface SessionStore extends Pick<
   Store,
   | 'sessionStart'
+  | 'stampAnew'
   | 'beginPass'
   | 'beginSnapshot'
   | 'addToSnapshot'
@@ -84,6 +86,10 @@ export interface DriverOptions {
   /** Rows from which on a snapshot is given. @default SNAPSHOT_ROWS */
   readonly snapshotRows?: number;
   readonly clock: Clock;
+  /** Whether this device needs the session, as long as it does not say otherwise. @default true */
+  readonly isNeeded?: boolean;
+  /** Whose feed this device takes now. */
+  readonly turns: Turns;
   /** To the machine. */
   readonly emit: (event: DriverEvent) => void;
   readonly onName?: (name: string) => void;
@@ -108,6 +114,8 @@ export interface SessionDriver {
   inSync(): boolean;
   /** True when the peer has ACKed all that we have. */
   delivered(): boolean;
+  /** This device needs the session, or does so no more: it ends when the peer does not either. */
+  need(isNeeded: boolean): void;
   /** Tells the peer what is here by now, so that it does not send it. */
   offer(knowledge: KnowledgeWire): void;
   /** Tells the peer why there will be no session with it any more, and ends. */
@@ -128,18 +136,26 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
   let greeted = false;
+  /** Our `want` has gone out: from then on the peer takes offers. */
   let hasAsked = false;
+  /** The peer owes us its feed, or a snapshot. */
+  let isOwed = false;
   /** What is to be offered, while an offer is on its way. */
   let offers: KnowledgeWire[] | null = null;
   /** The peer's hello, while its description of its tables is awaited. */
   let introduced: Hello | null = null;
   let learning = false;
   let ownPass: PassKind = 'ordinary';
+  /** Opens when that is known. */
+  const decided = createGate();
+  let turn: Turn | null = null;
+  let isNeeded = options.isNeeded ?? true;
+  let isNeededThere = true;
+  let asking: Promise<void> = Promise.resolve();
   /** What the peer's `want` said that it knows. */
   let base: KnowledgeWire | null = null;
   const inbound = createGate();
   let spreading: Promise<void> = Promise.resolve();
-  let asking: Promise<void> = Promise.resolve();
   let hearing: Promise<void> = Promise.resolve();
   let inboundComplete = false;
   let lastComplete = false;
@@ -171,13 +187,15 @@ export function startSession(options: DriverOptions): SessionDriver {
     // The library has heard of it before the node has.
     if (error instanceof FlotillaError && error.code === 'REVOKED') return void refuse(dismissal);
     const why = whyOf(error);
-    if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
+    if (!finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) return;
+    emit(isSpare() ? { type: 'SPARE' } : { type: 'FAULT', ...why });
   }
 
   /** Ends the session with a peer that owes something and has said nothing for too long. */
   function watchOwing(): void {
-    const owes = sender === null || !lastComplete || sender.owed();
-    const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
+    const owes = (isOwed && !lastComplete) || sender?.owed() === true;
+    // Never longer: the clock may have been set back.
+    const left = Math.min(OWING_TIMEOUT_MS, lastHeard + OWING_TIMEOUT_MS - clock.now());
     if (owes && left <= 0)
       return fault(
         new FlotillaError('UNREACHABLE', `The peer has not gone on for ${OWING_TIMEOUT_MS / 60_000} minutes.`),
@@ -211,6 +229,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       const oneBatch = progress.current() === null && applied.complete;
       const now = progress.add(applied);
       lastComplete = applied.complete;
+      endIfSpare();
+      if (applied.complete) turn?.end();
+      else turn?.goesOn();
       options.onApplied?.(applied);
       if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
       if (applied.complete && !inboundComplete) {
@@ -241,6 +262,9 @@ export function startSession(options: DriverOptions): SessionDriver {
     options.onName?.(frame.name);
     const refusal = checkHello(frame, facts, clock.now());
     if (refusal !== null) return refuse(refusal);
+    // The clock is right by now, though it was not when something was stamped.
+    if (start.isAhead && (await store.stampAnew()))
+      throw new FlotillaError('CLOCK_AHEAD', 'What was stamped by a clock that was wrong is stamped again.');
     if (frame.schema === start.schemaHash) {
       options.onDifferences?.([]);
       return frame;
@@ -287,6 +311,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     const run = async (): Promise<void> => {
       await store.hear(peer, knowledge ?? spoken);
       // What we have may have been deleted there: first we reconcile. If both must, one of them begins.
+      await decided.wait(signal);
       if (ownPass === 'reconcile' && (pass !== 'reconcile' || facts.device < peer)) await inbound.wait(signal);
       if (!signal.aborted) await following.run();
     };
@@ -295,41 +320,43 @@ export function startSession(options: DriverOptions): SessionDriver {
     });
   }
 
-  /** Begins a pass, or a snapshot in its place; a newcomer waits here while another peer gives it its first. */
-  async function turn(hello: Hello, maySnapshot: boolean): Promise<PassBegun> {
-    let begun = await store.beginPass(peer, hello.floor, maySnapshot);
-    while (begun === null) {
-      await pause(clock, TURN_EVERY_MS, signal);
-      begun = await store.beginPass(peer, hello.floor, maySnapshot);
+  /**
+   * Begins our own pass, or a snapshot in place of a first one, when it is the peer's turn. A first pass and one that reconciles are turns of
+   * their own, which the library keeps: they outlive a session.
+   */
+  async function ask({ floor, knowledge: theirs }: Hello): Promise<void> {
+    let maySnapshot = true;
+    for (;;) {
+      const begun = await store.beginPass(peer, floor, maySnapshot);
+      signal.throwIfAborted();
+      if (begun === null) {
+        await pause(clock, TURN_EVERY_MS, signal);
+        continue;
+      }
+      ownPass = begun.pass;
+      decided.open();
+      if (begun.snapshot !== null) {
+        isOwed = true;
+        const taken = await taking.run(begun.snapshot);
+        if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
+        // What it did not bring is asked for.
+        maySnapshot = false;
+        continue;
+      }
+      const isSame = begun.knowledgeHash === theirs;
+      if (begun.pass === 'ordinary' && !isSame && turn === null) {
+        // Another look when it has come: by then we may know what this peer has.
+        turn = await options.turns.take(signal);
+        continue;
+      }
+      if (isSame) turn?.end();
+      signal.throwIfAborted();
+      hasAsked = true;
+      isOwed = true;
+      const { pass, cursor } = begun;
+      const knowledge = isSame ? null : begun.knowledge;
+      return send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
     }
-    signal.throwIfAborted();
-    return begun;
-  }
-
-  async function ask(hello: Hello, start: SessionStart): Promise<void> {
-    const begun = await turn(hello, true);
-    ownPass = begun.pass;
-    if (begun.snapshot === null) return want(hello, begun, start);
-    // What comes of it must be read meanwhile.
-    asking = askAfter(taking.run(begun.snapshot), hello).catch((error: unknown) => {
-      if (!signal.aborted) fault(error);
-    });
-  }
-
-  /** Asks for what a snapshot did not bring. */
-  async function askAfter(taking: Promise<TakenSnapshot | null>, hello: Hello): Promise<void> {
-    const taken = await taking;
-    if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
-    const begun = await turn(hello, false);
-    await want(hello, begun, await store.sessionStart(peer));
-  }
-
-  async function want(hello: Hello, { pass, cursor }: PassBegun, start: SessionStart): Promise<void> {
-    signal.throwIfAborted();
-    ownPass = pass;
-    const knowledge = hello.knowledge === start.knowledgeHash ? null : start.knowledge;
-    hasAsked = true;
-    await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
   }
 
   /** Tells the peer what others know, as long as the session lasts. */
@@ -340,6 +367,22 @@ export function startSession(options: DriverOptions): SessionDriver {
       for (const few of inFrames(members)) await send({ type: 'heard', members: few });
       await pause(clock, SPREAD_EVERY_MS, signal);
     }
+  }
+
+  function isSpare(): boolean {
+    return !isNeeded && !isNeededThere;
+  }
+
+  /** What has been begun is taken in first. */
+  function endIfSpare(): void {
+    if (!isSpare() || (isOwed && !lastComplete) || (!isOwed && turn !== null)) return;
+    if (finish({ type: 'bye', reason: 'neither side needs this session' })) emit({ type: 'SPARE' });
+  }
+
+  function sayNeed(): void {
+    send({ type: 'keep', needed: isNeeded }).catch((error: unknown) => {
+      if (!signal.aborted) fault(error);
+    });
   }
 
   /** One at a time; what comes meanwhile goes together. */
@@ -382,6 +425,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       case 'snapshot':
       case 'chunk':
         return taking.answered(frame);
+      case 'keep':
+        isNeededThere = frame.needed;
+        return endIfSpare();
       case 'offer':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
         return sender.offered(frame.knowledge);
@@ -396,8 +442,9 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (finish(null)) emit({ type: 'REFUSED', code: frame.code, reason: frame.message });
         return;
       case 'bye':
-        if (finish(null)) emit({ type: 'FAULT', code: 'STOPPED', reason: `the peer said goodbye: ${frame.reason}` });
-        return;
+        if (!finish(null)) return;
+        if (isSpare()) return emit({ type: 'SPARE' });
+        return emit({ type: 'FAULT', code: 'STOPPED', reason: `the peer said goodbye: ${frame.reason}` });
     }
   }
 
@@ -422,7 +469,10 @@ export function startSession(options: DriverOptions): SessionDriver {
           emit({ type: 'HELLO' });
           watchOwing();
           greeted = true;
-          await ask(hello, start);
+          if (!isNeeded) sayNeed();
+          asking = ask(hello).catch((error: unknown) => {
+            if (!signal.aborted) fault(error);
+          });
         }
       }
     } finally {
@@ -435,7 +485,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
+    turn?.end();
     await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asking, sending, spreading, hearing]);
+    turn?.end();
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);
@@ -460,6 +512,13 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    need(now) {
+      if (now === isNeeded) return;
+      isNeeded = now;
+      if (!greeted || farewell !== null) return;
+      sayNeed();
+      endIfSpare();
+    },
     offer: (knowledge) => void offer(knowledge),
     delivered: () => sender !== null && sender.upToDate(),
     dismiss() {

@@ -92,8 +92,8 @@ export interface WorkerListener {
   readonly onSchema?: (changes: readonly string[]) => void;
   readonly onMembers?: () => void;
   readonly onFault?: (error: FlotillaError) => void;
-  /** It ended by itself, or could not start. Called once; never after `close()` or `kill()`. */
-  readonly onEnd?: (error: FlotillaError) => void;
+  /** It ended by itself, or could not start. Called once; never after `close()` or `kill()`. `during`: the call that it was at, if one alone was in it. */
+  readonly onEnd?: (error: FlotillaError, during: WorkerCall | null) => void;
 }
 
 export interface WorkerClient {
@@ -174,13 +174,14 @@ export function startWorker(
   }
 
   function endWith(error: FlotillaError, told: boolean): void {
-    if (over === null) {
-      over = error;
-      if (told) listener.onEnd?.(error);
-    }
+    const isFirst = over === null;
+    over ??= error;
+    const [running, ...others] = inWorker.values();
     isNotReady(error);
+    // Before anybody hears of it who may end this worker for good, with another reason.
     rejectAll(error, [...inWorker.values(), ...waiting.live.splice(0), ...waiting.backfill.splice(0)]);
     inWorker.clear();
+    if (isFirst && told) listener.onEnd?.(error, others.length === 0 ? (running?.call ?? null) : null);
   }
 
   worker.on('message', (message: WorkerMessage) => {

@@ -4,7 +4,7 @@
  * written as any program would write it, so that it is stamped, renames derived identities, and travels like every other change.
  */
 import { decodeBatch } from '../protocol/batch.ts';
-import type { TableData } from '../protocol/types.ts';
+import type { Batch, TableData } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import { writeTombstone } from './births.ts';
 import { encodedKey } from './capture.ts';
@@ -14,8 +14,9 @@ import { hideRows } from './hide.ts';
 import type { Doomed, Referrer } from './deletes.ts';
 import { referrersOf, takeOut } from './deletes.ts';
 import { collidingHeir, isDiscarded, nameAlias } from './heirs.ts';
+import type { MarkKey } from './identity.ts';
 import { cellsOf } from './incoming.ts';
-import { translateRuns } from './join.ts';
+import { readVersion, translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
@@ -24,11 +25,12 @@ import { keysHeldOutside } from './outside.ts';
 import { cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
 import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
-import { collidingVersions, forgetPending } from './pending.ts';
-import { OP_REBORN, markReferences } from './remark.ts';
+import type { Pending } from './pending.ts';
+import { collidingVersions, forgetPending, noteArrival, pendingKind } from './pending.ts';
+import { OP_REBORN, markReferences, touchReferrers } from './remark.ts';
 import { unlessRefused } from './rows.ts';
 import type { StandingRow } from './rivals.ts';
-import { rivalsIn, standingRow, valuesOfRow } from './rivals.ts';
+import { rivalsIn, standingRow, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import type { Key } from './sql.ts';
@@ -74,11 +76,12 @@ export function mergeRows(library: Library, collider: Collider, rival: StandingR
       } else absorb(library, older, rival);
       return becomeOne(library, model, collider.uuid, rival.uuid);
     }
+    const last = readVersion(library, model, rival.uuid);
     if (!canPark(library, model) || !park(library, model, rival.key)) return false;
     merge(joinVersions(library, [collider.version]), []);
     const winner = standingRow(library, model, collider.uuid);
     if (winner === null) return false;
-    absorb(library, rival, winner);
+    absorb(library, rival, winner, last);
     return becomeOne(library, model, rival.uuid, winner.uuid);
   });
 }
@@ -91,19 +94,22 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   const { model, key } = loser;
   const uuid = collidingHeir(library, model, loser.uuid);
   const here = standingRow(library, model, loser.uuid);
-  if (uuid === null || here === null || !canPark(library, model) || keysHeldOutside(library, model, [key]).length > 0)
-    return false;
+  if (uuid === null || here === null) return false;
   const waiting = collidingVersions(library).find((other) => Buffer.compare(other.uuid, uuid) === 0);
   if (waiting === undefined || waiting.version === null) return false;
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
-  if (!isNamedByKey(library, loser)) return false;
+  const values = valuesHere(library, model, version);
+  const takesPlace = values !== null && twinOf(library, model, values, { uuid })?.key === key;
+  const mayGo = canPark(library, model) && keysHeldOutside(library, model, [key]).length === 0;
+  if (!takesPlace && !(mayGo && isNamedByKey(library, loser))) return false;
   const others = referrersOf(library, model, [key]).filter((row) => !mayMove(library, row));
   return library.attempt(() => {
     // Rows of other devices' wait for what their owners say, or have said.
     if (others.length > 0 && !hideRows(library, others, { ...DEAD_TARGET, targets: [loser.uuid] })) return false;
     if (loser.discards !== undefined) recordRow(library, model, loser.uuid, loser.discards, loser);
+    if (takesPlace) return becomeHeir(library, loser, waiting, merge);
     if (!park(library, model, key)) return false;
     merge(joinVersions(library, [version]), []);
     const heir = standingRow(library, model, uuid);
@@ -115,6 +121,37 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   });
 }
 
+/** A row whose heir has the same key here is that from now on, and so is what refers to the key. */
+function becomeHeir(
+  library: Library,
+  loser: Doomed,
+  { uuid, birthRun, version }: Omit<Pending, 'targets'>,
+  merge: MergeWaiting,
+): boolean {
+  const { model, key } = loser;
+  forgetPending(library, loser.uuid);
+  // Older than the heir, which is written over it.
+  library.sql.run(
+    `UPDATE ${rowsTable(model)} SET uuid = ?, birth_hlc = 0, birth_run = ?, hlc = 0, run = ?, cells = NULL, aside = NULL WHERE key = ?`,
+    Buffer.from(uuid),
+    birthRun,
+    birthRun,
+    key,
+  );
+  merge(joinVersions(library, [decodeBatch(version as Uint8Array)]), []);
+  if (pendingKind(library, uuid) !== null) return false;
+  noteArrival(library, uuid);
+  asWriter(library, () => touchReferrers(library, model, markKeyOf(library, model, key), 'renamed'));
+  return true;
+}
+
+/** The key of a row, as marks name it. */
+function markKeyOf(library: Library, model: Model, key: Key): MarkKey {
+  if (model.rowid !== null) return key;
+  const text = `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t WHERE ${rowByKey(model)}`;
+  return String(library.sql.value(text, key));
+}
+
 /** Nothing refers to a row by other values than those of its key and its name: what does would be lost sight of when they are parked. */
 function isNamedByKey(library: Library, { model, key }: Pick<StandingRow, 'model' | 'key'>): boolean {
   const names = model.identity.kind === 'derived' ? [...model.key, ...model.identity.columns] : model.key;
@@ -123,10 +160,13 @@ function isNamedByKey(library: Library, { model, key }: Pick<StandingRow, 'model
   );
 }
 
-/** What refers to the loser refers to the winner; then the loser goes, with a record of what it held. */
-function absorb(library: Library, loser: StandingRow, winner: StandingRow): void {
+/**
+ * What refers to the loser refers to the winner; then the loser goes, with a record of what it held.
+ * @param last - what that was, if it has been parked since
+ */
+function absorb(library: Library, loser: StandingRow, winner: StandingRow, last: Batch | null = null): void {
   redirect(library, loser, winner);
-  recordRow(library, loser.model, loser.uuid, 'merged', winner);
+  recordRow(library, loser.model, loser.uuid, 'merged', winner, { last });
   asWriter(library, () => deleteRow(library, loser));
 }
 

@@ -290,7 +290,7 @@ function evictions(model: Model, name: (part: string) => string): string[] {
   if (found.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
-  if (model.uniques.length > 0) insert.push(standsMark(model));
+  if (model.uniques.length > 0 || model.ownedBy !== null) insert.push(standsMark(model));
   const update = found.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.

@@ -28,7 +28,8 @@ export function defaultOf(model: Model, name: string): string | null {
   return column?.defaultSql ?? null;
 }
 
-function canBeNull(model: Model, columns: readonly string[]): boolean {
+/** Whether all of some columns of a row may be set to NULL. */
+export function canBeNull(model: Model, columns: readonly string[]): boolean {
   return columns.every((name) => {
     const column = model.columns.find((candidate) => candidate.name === name);
     return column !== undefined && !column.notNull && !model.key.includes(name) && column.role.kind !== 'local';

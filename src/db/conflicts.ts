@@ -4,7 +4,7 @@
  * it, in the transaction that discards it, and stay on that device until they age out.
  */
 import { encodeBatch } from '../protocol/batch.ts';
-import type { SqlValue } from '../protocol/types.ts';
+import type { Batch, SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
 import type { Collider } from './collisions.ts';
 import type { Doomed } from './deletes.ts';
@@ -83,7 +83,7 @@ export function recordOverwritten(library: Library, row: Incoming, rows: RowWrit
 
 /**
  * Records a row that goes, or that another one replaces, with all that it holds. Nothing is recorded if it is not here.
- * @param at - when it was written, where that is not the stamp that it has
+ * @param was - when it was written, where that is not the stamp that it has; what it held, if it has been parked since
  */
 export function recordRow(
   library: Library,
@@ -91,9 +91,9 @@ export function recordRow(
   uuid: Uint8Array,
   rule: Rule,
   kept: LocalStamp,
-  at?: LocalStamp,
+  { at, last }: { readonly at?: LocalStamp; readonly last?: Batch | null } = {},
 ): void {
-  const version = readVersion(library, model, uuid);
+  const version = last ?? readVersion(library, model, uuid);
   const row = library.sql.rows(`SELECT hlc, run FROM ${rowsTable(model)} WHERE uuid = ?`, Buffer.from(uuid))[0];
   if (version === null || row === undefined) return;
   const value = Buffer.from(encodeBatch(version));

@@ -3,16 +3,19 @@
  * remove rows without a mark while capture is suspended) find nothing left to do. A row that something here still refers
  * to stays, and its delete waits for the end of a complete pass.
  */
+import type { Batch } from '../protocol/types.ts';
 import type { Cells } from './cells.ts';
 import { parseCells } from './cells.ts';
 import type { Rule } from './conflicts.ts';
 import { recordRow } from './conflicts.ts';
 import { keepLast } from './graves.ts';
+import type { Leaving, Reference } from './removal.ts';
+import { byModel, nodeId, removeAll } from './removal.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
+import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
-import { forgetPending, hasPending, putPending } from './pending.ts';
+import { putPending } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
@@ -33,6 +36,8 @@ export interface Doomed {
   readonly goesWith?: Uint8Array;
   /** Its delete is among those that wait already. */
   readonly isWaiting?: boolean;
+  /** What it held before it was parked, to make room for others. */
+  readonly last?: Batch | null;
 }
 
 /** A row that refers to another. Keys are those of the map tables. */
@@ -69,7 +74,7 @@ export function carryOutDeletes(
   holdAll = false,
 ): number {
   const nodes = new Map(doomed.map((row) => [nodeId(row.model, row.key), row]));
-  const referrers = new Map<string, string[]>();
+  const found: Reference[] = [];
   const references = new Map<string, Set<string>>();
   const stays = new Set<string>(holdAll ? nodes.keys() : []);
   for (let frontier = [...nodes.values()]; frontier.length > 0;) {
@@ -90,7 +95,7 @@ export function carryOutDeletes(
             next.push(verdict);
           }
         }
-        append(referrers, parent, child);
+        found.push({ child, parent, foreignKey: referrer.foreignKey });
         references.set(child, (references.get(child) ?? new Set<string>()).add(parent));
       }
     }
@@ -115,92 +120,31 @@ export function carryOutDeletes(
       discarded.push(parent);
     }
   }
-  let gone = 0;
-  for (const generation of generations(
-    [...nodes.keys()].filter((node) => !stays.has(node)),
-    referrers,
-    references,
-  )) {
-    const rows = generation.map((node) => nodes.get(node) as Doomed);
-    for (const node of generation) {
-      const row = nodes.get(node) as Doomed;
-      const rule = row.discards ?? (missed.has(node) ? 'took-along' : null);
-      if (rule !== null) recordRow(library, row.model, row.uuid, rule, row);
+  const going = new Map([...nodes].filter(([node]) => !stays.has(node)));
+  removeAll(library, going, found, (model, rows) => {
+    for (const row of rows) {
+      const rule = row.discards ?? (missed.has(nodeId(model, row.key)) ? 'took-along' : null);
+      if (rule !== null) recordRow(library, model, row.uuid, rule, row, row);
     }
-    for (const [model, own] of byModel(rows)) {
-      const keys = own.map((row) => row.key);
-      keepLast(library, model, keys);
-      removeRows(library, model, own);
-    }
-    gone += rows.length;
-  }
+    keepLast(library, model, rows);
+  });
   for (const node of stays) {
     const row = nodes.get(node) as Doomed;
     if (row.isWaiting !== true) holdDelete(library, row);
   }
-  return gone;
+  return going.size;
 }
 
 /** Takes rows out of the tables, referrers first, though nobody deleted them. */
-export function takeOut(library: Library, rows: readonly Pick<Doomed, 'model' | 'key' | 'uuid'>[]): void {
+export function takeOut(library: Library, rows: readonly Leaving[]): void {
   const nodes = new Map(rows.map((row) => [nodeId(row.model, row.key), row]));
-  const referrers = new Map<string, string[]>();
-  const references = new Map<string, Set<string>>();
+  const found: Reference[] = [];
   for (const [model, own] of byModel(rows)) {
     const keys = own.map((row) => row.key);
-    for (const referrer of referrersOf(library, model, keys)) {
-      const child = nodeId(referrer.model, referrer.key);
-      const parent = nodeId(model, referrer.parentKey);
-      if (child === parent || !nodes.has(child)) continue;
-      append(referrers, parent, child);
-      references.set(child, (references.get(child) ?? new Set<string>()).add(parent));
-    }
+    for (const { model: from, key, parentKey, foreignKey } of referrersOf(library, model, keys))
+      found.push({ child: nodeId(from, key), parent: nodeId(model, parentKey), foreignKey });
   }
-  for (const generation of generations([...nodes.keys()], referrers, references)) {
-    const leaving = generation.map((node) => nodes.get(node) as Doomed);
-    for (const [model, own] of byModel(leaving)) removeRows(library, model, own);
-  }
-}
-
-/** Leaves first. What is left in the end is cycles and what they refer to, which go together. */
-function generations(
-  nodes: readonly string[],
-  referrers: ReadonlyMap<string, readonly string[]>,
-  references: ReadonlyMap<string, ReadonlySet<string>>,
-): string[][] {
-  const going = new Set(nodes);
-  const holders = new Map<string, number>();
-  for (const node of nodes)
-    holders.set(node, new Set((referrers.get(node) ?? []).filter((child) => going.has(child))).size);
-  const result: string[][] = [];
-  let generation = nodes.filter((node) => holders.get(node) === 0);
-  while (generation.length > 0) {
-    result.push(generation);
-    const next: string[] = [];
-    for (const node of generation) {
-      going.delete(node);
-      for (const parent of references.get(node) ?? []) {
-        const left = (holders.get(parent) ?? 0) - 1;
-        holders.set(parent, left);
-        if (left === 0 && going.has(parent)) next.push(parent);
-      }
-    }
-    generation = next;
-  }
-  if (going.size > 0) result.push([...going]);
-  return result;
-}
-
-/** Removes rows and their mappings; nothing refers to them. */
-function removeRows(library: Library, model: Model, rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid'>>): void {
-  const keys = jsonKeys(rows.map((row) => row.key));
-  const table = quoteName(model.table);
-  if (model.rowid === null)
-    for (const { key } of rows) library.sql.run(`DELETE FROM ${table} WHERE ${rowByKey(model)}`, key);
-  else
-    library.sql.run(`DELETE FROM ${table} WHERE ${quoteName(model.rowid)} IN (SELECT value FROM json_each(?))`, keys);
-  library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key IN (SELECT value FROM json_each(?))`, keys);
-  if (hasPending(library)) for (const row of rows) forgetPending(library, row.uuid);
+  removeAll(library, nodes, found);
 }
 
 function holdDelete(library: Library, row: Doomed): void {
@@ -259,21 +203,4 @@ function referrerQuery(child: Model, foreignKey: ForeignKey, parent: Model): str
  */
 function isMetBy({ columns, targets }: ForeignKey, p: string): string {
   return columns.map((name, i) => `${p}.${quoteName(targets[i] ?? '')} = t.${quoteName(name)}`).join(' AND ');
-}
-
-/** Names a row among others, by the key in its map table. */
-export function nodeId(model: Model, key: Key): string {
-  return `${model.n}:${key}`;
-}
-
-function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
-  const list = lists.get(key);
-  if (list === undefined) lists.set(key, [value]);
-  else list.push(value);
-}
-
-function byModel<T extends { readonly model: Model }>(rows: readonly T[]): Map<Model, T[]> {
-  const groups = new Map<Model, T[]>();
-  for (const row of rows) append(groups, row.model, row);
-  return groups;
 }

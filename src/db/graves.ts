@@ -9,6 +9,7 @@ import { decodeKey } from './capture.ts';
 import type { Cells } from './cells.ts';
 import { formatCells, lastChange, registersIn } from './cells.ts';
 import { mayBeUndone } from './clauses.ts';
+import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, syncedColumns } from './model.ts';
@@ -63,13 +64,19 @@ export function lastVersions(library: Library, model: Model, rows: readonly Dele
 }
 
 /** Keeps the last versions of rows that are about to be removed because they were deleted elsewhere. */
-export function keepLast(library: Library, model: Model, keys: readonly Key[]): void {
+export function keepLast(
+  library: Library,
+  model: Model,
+  rows: ReadonlyArray<Pick<Doomed, 'key' | 'uuid' | 'last'>>,
+): void {
   if (!mayBeUndone(library.registry, model)) return;
   const builder = pageBuilder(library);
   const text = versionSelect(model, library.registry, 'WHERE m.key IN (SELECT value FROM json_each(?))');
-  builder.addVersions(model, readVersions(library.sql, model, text, [jsonKeys(keys)]));
+  builder.addVersions(model, readVersions(library.sql, model, text, [jsonKeys(rows.map(({ key }) => key))]));
   const found = new Map<string, Uint8Array>();
   cutAll(builder, found);
+  for (const { uuid, last } of rows)
+    if (last !== undefined && last !== null) found.set(Buffer.from(uuid).toString('hex'), encodeBatch(last));
   for (const [uuid, version] of found) {
     library.sql.run(
       'UPDATE flotilla_tombstones SET version = ? WHERE uuid = ?',

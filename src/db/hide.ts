@@ -5,12 +5,13 @@
 import { encodeBatch } from '../protocol/batch.ts';
 import type { Batch } from '../protocol/types.ts';
 import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
-import { nodeId, referrersOf, takeOut } from './deletes.ts';
+import { referrersOf, takeOut } from './deletes.ts';
 import { readVersion, targetsIn } from './join.ts';
 import type { Library } from './library.ts';
 import { keysHeldOutside } from './outside.ts';
 import type { Pending } from './pending.ts';
 import { pendingKind, putPending, waitingVersion } from './pending.ts';
+import { nodeId } from './removal.ts';
 import type { StandingRow } from './rivals.ts';
 
 /** Why rows wait aside. */

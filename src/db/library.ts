@@ -13,7 +13,7 @@ import type { Counters } from './api.ts';
 import type { FaultPoint } from './fault-points.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
-import { getState } from './metadata.ts';
+import { getState, setState } from './metadata.ts';
 import type { Policies } from './cells.ts';
 import { NO_POLICIES, readPolicies } from './policies.ts';
 import type { Key } from './sql.ts';
@@ -46,6 +46,9 @@ export interface Surroundings {
 /** Local ids are given below 2^52, so that a table in which somebody uses huge ids still has room. */
 const KEY_CEILING = 2 ** 52;
 
+/** State, with the number of a table: the greatest id of it that a program has taken a row away from. */
+const LAST_LEFT = 'last left ';
+
 export type CounterName = keyof Counters;
 
 /** The schema of the file is no longer the one that the library was opened with: it must be followed first. */
@@ -77,6 +80,8 @@ export class Library {
   readonly #nextKeys = new Map<string, number>();
   readonly #policies: ReadonlyMap<Model, Policies>;
   #inTransaction = false;
+  /** A transaction has failed, and memory may hold what the file does not. */
+  #isStale = false;
   /** Devices that were members. */
   #revoked: ReadonlySet<string> = new Set();
   #membersChange: object | null = null;
@@ -138,6 +143,7 @@ export class Library {
    */
   transact<T>(work: () => T): T {
     if (this.#inTransaction) return work();
+    if (this.#isStale) this.#undo();
     if (this.db.inTransaction) {
       // Setting up a library is one transaction of its own, which decides for all of it.
       const result = work();
@@ -151,6 +157,7 @@ export class Library {
     }
     this.#inTransaction = true;
     this.#nextKeys.clear();
+    const head = this.#head;
     try {
       this.reached('transaction: begun');
       const result = work();
@@ -160,12 +167,24 @@ export class Library {
       this.reached('transaction: committed');
       return result;
     } catch (error) {
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
-      this.#load();
+      this.#isStale = true;
+      this.#head = head;
+      try {
+        this.#undo();
+      } catch {
+        // What cannot be undone or read just now is so before the next transaction.
+      }
       throw error;
     } finally {
       this.#inTransaction = false;
     }
+  }
+
+  /** Ends a transaction that has failed, and brings memory back to what the file has. */
+  #undo(): void {
+    if (this.db.inTransaction) this.db.exec('ROLLBACK');
+    this.#load();
+    this.#isStale = false;
   }
 
   /**
@@ -240,6 +259,12 @@ export class Library {
   /** A stamp from elsewhere was merged: our own later ones must be greater. */
   sawHlc(hlc: number): void {
     if (hlc > this.#hlc) this.#hlc = hlc;
+  }
+
+  /** What was stamped too late has been stamped anew, everywhere in the file: so are our clock and our knowledge. In that transaction. */
+  turnBack(anew: (hlc: number) => number): void {
+    this.#hlc = anew(this.#hlc);
+    for (const [run, hlc] of this.#knowledge) this.#knowledge.set(run, anew(hlc));
   }
 
   /** Ordinal of our own run. */
@@ -418,10 +443,20 @@ export class Library {
       const inTable = this.sql.number(
         `SELECT ifnull(max(${column}), 0) FROM ${quoteName(model.table)} WHERE ${column} < ${KEY_CEILING}`,
       );
-      next = Math.max(inTable, this.#sequence(model.table), this.#lastDangling(model), 0) + 1;
+      const left = Number(getState(this.db, LAST_LEFT + model.n) ?? 0);
+      next = Math.max(inTable, left, this.#sequence(model.table), this.#lastDangling(model), 0) + 1;
     }
     this.#nextKeys.set(model.table, next + 1);
     return next;
+  }
+
+  /**
+   * A program took a row away from its id. Nobody else's row gets that one: a writer without foreign keys may have left rows that refer
+   * to it.
+   */
+  leftKey(model: Model, key: Key): void {
+    const name = LAST_LEFT + model.n;
+    if (key > Number(getState(this.db, name) ?? 0) && key < KEY_CEILING) setState(this.db, name, Number(key));
   }
 
   /** The greatest id that rows here refer to, where some refer to ids that are not there: a row from elsewhere is not what they mean. */

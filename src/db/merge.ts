@@ -17,13 +17,13 @@ import { lookUp } from './lookup.ts';
 import type { Judged } from './judged.ts';
 import { holdFor, lostIn, withShown } from './judged.ts';
 import { LooseKeys } from './loose.ts';
-import type { Model } from './model.ts';
+import type { ForeignKey, Model } from './model.ts';
 import { rowsTable, syncedColumns } from './model.ts';
-import { canPark, park } from './park.ts';
+import { canPark, parkAll } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
 import { noteRivalNames } from './rival-names.ts';
-import { RowWriter, takenColumns } from './rows.ts';
+import { RowWriter } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
@@ -185,10 +185,13 @@ class Merge {
     this.#holdUnresolved(incoming);
     this.#rows.giveKeys(incoming, this.#options.adopter);
     const standing = incoming.filter((row) => row.hold === null);
-    const doomed = this.#doomed(incoming);
     const loose = new LooseKeys(library, this.#rows);
-    if (this.#parks && !this.#park(standing, doomed, loose)) return false;
-    if (!this.#write(standing, loose)) return false;
+    // What is discarded unseen, and what stays behind, is to be seen before anything makes room for others.
+    for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
+    const stayed = hasDangling(library) ? this.#stayed(standing) : null;
+    const going = this.#doomed(incoming);
+    const doomed = this.#parks ? parkAll(library, standing, going, this.#rows, loose) : going;
+    if (doomed === null || !this.#write(standing, loose, stayed)) return false;
     for (const row of incoming) {
       const waiting = this.#options.retake ? undefined : this.#waiting(row.index);
       if (waiting?.isDelete === false)
@@ -202,9 +205,20 @@ class Merge {
     return !this.#parks || doomed.every((row) => !canPark(library, row.model) || isGone(library, row));
   }
 
-  #write(standing: readonly Incoming[], loose: LooseKeys): boolean {
+  /** The foreign keys of rows that stayed behind here, by dictionary index. */
+  #stayed(standing: readonly Incoming[]): Map<number, ForeignKey[]> {
+    const updated = standing.filter((row) => row.isUpdate);
+    return new Map(
+      updated.map(({ model, index }) => [index, danglingKeys(this.#library, model, this.#rows.uuidOf(index))]),
+    );
+  }
+
+  #write(
+    standing: readonly Incoming[],
+    loose: LooseKeys,
+    stayed: ReadonlyMap<number, readonly ForeignKey[]> | null,
+  ): boolean {
     const library = this.#library;
-    const isDangling = hasDangling(library);
     const moves = new TreeMoves(library, this.#rows);
     for (const model of library.registry.models) {
       const rows = standing.filter((row) => row.model === model);
@@ -215,16 +229,15 @@ class Merge {
         this.result.arrivals.push(this.#rows.uuidOf(row.index));
         if (this.#options.retake || this.#tombstone(row.index) !== undefined) moves.born(row);
       }
-      if (isDangling && this.failures.size === 0)
+      if (stayed !== null && this.failures.size === 0)
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
       for (const row of rows) {
         if (!row.isUpdate) continue;
         loose.before(model, this.#rows.standingKeyOf(row) as Key, row.index);
         moves.before(row);
-        if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
-        const stayed = isDangling ? danglingKeys(library, model, this.#rows.uuidOf(row.index)) : [];
         this.#rows.update(row);
-        if (stayed.length > 0) touchMended(library, model, this.#rows.uuidOf(row.index), stayed);
+        const keys = stayed?.get(row.index) ?? [];
+        if (keys.length > 0) touchMended(library, model, this.#rows.uuidOf(row.index), keys);
       }
     }
     if (this.failures.size > 0) return false;
@@ -235,27 +248,6 @@ class Merge {
     if (broken.size > 0) return false;
     for (const [index, hold] of moves.closing()) this.failures.set(index, hold);
     return this.failures.size === 0;
-  }
-
-  /** Takes the rows that will be written over or removed out of their unique indexes. */
-  #park(standing: readonly Incoming[], doomed: readonly Doomed[], loose: LooseKeys): boolean {
-    const updates = standing
-      .filter((row) => row.isUpdate)
-      .map((row) => ({
-        model: row.model,
-        key: this.#rows.standingKeyOf(row) as Key,
-        index: row.index,
-        columns: takenColumns(row),
-      }));
-    const going = doomed.map(({ model, key }) => ({ model, key, index: null, columns: syncedColumns(model) }));
-    const parked = [...updates, ...going].filter((row) => canPark(this.#library, row.model, row.columns));
-    return (
-      parked.length > 0 &&
-      parked.every(({ model, key, index, columns }) => {
-        loose.before(model, key, index);
-        return park(this.#library, model, key, columns);
-      })
-    );
   }
 
   #at(index: number): number {

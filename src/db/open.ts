@@ -29,7 +29,8 @@ const KNOWN_FAULTS: ReadonlyArray<readonly [prefix: string, code: ErrorCode, adv
   ['SQLITE_READONLY', 'READ_ONLY', 'the file or its folder cannot be written: check the permissions'],
   ['SQLITE_PERM', 'READ_ONLY', 'the file or its folder cannot be used: check the permissions'],
   ['SQLITE_CANTOPEN', 'READ_ONLY', 'the file or its folder cannot be opened: check that it exists and may be written'],
-  ['SQLITE_BUSY', 'DATABASE', 'another program has held the database locked for too long: end its transaction'],
+  ['SQLITE_BUSY', 'LOCKED', 'another program has held the database locked for too long: end its transaction'],
+  ['SQLITE_IOERR', 'IO_ERROR', 'the disk reported an error: look at it and its connection, then it goes on'],
   ['SQLITE_CORRUPT', 'DATABASE', 'the database is damaged: restore a copy, or join again from another device'],
 ];
 

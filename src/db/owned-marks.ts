@@ -145,7 +145,7 @@ export function revert(
   row: { readonly uuid: Uint8Array; readonly hlc: number; readonly run: number },
 ): void {
   const at = { hlc: library.stampAt(library.around.now()), run: library.run };
-  recordRow(library, model, row.uuid, 'ownership', row, at);
+  recordRow(library, model, row.uuid, 'ownership', row, { at });
   askFor(library, model, row);
 }
 

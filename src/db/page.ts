@@ -229,12 +229,11 @@ export class PageBuilder {
 
   /** Names a row that the receiver has already, so that it hears that the row is still here. */
   mention(model: Model, version: RawRow): void {
-    const { byKey } = this.#section(model);
-    const [key, uuid, hlc, run] = [KEY, UUID, BIRTH_HLC, BIRTH_RUN].map((column) => version[column]);
-    if (!byKey.has(key as Key)) byKey.set(key as Key, this.name(model, uuid as Uint8Array, Number(hlc), Number(run)));
+    const [uuid, hlc, run] = [UUID, BIRTH_HLC, BIRTH_RUN].map((column) => version[column]);
+    this.name(model, uuid as Uint8Array, Number(hlc), Number(run));
   }
 
-  /** Names a row without saying anything of it. */
+  /** Names a row without saying anything of it, in an entry of its own, to which no reference leads: that says nothing of being here. */
   name(model: Model, uuid: Uint8Array, birthHlc: number, birthRun: number): number {
     return this.#entry(model, uuid, birthHlc, this.#run(birthRun));
   }

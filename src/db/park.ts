@@ -3,10 +3,15 @@
  * value of one that is about to go. Rows that will be written anew or removed in the same breath are parked meanwhile: their
  * unique values give way to NULL or to a value that nobody has.
  */
+import type { Doomed } from './deletes.ts';
+import type { Incoming } from './incoming.ts';
+import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
+import type { LooseKeys } from './loose.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, syncedColumns } from './model.ts';
-import { requireConstraint } from './rows.ts';
+import type { RowWriter } from './rows.ts';
+import { requireConstraint, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 
 /** Far from all ids and counts that people use, and still exact. */
@@ -15,6 +20,35 @@ const PARKED_NUMBER = -(2n ** 62n);
 /** True when a row of the table that is written anew in these columns, or removed, can make room in a unique index. */
 export function canPark(library: Library, model: Model, written: readonly Column[] = syncedColumns(model)): boolean {
   return parkedColumns(library, model, written).length > 0;
+}
+
+/**
+ * Takes the rows that a merge will write over or remove out of their unique indexes.
+ * @returns the doomed ones with what they held; null when no row, or not all of them, can make room
+ */
+export function parkAll(
+  library: Library,
+  standing: readonly Incoming[],
+  doomed: readonly Doomed[],
+  rows: RowWriter,
+  loose: LooseKeys,
+): Doomed[] | null {
+  const updates = standing
+    .filter((row) => row.isUpdate)
+    .map((row) => ({
+      model: row.model,
+      key: rows.keyOf(row.index) as Key,
+      index: row.index,
+      columns: takenColumns(row),
+    }));
+  const going = doomed.map(({ model, key }) => ({ model, key, index: null, columns: syncedColumns(model) }));
+  const parked = [...updates, ...going].filter((row) => canPark(library, row.model, row.columns));
+  const held = doomed.map((row) => ({ ...row, last: readVersion(library, row.model, row.uuid) }));
+  const isDone = parked.every(({ model, key, index, columns }) => {
+    loose.before(model, key, index);
+    return park(library, model, key, columns);
+  });
+  return isDone && parked.length > 0 ? held : null;
 }
 
 /** Takes a row out of its unique indexes. Answers false when the table does not allow it. */

@@ -5,7 +5,7 @@
  */
 import type { Database } from 'better-sqlite3';
 
-import type { Batch, KnowledgeWire, PassKind } from '../protocol/types.ts';
+import type { Batch, ColumnData, DependencyData, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { hlcToMs } from '../protocol/hlc.ts';
 import { encodedKey } from './capture.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
@@ -68,14 +68,25 @@ export function isLate(library: Library, peer: string): boolean {
   return stateOf(library).late.has(peer);
 }
 
-/** Notes the rows that a page says are there: all that it names otherwise than as dead. What it says is dead dies of its tombstone. */
+/**
+ * Notes the rows that a page says are there: those that it brings, and those that it names for no other reason. What it says is dead dies
+ * of its tombstone; and what a row refers to that waits need not be there.
+ */
 export function noteNamed(library: Library, batch: Batch): void {
-  const dead = new Set(batch.tombstones.flatMap(({ rows, alias }) => [...rows, ...alias]));
+  const brought = new Set(batch.tables.flatMap(({ rows }) => rows));
+  const meant = new Set([
+    ...batch.tombstones.flatMap(({ rows, alias }) => [...rows, ...alias]),
+    ...batch.tables.flatMap(({ columns, dependencies }) => [...columns, ...dependencies].flatMap(refsOf)),
+  ]);
   for (let index = 0; index < batch.birthHlc.length; index += 1) {
-    if (dead.has(index)) continue;
+    if (meant.has(index) && !brought.has(index)) continue;
     const uuid = Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
     library.sql.run('INSERT OR IGNORE INTO temp.flotilla_named (uuid) VALUES (?)', uuid);
   }
+}
+
+function refsOf(column: ColumnData | DependencyData): readonly number[] {
+  return 'refs' in column ? column.refs : [];
 }
 
 /** A row that the sender knows of and has no longer. */

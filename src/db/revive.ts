@@ -6,12 +6,13 @@
 import { bornAnew } from './aside.ts';
 import { recordDelete } from './conflicts.ts';
 import type { Doomed, Referrer } from './deletes.ts';
-import { nodeId, referrersOf } from './deletes.ts';
+import { referrersOf } from './deletes.ts';
 import { formatCells, parseCells, registersIn } from './cells.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { rowsTable } from './model.ts';
 import { forgetPending } from './pending.ts';
+import { nodeId } from './removal.ts';
 import type { Key } from './sql.ts';
 
 /** What may be known of a conflict, and done about it, on this device. */

@@ -15,7 +15,7 @@ import { defaultOf, isCarriedOut } from './clauses.ts';
 import { settleCollisions } from './collisions.ts';
 import { settleCycles } from './cycles.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
-import { carryOutDeletes, nodeId, referrersOf } from './deletes.ts';
+import { carryOutDeletes, referrersOf } from './deletes.ts';
 import { heirOf } from './heirs.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
@@ -31,6 +31,7 @@ import {
   unboundVersions,
   waitersOf,
 } from './pending.ts';
+import { nodeId } from './removal.ts';
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
 import { settleRivalNames } from './rival-names.ts';

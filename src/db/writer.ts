@@ -27,6 +27,7 @@ import type {
   Taken,
   TakenSnapshot,
 } from './api.ts';
+import { isAhead } from './anew.ts';
 import { Bootstrap } from './bootstrap.ts';
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
@@ -40,7 +41,7 @@ import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import { admit, readMembers, revoke } from './members.ts';
-import { setState } from './metadata.ts';
+import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
 import { explainSqlite } from './open.ts';
@@ -117,6 +118,8 @@ export class Writer {
   #isForeign = false;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
+  /** Why what others wrote could not be stamped when it was last tried; '' if it could. */
+  #trouble = '';
   /** The next slice of what others wrote is on its way. */
   #isLooking = false;
   #isHeld = false;
@@ -185,20 +188,21 @@ export class Writer {
 
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
-      const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
-      const digest = createHash('sha256');
-      for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
       const { registry } = this.#library;
-      this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
       return {
-        knowledge: wireOf(entries),
-        knowledgeHash: digest.digest('hex').slice(0, 32),
+        ...this.#speakTo(peer),
         floor: wireOf([...floorOf(this.#library.sql)]),
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
         schemaHash: registry.schemaHash,
+        isAhead: isAhead(this.#library),
       };
     });
+  }
+
+  stampAnew(): boolean {
+    this.#stampSlices();
+    return this.#do(() => this.#served.stampAnew() !== null);
   }
 
   beginPass(peer: string, floor: KnowledgeWire, maySnapshot = false): PassBegun | null {
@@ -219,9 +223,18 @@ export class Writer {
         if (pass === 'reconcile' || snapshot !== null) this.#lastOfSource = now;
         if (pass === 'newcomer') beginNewcomer(library, peer, floor);
         beginPass(library, peer, pass);
-        return { pass, cursor: library.cursor(peer), snapshot };
+        return { pass, cursor: library.cursor(peer), snapshot, ...this.#speakTo(peer) };
       }),
     );
+  }
+
+  /** What this device tells a peer that it knows; what it says later is what has come since. */
+  #speakTo(peer: string): Pick<SessionStart, 'knowledge' | 'knowledgeHash'> {
+    const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
+    const digest = createHash('sha256');
+    for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+    this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
+    return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32) };
   }
 
   beginSnapshot(peer: string, offer: SnapshotOffer): number {
@@ -345,7 +358,7 @@ export class Writer {
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
   noteDangling(): void {
-    this.#do(() => this.#library.transact(() => setState(this.#db, 'dangling', 1)));
+    this.#do(() => this.#library.transact(() => noteDangling(this.#library)));
   }
 
   /**
@@ -398,17 +411,22 @@ export class Writer {
       if (this.#served.hasMoved()) this.#do(() => this.#served.follow());
       const taken =
         this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
+      this.#trouble = '';
       if (taken < STAMP_SLICE) this.#seenVersion = version;
       else this.#lookAgain();
     } catch (error) {
-      this.#onFault(explainSqlite(error, this.#file));
+      const fault = explainSqlite(error, this.#file);
+      // It is tried again several times a second: once is enough to say so.
+      if (fault.message !== this.#trouble) this.#onFault(fault);
+      this.#trouble = fault.message;
     }
   }
 
   /** Now and then. Records are made while applying, so that is the time to look. */
   #ageOut(): void {
     const now = this.#library.around.now();
-    if (now < this.#ageOutAt) return;
+    // The clock may have been set back.
+    if (now < this.#ageOutAt && now > this.#ageOutAt - 2 * AGE_OUT_EVERY_MS) return;
     this.#ageOutAt = now + AGE_OUT_EVERY_MS;
     ageOutConflicts(this.#library, this.#conflictDays);
   }

@@ -30,6 +30,13 @@ export interface Host {
    * it came to us or is gone.
    */
   onConnection(listener: (peer: string, open: boolean, address: string) => void): () => void;
+  /**
+   * Calls back when two nodes run with the key of one device, this one or another: `by` is the member that has told us, '' when
+   * this host has seen it itself. Returns the way to stop.
+   */
+  onTwin(listener: (device: string, by: string) => void): () => void;
+  /** Looks whether somebody else has our own key at one of `addresses`; what is found comes by `onTwin`. */
+  meetSelf(addresses: readonly string[], signal: AbortSignal): Promise<void>;
   /** Closes every connection to a peer. */
   hangUp(peer: string): Promise<void>;
   /** Twice is harmless. */
@@ -56,6 +63,8 @@ export interface DiscoveryOptions {
   readonly localOnly: boolean;
   /** A node was heard; called on every announcement, addresses of this answer. */
   readonly onPeer: (peer: string, addresses: readonly string[]) => void;
+  /** Our own peer id was heard from somebody else, at these addresses. @default nobody asks */
+  readonly onSelf?: (addresses: readonly string[]) => void;
   /** Discovery cannot work, with what to do. */
   readonly onProblem: (message: string) => void;
 }

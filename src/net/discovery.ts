@@ -184,8 +184,17 @@ class MulticastDiscovery implements Discovery {
   }
 
   #hear(answers: readonly Answer[]): void {
-    const { device, localOnly, onPeer } = this.#options;
+    const { device, localOnly, onPeer, onSelf } = this.#options;
     for (const [peer, addresses] of peersIn(answers, device, localOnly, this.#service)) onPeer(peer, addresses);
+    if (onSelf === undefined) return;
+    // What is ours comes back to us as well, under our own name.
+    const others = answers.filter((answer) => answer.data !== this.#name && answer.name !== this.#name);
+    const own = this.#options.addresses();
+    const claimed =
+      peersIn(others, '', localOnly, this.#service)
+        .get(device)
+        ?.filter((one) => !own.includes(one)) ?? [];
+    if (claimed.length > 0) onSelf(claimed);
   }
 
   #fault(address: string, name: string, error: Error): void {

@@ -20,6 +20,7 @@ import type { Beating } from './heartbeat.ts';
 import { openPackets } from './packets.ts';
 import type { Packets } from './packets.ts';
 import { transportOptions } from './transport.ts';
+import { TWIN_PROTOCOL, TwinWatch } from './twins.ts';
 
 /** libp2p's own; every one of our hosts answers it. */
 const PING_PROTOCOL = '/ipfs/ping/1.0.0';
@@ -81,6 +82,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     throw new FlotillaError('CONFIG', `A local-only node listens on 127.0.0.1, not on ${options.listen.join(', ')}.`);
   }
   const heartbeat = new Heartbeat();
+  const twins = new TwinWatch();
   /** After Noise: the peer id is proven here. Bytes are counted from here on as signs of life. */
   const deny = (peer: PeerId, connection: MultiaddrConnection, may: boolean): boolean => {
     const id = connectionKey(peer, connection.remoteAddr);
@@ -91,7 +93,13 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   const libp2p = await createLibp2p({
     privateKey: options.privateKey,
     addresses: { listen: [...options.listen] },
-    ...transportOptions(psk),
+    ...transportOptions(psk, {
+      instance: twins.instance,
+      async onProven(peer, instance, direction) {
+        if (peer.publicKey?.equals(options.privateKey.publicKey) === true) await twins.metSelf(instance, direction);
+      },
+    }),
+    nodeInfo: { userAgent: twins.agent },
     services: { identify: identify(), ping: ping() },
     connectionGater: {
       denyDialMultiaddr: (address) => localOnly && !isLoopback(address.toString()),
@@ -118,6 +126,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
 
   const channelListeners = new Set<(channel: Channel) => void>();
   const connectionListeners = new Set<(peer: string, open: boolean, address: string) => void>();
+  const twinListeners = new Set<(device: string, by: string) => void>();
   const joinHandlers = new Set<(packets: Packets) => void>();
   /** Peers reported as connected: an invitation's peer id is nobody's business above. */
   const reported = new Set<string>();
@@ -156,6 +165,21 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     },
     limits,
   );
+
+  await libp2p.handle(TWIN_PROTOCOL, (stream, connection) => {
+    const peer = connection.remotePeer.toString();
+    stream.abort(new Error('Heard'));
+    if (allowed(peer)) for (const listener of twinListeners) listener(libp2p.peerId.toString(), peer);
+  });
+  twins.start({
+    device: libp2p.peerId.toString(),
+    openConnections: (peer) => (allowed(peer) ? openConnections(peer) : []),
+    ping: answered,
+    onTwin: (device, by) => {
+      for (const listener of twinListeners) listener(device, by);
+    },
+  });
+  libp2p.addEventListener('peer:identify', (event) => twins.identified(event.detail));
 
   libp2p.addEventListener('peer:connect', (event) => {
     const peer = event.detail.toString();
@@ -225,6 +249,12 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     onChannel: (listener) => listen(channelListeners, listener),
     onConnection: (listener) => listen(connectionListeners, listener),
     handleJoin: (handler) => listen(joinHandlers, handler),
+    onTwin: (listener) => listen(twinListeners, listener),
+    async meetSelf(addresses, signal) {
+      // Without the peer id: libp2p dials nobody who is called like itself. It fails in any case, since it keeps no such connection.
+      for (const address of new Set(dialable(addresses, localOnly).map(withoutPeer)))
+        await libp2p.dial(multiaddr(address), { signal }).catch(() => {});
+    },
     async hangUp(peer) {
       await libp2p.hangUp(peerIdFromString(peer));
     },
@@ -262,6 +292,21 @@ function listen<T>(listeners: Set<T>, listener: T): () => void {
 /** Names a connection by what both the gater and libp2p's list of connections know of it. */
 function connectionKey(peer: PeerId, address: Multiaddr): string {
   return `${peer.toString()} ${withoutPeer(address.toString())}`;
+}
+
+/** Resolves when the other side has answered a ping over this connection. */
+async function answered(connection: Connection, signal: AbortSignal): Promise<void> {
+  const stream = await connection.newStream(PING_PROTOCOL, { signal });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      stream.addEventListener('message', () => resolve());
+      stream.addEventListener('close', () => reject(new Error('It did not answer')));
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      stream.send(crypto.getRandomValues(new Uint8Array(PING_BYTES)));
+    });
+  } finally {
+    stream.abort(new Error('Answered'));
+  }
 }
 
 function beating(connection: Connection): Beating {

@@ -5,6 +5,7 @@
 import { noise } from '@chainsafe/libp2p-noise';
 import { preSharedKey } from '@libp2p/pnet';
 import { tcp } from '@libp2p/tcp';
+import type { PeerId } from '@libp2p/interface';
 import { yamux } from '@libp2p/yamux';
 import type { Libp2pOptions } from 'libp2p';
 import { encodePsk } from './psk.ts';
@@ -28,15 +29,48 @@ type TransportOptions = Pick<
   'transports' | 'connectionProtector' | 'connectionEncrypters' | 'streamMuxers'
 >;
 
+/** Hears each peer id that Noise has proven, with the instance that came with it; the connection goes on when the promise resolves. */
+type OnProven = (peer: PeerId, instance: Uint8Array | undefined, direction: 'inbound' | 'outbound') => Promise<void>;
+
+/**
+ * Noise with the instance of this start in its extensions, where libp2p has room for byte strings that only WebTransport uses. It tells whose key
+ * it has proven, since libp2p keeps quiet about a peer with our own.
+ */
+function tellingNoise(instance: Uint8Array, onProven: OnProven): ReturnType<typeof noise> {
+  const create = noise({ extensions: { webtransportCerthashes: [instance] } });
+  return (components) => {
+    const inner = create(components);
+    type Secured = Awaited<ReturnType<typeof inner.secureInbound>>;
+    const tell = async (secured: Secured, direction: 'inbound' | 'outbound'): Promise<Secured> => {
+      await onProven(secured.remotePeer, secured.remoteExtensions?.webtransportCerthashes[0], direction);
+      return secured;
+    };
+    return Object.create(inner, {
+      secureInbound: {
+        value: async (...given: Parameters<typeof inner.secureInbound>) =>
+          tell(await inner.secureInbound(...given), 'inbound'),
+      },
+      secureOutbound: {
+        value: async (...given: Parameters<typeof inner.secureOutbound>) =>
+          tell(await inner.secureOutbound(...given), 'outbound'),
+      },
+    }) as typeof inner;
+  };
+}
+
 /**
  * The part of libp2p's options that says how bytes travel.
  * @param psk - pre-shared key, without which nobody gets as far as Noise. @default none
+ * @param twins - this start of a node, and who hears whom Noise has proven. @default nobody
  */
-export function transportOptions(psk: Uint8Array | null = null): TransportOptions {
+export function transportOptions(
+  psk: Uint8Array | null = null,
+  twins: { readonly instance: Uint8Array; readonly onProven: OnProven } | null = null,
+): TransportOptions {
   return {
     transports: [tcp()],
     ...(psk === null ? {} : { connectionProtector: preSharedKey({ psk: Buffer.from(encodePsk(psk)) }) }),
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [twins === null ? noise() : tellingNoise(twins.instance, twins.onProven)],
     streamMuxers: [
       yamux({
         maxInboundStreams: MAX_CONNECTION_STREAMS,

@@ -192,6 +192,35 @@ describe('a declared identity that is renamed', () => {
       ],
     );
   });
+
+  it.each([
+    ['id', 'CREATE TABLE more (id INTEGER PRIMARY KEY REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, v TEXT);'],
+    [
+      'name',
+      'CREATE TABLE more (id INTEGER NOT NULL PRIMARY KEY REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, v TEXT) WITHOUT ROWID;',
+    ],
+  ])('[N2] what is named by it, by its %s, follows in its place when its owner says so', async (_, more) => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       ${more}
+       CREATE TABLE c (id INTEGER PRIMARY KEY, more INTEGER NOT NULL REFERENCES more (id) ON UPDATE CASCADE, v TEXT);`,
+      { config: { tables: { p: { identity: 'name' }, more: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x'); INSERT INTO more VALUES (7, 'of A')");
+    converge([a, b, c]);
+    b.write("UPDATE p SET name = 'y'; INSERT INTO c VALUES (1, (SELECT id FROM p), 'of B')");
+    c.write("INSERT INTO c VALUES (1, (SELECT id FROM p), 'of C')");
+    const ids = b.rows('SELECT id FROM more');
+    converge([a, b, c]);
+    const shown =
+      'SELECT c.v, more.v, p.name FROM c JOIN more ON more.id = c.more JOIN p ON p.id = more.id ORDER BY c.v';
+    await expectShown([a, b, c], shown, [
+      ['of B', 'of A', 'y'],
+      ['of C', 'of A', 'y'],
+    ]);
+    expect(b.rows('SELECT id FROM more')).toEqual(ids);
+  });
 });
 
 describe('rows that are named by the one above them', () => {

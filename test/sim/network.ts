@@ -64,6 +64,8 @@ export class SimNetwork {
       openChannel: (peer) => this.#openChannel(own, peer),
       onChannel: (listener) => added(own.channels, listener),
       onConnection: (listener) => added(own.connections, listener),
+      onTwin: () => () => {},
+      meetSelf: async () => {},
       hangUp: async (peer) => this.cut(device, peer, 0),
       stop: async () => {
         for (const peer of this.#parties.keys()) this.cut(device, peer, 0);

@@ -17,6 +17,7 @@ interface Member {
 export class MemoryNetwork {
   readonly #hosts = new Map<string, Member>();
   readonly #connected = new Set<string>();
+  readonly #refused = new Set<string>();
   readonly #streams = new Map<string, Set<MemoryChannel>>();
   /** Dials that were tried, as `from→to`. */
   readonly dials: string[] = [];
@@ -43,7 +44,7 @@ export class MemoryNetwork {
         if (this.#connected.has(MemoryNetwork.#pair(device, peer))) return;
         if (other === undefined || !addresses.includes(`/memory/${peer}`)) throw new Error(`${peer} did not answer`);
         // As with libp2p, a peer that refuses us closes a moment after the dial has succeeded.
-        if (!allowed(peer) || !other.allowed(device)) return;
+        if (!allowed(peer) || !other.allowed(device) || this.#refused.has(MemoryNetwork.#pair(device, peer))) return;
         this.#connected.add(MemoryNetwork.#pair(device, peer));
         for (const listener of own.connections) listener(peer, true, `/memory/${peer}`);
         for (const listener of other.connections) listener(device, true, '');
@@ -62,12 +63,19 @@ export class MemoryNetwork {
       },
       onChannel: (listener) => add(own.channels, listener),
       onConnection: (listener) => add(own.connections, listener),
+      onTwin: () => () => {},
+      meetSelf: async () => {},
       hangUp: async (peer) => this.cut(device, peer),
       stop: async () => {
         for (const peer of this.#hosts.keys()) this.cut(device, peer);
         this.#hosts.delete(device);
       },
     };
+  }
+
+  /** From now on they do not let each other in. */
+  refuse(a: string, b: string): void {
+    this.#refused.add(MemoryNetwork.#pair(a, b));
   }
 
   /** The connection between two hosts breaks. */

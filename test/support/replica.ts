@@ -10,6 +10,7 @@ import type { Applier } from '../../src/db/apply.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
+import type { KnowledgeWire } from '../../src/protocol/types.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import type { Pruned } from '../../src/db/floor.ts';
 import { floorOf, isBelow, prune } from '../../src/db/floor.ts';
@@ -110,7 +111,7 @@ export class Replica {
       });
     }
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry);
+    this.feeds = new Feeds(this.db, this.library.registry, () => 0);
   }
 
   get library(): Library {
@@ -140,7 +141,7 @@ export class Replica {
   /** Closes and opens it again, as a restart of the node does: a new run. */
   restart(): void {
     this.served = this.#serve();
-    this.feeds = new Feeds(this.db, this.library.registry);
+    this.feeds = new Feeds(this.db, this.library.registry, () => 0);
   }
 
   /** Looks whether the schema has changed, as the node does when somebody has written. */
@@ -212,8 +213,11 @@ export class Replica {
     ownRow(this.library, { table, key: String(key), device: to.device });
   }
 
-  /** Opens a pass of `from`'s feed for this copy. */
-  passFrom(from: Replica): Pass {
+  /**
+   * Opens a pass of `from`'s feed for this copy.
+   * @param knowledge - what this copy has said that it knows; by now it may know more
+   */
+  passFrom(from: Replica, knowledge: KnowledgeWire = wireOf([...this.library.knowledge()])): Pass {
     requireNotRevoked(from.library.sql, this.device);
     from.stamp();
     this.look();
@@ -232,7 +236,7 @@ export class Replica {
       if (kind === 'newcomer') beginNewcomer(this.library, from.device, wireOf([...floorOf(from.library.sql)]));
       beginPass(this.library, from.device, kind);
     });
-    const { feed } = from.feeds.open(cursor, wireOf([...this.library.knowledge()]), kind);
+    const { feed } = from.feeds.open(cursor, knowledge, kind);
     return new Pass(this, from, feed);
   }
 

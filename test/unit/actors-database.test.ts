@@ -31,7 +31,7 @@ const spec = (file: string, role: 'write' | 'read' = 'write'): WorkerSpec => ({
 type EventName = DatabaseEvent['type'];
 const EVENTS: { readonly [E in EventName]: Extract<DatabaseEvent, { type: E }> } = {
   READY: { type: 'READY' },
-  ENDED: { type: 'ENDED', error: new FlotillaError('DATABASE', 'crashed') },
+  ENDED: { type: 'ENDED', error: new FlotillaError('DATABASE', 'crashed'), isBatch: false },
   CLOSE: { type: 'CLOSE' },
 };
 const WAYS: { readonly [S in DatabaseState]: readonly EventName[] } = {
@@ -110,6 +110,16 @@ describe('database: state × event', () => {
     }
     crash();
     expect(made.state()).toBe('failed');
+  });
+
+  it('does not count those of which batches are the cause: they are set aside', () => {
+    const made = machine();
+    for (let restart = 0; restart < MAX_RESTARTS * 2; restart += 1) {
+      made.send(EVENTS.READY);
+      made.send({ ...EVENTS.ENDED, isBatch: true });
+      expect(made.state()).toBe('restarting');
+      made.clock.increment(RESTART_DELAY_MS);
+    }
   });
 
   it('counts from zero after a healthy minute', () => {

@@ -56,7 +56,7 @@ function machine() {
   const steps: { readonly [S in Step]: () => void } = {
     MEMBERS: () => send({ type: 'MEMBERS', members: [member('m'), member('a'), member('z')] }),
     CHANNEL: () => send({ type: 'CHANNEL', channel: memoryChannelPair('m', 'a')[0] }),
-    PEER_SEEN: () => send({ type: 'PEER_SEEN', peer: 'a' }),
+    PEER_SEEN: () => send({ type: 'PEER_SEEN', peer: 'a', isConnected: false }),
     AWAKE: () => send({ type: 'AWAKE' }),
     FAILED: () => send({ type: 'FAILED', error: new FlotillaError('DATABASE', 'gone') }),
     STOP: () => send({ type: 'STOP' }),
@@ -224,6 +224,16 @@ const ids = (prefix: string, count: number): string[] =>
 const among = (peers: readonly string[]): Map<string, string[]> =>
   new Map(peers.map((peer) => [peer, [`/memory/${peer}`]]));
 
+/** Brings all of one store's rows into another, as they are. */
+async function copy(from: FakeStore, to: FakeStore): Promise<void> {
+  const { feed } = await from.openFeed(to.device, null, { runs: new Uint8Array(), hlc: [] });
+  for (let complete = false; !complete;) {
+    const page = await from.page(feed, { rows: 10, bytes: 1_000_000 });
+    if (page.data !== null) await to.apply(from.device, new Uint8Array(page.data));
+    complete = page.complete;
+  }
+}
+
 /** Counts the rows that come in batches. */
 class Counting extends FakeStore {
   taken = 0;
@@ -252,6 +262,65 @@ class LateEnd extends FakeStore {
     return { ...page, complete: false, data: withChanges({ complete: false, knowledge: [] }) };
   }
 }
+
+describe('a key that two nodes run with', () => {
+  /** A host that can be told of twins, and notes where it looked for its own. */
+  function twinHost(network: MemoryNetwork) {
+    const listeners = new Set<(device: string, by: string) => void>();
+    const met: Array<readonly string[]> = [];
+    const openHost: NodeRuntimeOptions['openHost'] = async (allowed) => ({
+      ...network.createHost('a', allowed),
+      onTwin(listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      meetSelf: async (addresses) => void met.push(addresses),
+    });
+    return {
+      openHost,
+      met,
+      tell: (device: string, by: string) => listeners.forEach((listener) => listener(device, by)),
+    };
+  }
+
+  it('ends a node if it is its own, with what to do', async () => {
+    const { openHost, tell } = twinHost(new MemoryNetwork());
+    const { node } = await launch(new MemoryNetwork(), 'a', new FakeStore('a', { members: ALL }), { openHost });
+    tell('a', 'b');
+    expect(await node.ended).toMatchObject({
+      code: 'DEVICE_TWICE',
+      message: expect.stringMatching(/"b's box" is connected to both.*remove the home folder and join again/),
+    });
+  });
+
+  it('is told once if it is another one, and changes nothing here', async () => {
+    const { openHost, tell } = twinHost(new MemoryNetwork());
+    const { node, events } = await launch(new MemoryNetwork(), 'a', new FakeStore('a', { members: ALL }), { openHost });
+    tell('b', '');
+    tell('b', '');
+    const notices = events.flatMap((event) => (event.event === 'notice' ? [event.message] : []));
+    expect(notices).toEqual([expect.stringMatching(/^Two nodes run with the key of "b's box"/)]);
+    expect(node.peers()).not.toEqual([]);
+  });
+
+  it('is looked for where somebody claims it, now and then', async () => {
+    const { openHost, met } = twinHost(new MemoryNetwork());
+    let claim: (addresses: readonly string[]) => void = () => {};
+    const clock = { ...systemClock, time: 1_000_000, now: () => clock.time };
+    await launch(new MemoryNetwork(), 'a', new FakeStore('a', { members: ALL }), {
+      openHost,
+      clock,
+      createDiscovery(handlers) {
+        claim = handlers.onSelf ?? claim;
+        return { start: async () => {}, stop: async () => {} };
+      },
+    });
+    for (let n = 0; n < 5; n += 1) claim(['one']);
+    clock.time += 60_000;
+    claim(['two']);
+    expect(met).toEqual([['one'], ['two']]);
+  });
+});
 
 describe('nodes over an in-memory network', () => {
   it('tell of the end of a pass though its last page holds nothing', async () => {
@@ -334,6 +403,74 @@ describe('nodes over an in-memory network', () => {
     expect(c.store.ids()).toEqual([]);
     clock.increment(RELAY_DELAY_MS);
     await until(() => c.store.ids().includes('from afar'));
+  });
+
+  it('take from one of several, then from the others what that one did not have', async () => {
+    const network = new MemoryNetwork();
+    const author = new FakeStore('x');
+    author.write(...ids('x', 35));
+    const stores = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL }));
+    const [away, ...others] = stores as [Counting, Counting, Counting];
+    for (const store of others) await copy(author, store);
+    others[1]?.write('of one alone');
+    const known = among(['a']);
+    await launch(network, 'b', others[0], { known });
+    await launch(network, 'c', others[1], { known });
+    const late = await launch(network, 'a', away);
+    await until(() => away.ids().length === 36 && stateOf(late, 'b') === 'live' && stateOf(late, 'c') === 'live');
+    expect(away.taken).toBe(36);
+  });
+
+  it('take from another one what is missing when the one that gives is lost', async () => {
+    const network = new MemoryNetwork();
+    const author = new FakeStore('x');
+    author.write(...ids('x', 35));
+    const stores = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL }));
+    const [away, ...others] = stores as [Counting, Counting, Counting];
+    for (const store of others) await copy(author, store);
+    for (const store of others) await launch(network, store.device, store, { known: among(['a']) });
+    away.beforeApply = async (peer) => {
+      if (away.taken < 10) return;
+      away.beforeApply = async () => {};
+      network.cut('a', peer);
+      network.refuse('a', peer);
+    };
+    await launch(network, 'a', away);
+    await until(() => away.ids().length === 35);
+  });
+
+  it('are, of many, each connected to some, and what one writes comes to all, also when others have gone', async () => {
+    const network = new MemoryNetwork();
+    const clock = new SimulatedClock();
+    const devices = Array.from({ length: 20 }, (_, n) => `n${String(n).padStart(2, '0')}`);
+    const members = devices.map(member);
+    const rigs = await Promise.all(
+      devices.map((device) =>
+        launch(network, device, new FakeStore(device, { members }), { clock, known: among(devices) }),
+      ),
+    );
+    const sessions = ({ node }: Rig): string[] =>
+      node.peers().flatMap(({ device, state }) => (state === 'idle' || state === 'backoff' ? [] : [device]));
+    const isSettled = (among: readonly Rig[]): boolean =>
+      among.every(({ node }) => node.peers().every(({ state }) => ['live', 'idle', 'backoff'].includes(state)));
+    const arrives = async (to: readonly Rig[], change: string): Promise<void> => {
+      while (!to.every(({ store }) => store.ids().includes(change))) {
+        clock.increment(RELAY_DELAY_MS);
+        await settle(2);
+      }
+    };
+    await until(() => isSettled(rigs));
+    for (const rig of rigs) expect(sessions(rig).length).toBeLessThanOrEqual(10);
+    rigs[0]?.store.write('to all');
+    await arrives(rigs, 'to all');
+
+    const gone = rigs.filter((_, n) => n % 3 === 1);
+    const left = rigs.filter((rig) => !gone.includes(rig));
+    await Promise.all(gone.map(({ node }) => node.stop()));
+    rigs[0]?.store.write('to those that are left');
+    await arrives(left, 'to those that are left');
+    await until(() => isSettled(left));
+    for (const rig of left) expect(sessions(rig).length).toBeLessThanOrEqual(12);
   });
 
   it('come back after the connection, the stream or a node is lost', async () => {
