@@ -18,7 +18,7 @@ import type { StandingRow } from './rivals.ts';
 import { standingRow, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
 
-const PREFIX = 'rival name ';
+export const RIVAL_NAMES = 'rival name ';
 
 /** Names that were given one after the other. */
 const MAX_NAMES = 100;
@@ -52,7 +52,7 @@ export function noteRivalNames(
   if (!(other instanceof Uint8Array) || Buffer.compare(other, alias) === 0) return;
   const isKnownEarlier = library.compare(known.hlc, known.run, arriving.hlc, arriving.run) < 0;
   const [loser, { hlc, run }] = isKnownEarlier ? [other, known] : [alias, arriving];
-  setState(library.db, PREFIX + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
+  setState(library.db, RIVAL_NAMES + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
 }
 
 /** Makes one what can be now. Returns whether anything was changed. */
@@ -60,12 +60,12 @@ export function settleRivalNames(library: Library): boolean {
   let moved = false;
   const notes = library.sql.rows(
     'SELECT key, value FROM flotilla_state WHERE key > ? AND key < ?',
-    PREFIX,
-    `${PREFIX}~`,
+    RIVAL_NAMES,
+    `${RIVAL_NAMES}~`,
   );
   for (const [key, value] of notes) {
     const [dead, hlc, run] = JSON.parse(String(value)) as [string, number, number];
-    const loser = hexToBytes(String(key).slice(PREFIX.length));
+    const loser = hexToBytes(String(key).slice(RIVAL_NAMES.length));
     const outcome = settleName(library, hexToBytes(dead), loser, { hlc, run });
     if (outcome === 'open') continue;
     library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
