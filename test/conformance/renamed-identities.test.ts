@@ -113,6 +113,37 @@ describe('a declared identity that is renamed', () => {
     expect(rules).toContain('named-apart');
   });
 
+  it.each([
+    ['keep-first', 'BLOB'],
+    ['rename', 'TEXT'],
+  ])('[N3] to two names apart, with a value that is unique (%s)', async (_, type) => {
+    const replicas = fleetOf(
+      4,
+      `CREATE TABLE p (name TEXT NOT NULL PRIMARY KEY, code ${type} UNIQUE, note TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p TEXT REFERENCES p ON UPDATE CASCADE, v TEXT)`,
+    ) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    a.write("INSERT INTO p VALUES ('x', x'01', 'n'); INSERT INTO c VALUES (1, 'x', 'v')");
+    converge([a, b, c]);
+    a.write("UPDATE p SET name = 'y', note = 'of a'");
+    a.stamp();
+    b.write("UPDATE p SET name = 'z'");
+    b.stamp();
+    c.write("INSERT INTO c VALUES (2, 'x', 'w')");
+    for (const order of [replicas, [b, a, d, c]]) converge(order);
+    for (const replica of replicas) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.rows('SELECT name, hex(code), note FROM p')).toEqual([['z', '01', 'n']]);
+      expect(replica.rows('SELECT v, p FROM c ORDER BY v')).toEqual([
+        ['v', 'z'],
+        ['w', 'z'],
+      ]);
+    }
+    const rules = replicas.flatMap((replica) => replica.rows('SELECT DISTINCT rule FROM flotilla_conflicts').flat());
+    expect(rules).toContain('named-apart');
+    await expectEqual(...replicas);
+  });
+
   it('[N1] as long as the old name is held anywhere, the way to the new one is not forgotten', async () => {
     const replicas = fleetOf(
       2,

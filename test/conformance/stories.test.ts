@@ -409,6 +409,29 @@ describe('[A10] what refers to a row that is gone, left by a writer without fore
     expect(a.rows("SELECT id > 3 FROM p WHERE name = 'other'")).toEqual([[1]]);
   });
 
+  it('leaves its name to a row that is whole, and arrives as one of its own once it is whole itself', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE run (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
+       CREATE TABLE part (run INTEGER NOT NULL REFERENCES run, code TEXT NOT NULL, v, PRIMARY KEY (run, code))`,
+      { config: { tables: { run: { identity: ['code'] } } } },
+    );
+    a.write("INSERT INTO run VALUES (6, 'B'); INSERT INTO part VALUES (6, 'c', 'old')");
+    converge([a, b]);
+    a.write('PRAGMA foreign_keys = OFF; DELETE FROM run; PRAGMA foreign_keys = ON');
+    a.stamp();
+    a.write("INSERT INTO run VALUES (7, 'B'); INSERT INTO part VALUES (7, 'c', 'new')");
+    converge([a, b]);
+    expect(b.rows('SELECT v FROM part')).toEqual([['new']]);
+    a.write("UPDATE part SET run = 7, code = 'd' WHERE run = 6");
+    converge([a, b]);
+    for (const replica of [a, b])
+      expect(replica.rows('SELECT part.code, v FROM part JOIN run ON run = id ORDER BY 1')).toEqual([
+        ['c', 'new'],
+        ['d', 'old'],
+      ]);
+    await expectEqual(a, b);
+  });
+
   it('keeps its name, and rows from elsewhere that refer to it by that wait until it is whole', async () => {
     const ddl = `CREATE TABLE run (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
       CREATE TABLE part (run INTEGER NOT NULL REFERENCES run, code TEXT NOT NULL, v, PRIMARY KEY (run, code));
