@@ -397,7 +397,7 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
 }
 
 /** Whether rows that have the same values in an index are the same row by their names. */
-function isIdentity({ identity }: Model, { columns, partial }: UniqueIndex): boolean {
+export function isIdentity({ identity }: Model, { columns, partial }: UniqueIndex): boolean {
   return (
     identity.kind === 'derived' &&
     !partial &&

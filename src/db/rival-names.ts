@@ -3,20 +3,24 @@
  * name that was given later. Where the two tombstones of the old name meet it is noted; at the end of a complete pass, when all is
  * known of both rows, the earlier one gets a tombstone that leads to the other.
  */
+import { decodeBatch } from '../protocol/batch.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
+import { isIdentity } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import type { LocalStamp } from './cells.ts';
-import { recordRow } from './conflicts.ts';
-import { heirOf } from './heirs.ts';
+import { recordRow, recordVersion } from './conflicts.ts';
+import { collidingHeir, heirOf, nameAlias } from './heirs.ts';
+import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
 import { setState } from './metadata.ts';
-import type { Model } from './model.ts';
-import { syncedColumns } from './model.ts';
-import { pendingKind, putPending } from './pending.ts';
+import type { Model, Registry } from './model.ts';
+import { cellsWaiting } from './owned-versions.ts';
+import { pendingKind, putPending, waitingVersion } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
-import { standingRow, valuesOfRow } from './rivals.ts';
+import { standingRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
+import { policyOf } from './unique-policy.ts';
 
 const PREFIX = 'rival name ';
 
@@ -24,16 +28,17 @@ const PREFIX = 'rival name ';
 const MAX_NAMES = 100;
 
 /**
- * Whether rows of a table become one only by their names: another unique index would make them one by its own rule, and a name that
+ * Whether rows of a table become one only by their names: an index that makes rows one does it by its own rule, and a name that
  * holds references follows what it refers to.
  */
-function isNamedApart({ ownership, identity, columns, uniques }: Model): boolean {
+function isNamedApart(registry: Registry, model: Model): boolean {
+  const { ownership, identity, columns } = model;
   if (ownership !== 'shared' || identity.kind !== 'derived') return false;
-  const isPlain = (name: string | null): boolean =>
-    columns.find((column) => column.name === name)?.role.kind === 'value' && identity.columns.includes(name ?? '');
+  const isPlain = (name: string): boolean => columns.find((column) => column.name === name)?.role.kind === 'value';
+  const uniques = model.uniques as readonly UniqueIndex[];
   return (
     identity.columns.every(isPlain) &&
-    uniques.every((unique) => !unique.partial && unique.columns.every((name) => isPlain(name)))
+    uniques.every((unique) => isIdentity(model, unique) || policyOf(registry, model, unique) !== 'merge')
   );
 }
 
@@ -46,7 +51,7 @@ export function noteRivalNames(
   arriving: KnownVersion,
   alias: Uint8Array,
 ): void {
-  if (!isNamedApart(model)) return;
+  if (!isNamedApart(library.registry, model)) return;
   if (library.compare(known.birthHlc, known.birthRun, arriving.birthHlc, arriving.birthRun) !== 0) return;
   const other = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(uuid));
   if (!(other instanceof Uint8Array) || Buffer.compare(other, alias) === 0) return;
@@ -86,20 +91,19 @@ function settleName(
   if (model === undefined) return 'nothing';
   const loser = rowNamed(library, model, name, given);
   if (loser === null) return 'nothing';
-  const winner = heirOf(library, model, dead);
-  if (winner === 'open' || !isSettled(library, loser) || pendingKind(library, loser.uuid) !== null) return 'open';
+  const winner = heirNamed(library, model, dead);
+  if (winner === 'open' || !isDecided(library, loser)) return 'open';
   // The later one only, so that no two of them can ever lead to each other.
   const births =
     winner === 'none' ? 0 : library.compare(winner.birthHlc, winner.birthRun, loser.birthHlc, loser.birthRun);
   if (winner === 'none' || births <= 0) return 'nothing';
-  if (differs(library, loser, winner)) recordRow(library, model, loser.uuid, 'named-apart', winner);
-  const { uuid, birthHlc, birthRun } = loser;
+  const { uuid, birthHlc, birthRun, version } = loser;
+  if (version === null) recordRow(library, model, uuid, 'named-apart', winner);
+  else recordVersion(library, { ...loser, version: decodeBatch(version) }, 'named-apart', winner);
+  // What waits for this row waits no more.
   writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), loser.cells);
-  library.sql.run(
-    'UPDATE flotilla_tombstones SET alias = ? WHERE uuid = ?',
-    Buffer.from(winner.uuid),
-    Buffer.from(uuid),
-  );
+  nameAlias(library, uuid, winner.uuid);
+  if (version !== null) return 'settled';
   putPending(library, {
     ...loser,
     hlc: library.hlc,
@@ -112,12 +116,38 @@ function settleName(
   return 'settled';
 }
 
-/** The row here that got its name by a rename with this stamp, whatever its writer has called it since. */
-function rowNamed(library: Library, model: Model, name: Uint8Array, given: LocalStamp): StandingRow | null {
+/** A row that stands here, or the version of one that does not. */
+type Named = Omit<StandingRow, 'key'> & { readonly version: Uint8Array | null };
+
+/** All is known of it, and nothing but a unique index keeps it from standing. */
+function isDecided(library: Library, row: Named): boolean {
+  return isSettled(library, row) && pendingKind(library, row.uuid) === (row.version === null ? null : 'unique');
+}
+
+/** The row that is meant by the name of a dead one; also one that waits because another one has its unique values. */
+function heirNamed(library: Library, model: Model, dead: Uint8Array): Named | 'open' | 'none' {
+  const heir = heirOf(library, model, dead);
+  if (heir === 'none') return heir;
+  if (heir !== 'open') return { ...heir, version: null };
+  const uuid = collidingHeir(library, model, dead);
+  const waiting = uuid === null ? null : waitingRow(library, model, uuid);
+  return waiting !== null && isDecided(library, waiting) ? waiting : 'open';
+}
+
+function waitingRow(library: Library, model: Model, uuid: Uint8Array): Named | null {
+  const waiting = waitingVersion(library, uuid);
+  return waiting === null || standingRow(library, model, uuid) !== null
+    ? null
+    : { ...waiting, cells: cellsWaiting(library, model, uuid) };
+}
+
+/** The row that got its name by a rename with this stamp, whatever its writer has called it since. */
+function rowNamed(library: Library, model: Model, name: Uint8Array, given: LocalStamp): Named | null {
   let [at, by] = [name, given];
-  const isBy = (birthHlc: number, birthRun: number): boolean => birthRun === by.run && birthHlc > by.hlc;
+  const isBy = (birthHlc: number, birthRun: number): boolean => birthRun === by.run && birthHlc >= by.hlc;
   for (let step = 0; step < MAX_NAMES; step += 1) {
-    const row = standingRow(library, model, at);
+    const here = standingRow(library, model, at);
+    const row = here === null ? waitingRow(library, model, at) : { ...here, version: null };
     if (row !== null && isBy(row.birthHlc, row.birthRun)) return row;
     const grave = library.sql.rows(
       'SELECT birth_hlc, birth_run, hlc, run, alias FROM flotilla_tombstones WHERE uuid = ? AND alias IS NOT NULL',
@@ -128,9 +158,4 @@ function rowNamed(library: Library, model: Model, name: Uint8Array, given: Local
     at = grave[4] as Uint8Array;
   }
   return null;
-}
-
-function differs(library: Library, one: StandingRow, other: StandingRow): boolean {
-  const [mine, theirs] = [valuesOfRow(library, one), valuesOfRow(library, other)];
-  return syncedColumns(one.model).some(({ name }) => mine.get(name) !== theirs.get(name));
 }

@@ -113,6 +113,30 @@ describe('a declared identity that is renamed', () => {
     expect(rules).toContain('named-apart');
   });
 
+  it.each(['BLOB', 'TEXT'])('[N3] to two names apart, where another index of %s is unique', async (type) => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, code ${type} UNIQUE, note TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p (id), v TEXT);`,
+      { config: { tables: { p: { identity: 'name' } } } },
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x', 'k', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
+    converge([a, b, c]);
+    b.write("UPDATE p SET name = 'y'; INSERT INTO c SELECT 2, id, 'of B' FROM p");
+    b.stamp();
+    c.write("UPDATE p SET name = 'z', note = 'o'; INSERT INTO c SELECT 2, id, 'of C' FROM p");
+    c.stamp();
+    converge([a, b, c]);
+    await expectShown([a, b, c], 'SELECT c.v, p.name, p.code, p.note FROM c JOIN p ON p.id = c.p ORDER BY c.v', [
+      ['of A', 'z', 'k', 'o'],
+      ['of B', 'z', 'k', 'o'],
+      ['of C', 'z', 'k', 'o'],
+    ]);
+    for (const replica of [a, b, c]) expect(replica.rows('SELECT name FROM p')).toEqual([['z']]);
+    const rules = [a, b, c].flatMap((replica) => replica.rows('SELECT DISTINCT rule FROM flotilla_conflicts').flat());
+    expect(rules).toContain('named-apart');
+  });
+
   it('[N1] as long as the old name is held anywhere, the way to the new one is not forgotten', async () => {
     const replicas = fleetOf(
       2,
