@@ -14,7 +14,17 @@ import type {
 import type { ErrorCode } from './errors.ts';
 
 /** How a session stands. The machine of the session decides it; this is its state's name. */
-export type PeerState = 'connecting' | 'handshake' | 'backfill' | 'ack' | 'live' | 'backoff' | 'refused' | 'stopped';
+export type PeerState =
+  | 'connecting'
+  | 'handshake'
+  | 'backfill'
+  | 'ack'
+  | 'live'
+  | 'backoff'
+  | 'refused'
+  /** Among many devices: changes go to and come from this one over others. */
+  | 'idle'
+  | 'stopped';
 
 /** Progress of a pass, from the receiver's side. */
 export interface Progress {

@@ -73,7 +73,7 @@ const VERIFY_TIMEOUT_MS = 10 * 60_000;
 /** How long a device that leaves looks for the others, ms: discovery asks every 10 seconds. */
 const FIND_TIMEOUT_MS = 12_000;
 /** States of a session after which it is known whether the peer is there. */
-const TRIED: readonly PeerState[] = ['ack', 'live', 'backoff', 'refused'];
+const TRIED: readonly PeerState[] = ['ack', 'live', 'backoff', 'refused', 'idle'];
 /** How long it is waited for other devices, unless the user says otherwise, ms. */
 const WAIT_TIMEOUT_MS = 60_000;
 /** How often a node is asked who has ACKed a change, ms. */

@@ -2,11 +2,14 @@
  * A fleet in a box: `npm run sim -- --seeds 100 --nodes 5 [--seed 1] [--rounds 3] [--minutes 6] [--mutant name] [--json]`. Whole nodes
  * in one process, in virtual time; each seed replays exactly. Progress and the stories of what goes wrong go to stderr; the last
  * line of stdout is JSON. Exit code 1 unless all is well.
+ *
+ * `npm run sim -- --mutants [--json]` hunts all builds that are broken on purpose, by random seeds and by hand-made traces.
  */
 import { parseArgs } from 'node:util';
 
 import type { Fault } from './sim/fleet.ts';
 import { SimError, playSim } from './sim/fleet.ts';
+import { huntMutants } from './sim/hunt.ts';
 import { MUTANTS } from './sim/mutants.ts';
 import type { Mutant } from './sim/mutants.ts';
 
@@ -17,6 +20,8 @@ interface Options {
   readonly rounds: number;
   readonly minutes: number;
   readonly mutant: Mutant | null;
+  /** Hunt all broken builds instead. */
+  readonly mutants: boolean;
 }
 
 function readOptions(): Options {
@@ -28,6 +33,7 @@ function readOptions(): Options {
       rounds: { type: 'string', default: '3' },
       minutes: { type: 'string', default: '6' },
       mutant: { type: 'string' },
+      mutants: { type: 'boolean', default: false },
       // The last line is JSON anyway; taken as the other commands take it.
       json: { type: 'boolean', default: false },
     },
@@ -47,10 +53,11 @@ function readOptions(): Options {
     rounds: whole('rounds', 1),
     minutes: whole('minutes', 1),
     mutant,
+    mutants: values.mutants,
   };
 }
 
-async function simulate({ seeds, seed: first, ...options }: Options): Promise<boolean> {
+async function simulate({ seeds, seed: first, mutants: _, ...options }: Options): Promise<boolean> {
   const faults: Record<Fault, number> = { diverged: 0, lost: 0, resurrected: 0, violation: 0 };
   const failed: number[] = [];
   let [virtualHours, operations] = [0, 0];
@@ -86,4 +93,11 @@ async function simulate({ seeds, seed: first, ...options }: Options): Promise<bo
   return failed.length === 0;
 }
 
-process.exitCode = (await simulate(readOptions())) ? 0 : 1;
+async function hunt(): Promise<boolean> {
+  const hunted = await huntMutants((line) => process.stderr.write(`${line}\n`));
+  process.stdout.write(`${JSON.stringify(hunted)}\n`);
+  return hunted.missed.length === 0;
+}
+
+const options = readOptions();
+process.exitCode = (await (options.mutants ? hunt() : simulate(options))) ? 0 : 1;

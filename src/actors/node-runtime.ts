@@ -12,6 +12,7 @@ import { watchAwake } from './awake.ts';
 import type { Clock } from './clock.ts';
 import type { NodeStore } from './database.ts';
 import { addressesOf, discoveryMachine, searchWith } from './discovery.ts';
+import { neighbours } from './mesh.ts';
 import { nodeMachine, opensStream, peersAmong } from './node.ts';
 import type { NodeMachineEvent, SessionRef } from './node.ts';
 import { peerSessionMachine, sessionState } from './peer-session.ts';
@@ -96,6 +97,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   const differences = new Map<string, readonly string[]>();
   const drivers = new Map<string, SessionDriver>();
   const turns = createTurns(clock);
+  /** With whom a session is kept. */
+  let needed: ReadonlySet<string> | null = null;
   /** Peers that know that this device has left. */
   const told = new Set<string>();
   let leaving: (() => void) | null = null;
@@ -225,7 +228,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   }
 
   function drive({ peer, channel }: DriveInput, sendBack: (event: DriverEvent) => void): () => void {
-    const { store, library } = opened();
+    const { store, library, host } = opened();
     let reportedAt = -Infinity;
     let isUnfinished = false;
     const driver = startSession({
@@ -233,6 +236,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       store,
       clock,
       turns,
+      isNeeded: needed?.has(peer) ?? true,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
       emit: (event) => {
@@ -266,7 +270,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       unlisten();
       if (drivers.get(peer) === driver) drivers.delete(peer);
       leaving?.();
-      void driver.end(stopping ? 'the node stops' : 'this node ended the session');
+      const ended = driver.end(stopping ? 'the node stops' : 'this node ended the session');
+      ending(ended.then(() => (isIdle(peer) ? host.hangUp(peer) : undefined)));
     };
   }
 
@@ -286,12 +291,34 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       const state = sessionState(snapshot);
       if (state === last) return;
       last = state;
+      queueMicrotask(chooseNeighbours);
       // That of a device which was removed ends; it was said already why.
       if (state === 'stopped' && !allowed.has(peer)) return;
       emit({ event: 'peer', device: peer, name: nameOf(peer), state, ...endOf(snapshot) });
     };
     report(session.getSnapshot());
     session.subscribe(report);
+  }
+
+  function isIdle(peer: string): boolean {
+    const session = actor.getSnapshot().context.sessions.get(peer);
+    return session !== undefined && sessionState(session.getSnapshot()) === 'idle';
+  }
+
+  /** Whom this device needs a session with follows from who is there. */
+  function chooseNeighbours(): void {
+    if (stopping) return;
+    const { sessions } = actor.getSnapshot().context;
+    const isAway = (peer: string): boolean => {
+      const session = sessions.get(peer);
+      const state = session === undefined ? 'stopped' : sessionState(session.getSnapshot());
+      return state === 'backoff' || state === 'refused';
+    };
+    needed = neighbours(device, [...sessions.keys()], isAway);
+    for (const [peer, session] of sessions) {
+      drivers.get(peer)?.need(needed.has(peer));
+      if (needed.has(peer)) session.send({ type: 'NEEDED' });
+    }
   }
 
   // --- what the outside says ----------------------------------------------------------------------------------------
@@ -355,7 +382,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
         seen(peer, options.known.has(peer) ? 'address' : 'inbound');
         for (const wake of connectionWaits.get(peer) ?? []) wake();
         connectionWaits.delete(peer);
-        sendBack({ type: 'PEER_SEEN', peer });
+        sendBack({ type: 'PEER_SEEN', peer, isConnected: true });
       }),
     );
     const heard = new Map<string, { readonly addresses: string; readonly at: number }>();
@@ -367,7 +394,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       // Who says the same again and again is no news: a peer that refuses us would be dialled with every packet.
       if (last !== undefined && last.addresses === addresses.join() && now - last.at < SILENT_MS) return;
       seen(peer, 'mdns');
-      sendBack({ type: 'PEER_SEEN', peer });
+      sendBack({ type: 'PEER_SEEN', peer, isConnected: false });
     });
     stops.push(() => found.unsubscribe());
     const wake = (): void => {
@@ -387,7 +414,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       store.onSchema((changes) => {
         for (const message of changes) emit({ event: 'notice', message });
         // A session that was refused may be possible now.
-        for (const peer of allowed) sendBack({ type: 'PEER_SEEN', peer });
+        for (const peer of allowed) sendBack({ type: 'PEER_SEEN', peer, isConnected: false });
       }),
     );
     stops.push(

@@ -7,6 +7,7 @@ import type { ActorRefFrom } from 'xstate';
 import type { MemberRow } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Channel } from '../protocol/types.ts';
+import { neighbours } from './mesh.ts';
 import { peerSessionMachine } from './peer-session.ts';
 
 export type NodeMachineEvent =
@@ -15,7 +16,7 @@ export type NodeMachineEvent =
   /** A peer opened a sync stream to us. */
   | { readonly type: 'CHANNEL'; readonly channel: Channel }
   /** A connection to a peer stands, or discovery heard it. */
-  | { readonly type: 'PEER_SEEN'; readonly peer: string }
+  | { readonly type: 'PEER_SEEN'; readonly peer: string; readonly isConnected: boolean }
   /** This device has slept, or its network has changed. */
   | { readonly type: 'AWAKE' }
   /** The library cannot be used any more. */
@@ -89,10 +90,12 @@ export const nodeMachine = setup({
       enqueue.assign(({ context: { sessions: before, begun: count, random }, spawn }) => {
         const sessions = new Map([...before].filter(([peer]) => peers.includes(peer)));
         let begun = count;
+        const needed = neighbours(context.device, peers, () => false);
         for (const peer of peers.filter((one) => !sessions.has(one))) {
           if (sessions.size >= MAX_SESSIONS) break;
           begun += 1;
-          sessions.set(peer, spawn('session', { id: `${peer} ${begun}`, input: { peer, random } }));
+          const input = { peer, random, isNeeded: needed.has(peer) };
+          sessions.set(peer, spawn('session', { id: `${peer} ${begun}`, input }));
         }
         return { sessions, begun };
       });
@@ -107,9 +110,10 @@ export const nodeMachine = setup({
         enqueue.sendTo(session, { type: 'CHANNEL', channel });
       }
     }),
-    wakeSession: enqueueActions(({ context, enqueue }, params: { peer: string }) => {
-      const session = context.sessions.get(params.peer);
-      if (session !== undefined) enqueue.sendTo(session, { type: 'PEER_SEEN' });
+    wakeSession: enqueueActions(({ context, enqueue }, params: { peer: string; isConnected: boolean }) => {
+      const { peer, isConnected } = params;
+      const session = context.sessions.get(peer);
+      if (session !== undefined) enqueue.sendTo(session, { type: 'PEER_SEEN', isConnected });
     }),
     wakeSessions: enqueueActions(({ context, enqueue }) => {
       for (const session of context.sessions.values()) enqueue.sendTo(session, { type: 'AWAKE' });
@@ -157,7 +161,7 @@ export const nodeMachine = setup({
         },
         CHANNEL: { actions: { type: 'routeChannel', params: ({ event }) => ({ channel: event.channel }) } },
         AWAKE: { actions: 'wakeSessions' },
-        PEER_SEEN: { actions: { type: 'wakeSession', params: ({ event }) => ({ peer: event.peer }) } },
+        PEER_SEEN: { actions: { type: 'wakeSession', params: ({ event }) => event } },
         FAILED: { target: 'stopping', actions: { type: 'noteError', params: ({ event }) => ({ error: event.error }) } },
         STOP: 'stopping',
       },

@@ -7,6 +7,7 @@
  *   and it does so only when its own end of the older one is gone, so the older one is dead even if we do not know yet.
  * - `backfill` ends when the inbound pass is complete, `ack` when the peer has ACKed our whole feed; in either order.
  * - After this device has slept, or on another network, all that is not a session begins anew, without backoff.
+ * - Among many devices not each has a session with each: who is not needed is `idle`, until it is, or connects itself.
  * - Every fault leads to `backoff`; nobody gives up for good. A refusal is not retried by the backoff timer, since the
  *   same words would be said again; but membership may arrive later, so it is looked at again after a while, or as soon
  *   as the peer is seen.
@@ -39,6 +40,8 @@ export type DriverEvent =
   | { readonly type: 'HELLO' }
   | { readonly type: 'INBOUND_COMPLETE' }
   | { readonly type: 'OUTBOUND_ACKED' }
+  /** Neither side needs the session. */
+  | { readonly type: 'SPARE' }
   | { readonly type: 'FAULT'; readonly code: ErrorCode; readonly reason: string }
   /** `code` as the peer said it, or ours. */
   | { readonly type: 'REFUSED'; readonly code: string; readonly reason: string };
@@ -48,7 +51,9 @@ export type SessionEvent =
   /** The other side opened a channel. */
   | { readonly type: 'CHANNEL'; readonly channel: Channel }
   /** Discovery announced the peer, or a connection to it stands. */
-  | { readonly type: 'PEER_SEEN' }
+  | { readonly type: 'PEER_SEEN'; readonly isConnected: boolean }
+  /** This device needs a session with the peer. */
+  | { readonly type: 'NEEDED' }
   /** This device has slept, or its network is another one: what was tried before says nothing any more. */
   | { readonly type: 'AWAKE' }
   | { readonly type: 'STOP' };
@@ -58,6 +63,8 @@ export interface SessionInput {
   readonly peer: string;
   /** 0 ≤ random() < 1, for the jitter. */
   readonly random: () => number;
+  /** Whether it begins at once. @default true */
+  readonly isNeeded?: boolean;
 }
 
 export interface SessionContext extends SessionInput {
@@ -122,6 +129,8 @@ export const peerSessionMachine = setup({
   },
   guards: {
     outboundAcked: ({ context }) => context.outboundAcked,
+    isSpare: ({ context }) => context.isNeeded === false,
+    isConnected: (_, params: { isConnected: boolean }) => params.isConnected,
   },
   delays: {
     backoff: ({ context }) => backoffDelay(context.attempt, context.random),
@@ -133,7 +142,7 @@ export const peerSessionMachine = setup({
 }).createMachine({
   id: 'peer-session',
   context: ({ input }) => ({ ...input, attempt: 0, channel: null, outboundAcked: false, code: '', reason: '' }),
-  initial: 'connecting',
+  initial: 'beginning',
   on: {
     CHANNEL: {
       target: '.session',
@@ -144,6 +153,8 @@ export const peerSessionMachine = setup({
     STOP: '.stopped',
   },
   states: {
+    beginning: { always: [{ guard: 'isSpare', target: 'idle' }, { target: 'connecting' }] },
+
     connecting: {
       invoke: {
         src: 'connect',
@@ -186,6 +197,7 @@ export const peerSessionMachine = setup({
           target: 'refused',
           actions: { type: 'keepReason', params: ({ event }) => event },
         },
+        SPARE: 'idle',
       },
       states: {
         handshake: {
@@ -219,6 +231,17 @@ export const peerSessionMachine = setup({
     refused: {
       after: { refusedRetry: 'connecting' },
       on: { PEER_SEEN: 'connecting', AWAKE: 'connecting' },
+    },
+
+    idle: {
+      entry: 'forgetFaults',
+      on: {
+        NEEDED: 'connecting',
+        PEER_SEEN: {
+          guard: { type: 'isConnected', params: ({ event }) => ({ isConnected: event.isConnected }) },
+          target: 'connecting',
+        },
+      },
     },
 
     stopped: { type: 'final' },

@@ -85,6 +85,8 @@ export interface DriverOptions {
   /** Rows from which on a snapshot is given. @default SNAPSHOT_ROWS */
   readonly snapshotRows?: number;
   readonly clock: Clock;
+  /** Whether this device needs the session, as long as it does not say otherwise. @default true */
+  readonly isNeeded?: boolean;
   /** Whose feed this device takes now. */
   readonly turns: Turns;
   /** To the machine. */
@@ -111,6 +113,8 @@ export interface SessionDriver {
   inSync(): boolean;
   /** True when the peer has ACKed all that we have. */
   delivered(): boolean;
+  /** This device needs the session, or does so no more: it ends when the peer does not either. */
+  need(isNeeded: boolean): void;
   /** Tells the peer what is here by now, so that it does not send it. */
   offer(knowledge: KnowledgeWire): void;
   /** Tells the peer why there will be no session with it any more, and ends. */
@@ -144,6 +148,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Opens when that is known. */
   const decided = createGate();
   let turn: Turn | null = null;
+  let isNeeded = options.isNeeded ?? true;
+  let isNeededThere = true;
   let asking: Promise<void> = Promise.resolve();
   /** What the peer's `want` said that it knows. */
   let base: KnowledgeWire | null = null;
@@ -180,7 +186,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     // The library has heard of it before the node has.
     if (error instanceof FlotillaError && error.code === 'REVOKED') return void refuse(dismissal);
     const why = whyOf(error);
-    if (finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) emit({ type: 'FAULT', ...why });
+    if (!finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) return;
+    emit(isSpare() ? { type: 'SPARE' } : { type: 'FAULT', ...why });
   }
 
   /** Ends the session with a peer that owes something and has said nothing for too long. */
@@ -220,6 +227,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       const oneBatch = progress.current() === null && applied.complete;
       const now = progress.add(applied);
       lastComplete = applied.complete;
+      endIfSpare();
       if (applied.complete) turn?.end();
       else turn?.goesOn();
       options.onApplied?.(applied);
@@ -356,6 +364,22 @@ export function startSession(options: DriverOptions): SessionDriver {
     }
   }
 
+  function isSpare(): boolean {
+    return !isNeeded && !isNeededThere;
+  }
+
+  /** What has been begun is taken in first. */
+  function endIfSpare(): void {
+    if (!isSpare() || (isOwed && !lastComplete) || (!isOwed && turn !== null)) return;
+    if (finish({ type: 'bye', reason: 'neither side needs this session' })) emit({ type: 'SPARE' });
+  }
+
+  function sayNeed(): void {
+    send({ type: 'keep', needed: isNeeded }).catch((error: unknown) => {
+      if (!signal.aborted) fault(error);
+    });
+  }
+
   /** One at a time; what comes meanwhile goes together. */
   async function offer(knowledge: KnowledgeWire): Promise<void> {
     if (!hasAsked || signal.aborted) return;
@@ -396,6 +420,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       case 'snapshot':
       case 'chunk':
         return taking.answered(frame);
+      case 'keep':
+        isNeededThere = frame.needed;
+        return endIfSpare();
       case 'offer':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
         return sender.offered(frame.knowledge);
@@ -410,8 +437,9 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (finish(null)) emit({ type: 'REFUSED', code: frame.code, reason: frame.message });
         return;
       case 'bye':
-        if (finish(null)) emit({ type: 'FAULT', code: 'STOPPED', reason: `the peer said goodbye: ${frame.reason}` });
-        return;
+        if (!finish(null)) return;
+        if (isSpare()) return emit({ type: 'SPARE' });
+        return emit({ type: 'FAULT', code: 'STOPPED', reason: `the peer said goodbye: ${frame.reason}` });
     }
   }
 
@@ -436,6 +464,7 @@ export function startSession(options: DriverOptions): SessionDriver {
           emit({ type: 'HELLO' });
           watchOwing();
           greeted = true;
+          if (!isNeeded) sayNeed();
           asking = ask(hello).catch((error: unknown) => {
             if (!signal.aborted) fault(error);
           });
@@ -478,6 +507,13 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
+    need(now) {
+      if (now === isNeeded) return;
+      isNeeded = now;
+      if (!greeted || farewell !== null) return;
+      sayNeed();
+      endIfSpare();
+    },
     offer: (knowledge) => void offer(knowledge),
     delivered: () => sender !== null && sender.upToDate(),
     dismiss() {

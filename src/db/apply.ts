@@ -22,7 +22,7 @@ import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { noteSource, sourceOf } from './newcomer.ts';
 import { endReconciling, finishReconciling, forgetGraves, isLate, isReconcilingWith, noteNamed } from './reconcile.ts';
-import { markOwnReborn } from './remark.ts';
+import { markOwnReborn, noteDangling } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { isForeignKeyFailure } from './sql.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
@@ -117,6 +117,7 @@ export class Applier {
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.reached('apply: stamped');
       library.db.pragma('defer_foreign_keys = ON');
+      if (loose > 0) noteDangling(library);
       const screened = screenRecords(library, batch);
       const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
       noteSource(library, peer, batch.end.complete);
@@ -219,7 +220,7 @@ export class Applier {
 interface Attempt {
   /** Leave every delete waiting. */
   readonly holdDeletes: boolean;
-  /** References that led nowhere before: SQLite may have lost count of them, see `balance.ts`. */
+  /** References that led nowhere before: SQLite may have lost count of them, see `balance.ts`, and what arrives may refer to their rows. */
   readonly loose: number;
 }
 

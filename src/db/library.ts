@@ -13,7 +13,7 @@ import type { Counters } from './api.ts';
 import type { FaultPoint } from './fault-points.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
-import { getState } from './metadata.ts';
+import { getState, setState } from './metadata.ts';
 import type { Policies } from './cells.ts';
 import { NO_POLICIES, readPolicies } from './policies.ts';
 import type { Key } from './sql.ts';
@@ -45,6 +45,9 @@ export interface Surroundings {
 
 /** Local ids are given below 2^52, so that a table in which somebody uses huge ids still has room. */
 const KEY_CEILING = 2 ** 52;
+
+/** State, with the number of a table: the greatest id of it that a program has taken a row away from. */
+const LAST_LEFT = 'last left ';
 
 export type CounterName = keyof Counters;
 
@@ -434,10 +437,20 @@ export class Library {
       const inTable = this.sql.number(
         `SELECT ifnull(max(${column}), 0) FROM ${quoteName(model.table)} WHERE ${column} < ${KEY_CEILING}`,
       );
-      next = Math.max(inTable, this.#sequence(model.table), this.#lastDangling(model), 0) + 1;
+      const left = Number(getState(this.db, LAST_LEFT + model.n) ?? 0);
+      next = Math.max(inTable, left, this.#sequence(model.table), this.#lastDangling(model), 0) + 1;
     }
     this.#nextKeys.set(model.table, next + 1);
     return next;
+  }
+
+  /**
+   * A program took a row away from its id. Nobody else's row gets that one: a writer without foreign keys may have left rows that refer
+   * to it.
+   */
+  leftKey(model: Model, key: Key): void {
+    const name = LAST_LEFT + model.n;
+    if (key > Number(getState(this.db, name) ?? 0) && key < KEY_CEILING) setState(this.db, name, Number(key));
   }
 
   /** The greatest id that rows here refer to, where some refer to ids that are not there: a row from elsewhere is not what they mean. */

@@ -8,6 +8,7 @@ import type { Library } from './library.ts';
 import { referrersOf } from './deletes.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
+import { hasDangling } from './remark.ts';
 import type { RowWriter } from './rows.ts';
 import { takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
@@ -30,7 +31,9 @@ function looseKeys(library: Library, model: Model): ForeignKey[] {
   return model.foreignKeys.filter((key) => !key.simple && isLoose(library, key));
 }
 
+/** A row that refers to nothing may have an identity whose values it no longer holds. */
 function isLoose(library: Library, key: ForeignKey): boolean {
+  if (hasDangling(library)) return true;
   const target = library.model(key.table);
   const { identity } = target;
   return !(identity.kind === 'derived' && key.targets.every((name) => identity.columns.includes(name)));
@@ -40,9 +43,11 @@ const named = new WeakMap<Model, boolean>();
 
 /** True when rows of `model` are named by values of theirs that are not their identity. */
 export function hasLooseReferrers(library: Library, model: Model): boolean {
+  const isReferredTo = (keys: readonly ForeignKey[]): boolean => keys.some(({ table }) => table === model.table);
+  if (hasDangling(library)) return library.registry.models.some((child) => isReferredTo(looseKeys(library, child)));
   let has = named.get(model);
   if (has === undefined) {
-    has = library.registry.models.some((child) => looseKeys(library, child).some((key) => key.table === model.table));
+    has = library.registry.models.some((child) => isReferredTo(looseKeys(library, child)));
     named.set(model, has);
   }
   return has;

@@ -7,7 +7,7 @@ import { haveFollowed } from './follows.ts';
 import type { MarkKey } from './identity.ts';
 import { keyCondition } from './identity.ts';
 import type { Library } from './library.ts';
-import { getState } from './metadata.ts';
+import { getState, setState } from './metadata.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import { foreignCondition } from './owners.ts';
@@ -21,6 +21,10 @@ export const OP_REBORN = 5;
 /** Whether some writer without foreign keys has left references here that point nowhere. */
 export function hasDangling(library: Library): boolean {
   return getState(library.db, 'dangling') === 1;
+}
+
+export function noteDangling(library: Library): void {
+  if (!hasDangling(library)) setState(library.db, 'dangling', 1);
 }
 
 /**

@@ -88,3 +88,14 @@ export function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slo
 export function isWritten({ model, changed, hasMoved }: Slot): boolean {
   return changed || (model.rowid === null && hasMoved);
 }
+
+/** The greatest id that some rows had which have left it, by table with integer keys. */
+export function lastLeft(slots: readonly Slot[]): Map<Model, Key> {
+  const last = new Map<Model, Key>();
+  for (const { model, mapped } of slots) {
+    if (model.rowid === null || mapped === null) continue;
+    const known = last.get(model);
+    if (known === undefined || mapped.key > known) last.set(model, mapped.key);
+  }
+  return last;
+}

@@ -28,7 +28,7 @@ import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import type { Touched } from './remark.ts';
 import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
 import type { Slot } from './slot.ts';
-import { isWritten, newSlot } from './slot.ts';
+import { isWritten, lastLeft, newSlot } from './slot.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
 
@@ -317,6 +317,7 @@ class Replay {
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
     const vacated = new Set(dead.map(({ model, mapped }) => `${model.n}:${mapped?.key}`));
+    for (const [model, key] of lastLeft([...dead, ...moved])) this.#library.leftKey(model, key);
     const last = this.#lastVersions(dead);
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.

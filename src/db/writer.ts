@@ -40,7 +40,7 @@ import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import { admit, readMembers, revoke } from './members.ts';
-import { setState } from './metadata.ts';
+import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
 import { explainSqlite } from './open.ts';
@@ -351,7 +351,7 @@ export class Writer {
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
   noteDangling(): void {
-    this.#do(() => this.#library.transact(() => setState(this.#db, 'dangling', 1)));
+    this.#do(() => this.#library.transact(() => noteDangling(this.#library)));
   }
 
   /**

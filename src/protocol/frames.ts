@@ -19,7 +19,7 @@ export const PROTOCOL_VERSION = 1;
 /** Bytes of the longest frame: 32 MiB. The greatest batch and its type byte; a peer that announces more is cut off before it sends it. */
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
-/** First byte of each frame. 10 and 11 are free. */
+/** First byte of each frame. 11 is free. */
 export const FRAME_TYPES = {
   hello: 1,
   refuse: 2,
@@ -30,6 +30,7 @@ export const FRAME_TYPES = {
   inspected: 7,
   bye: 8,
   offer: 9,
+  keep: 10,
   schema: 12,
   heard: 13,
   fetch: 14,
@@ -50,6 +51,7 @@ export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
   hello: 4 * MIB,
   refuse: 16 * KIB,
   bye: 16 * KIB,
+  keep: KIB,
   /** After a whole pass it says all that has become known. */
   ack: 4 * MIB,
   offer: 4 * MIB,
@@ -132,6 +134,8 @@ function readFrame(bytes: Uint8Array): Frame {
       return { type: 'want', ...check(messages.want, unpack(fields), 'want') };
     case FRAME_TYPES.ack:
       return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
+    case FRAME_TYPES.keep:
+      return { type: 'keep', ...check(messages.keep, unpack(fields), 'keep') };
     case FRAME_TYPES.offer:
       return { type: 'offer', ...check(messages.offer, unpack(fields), 'offer') };
     case FRAME_TYPES.heard:
@@ -180,6 +184,8 @@ function toFields(frame: Exclude<Frame, { type: 'batch' | 'chunk' }>): Plain {
       return check(messages.want, fields, type);
     case 'ack':
       return check(messages.ack, fields, type);
+    case 'keep':
+      return check(messages.keep, fields, type);
     case 'offer':
       return check(messages.offer, fields, type);
     case 'heard':

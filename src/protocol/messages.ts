@@ -128,6 +128,8 @@ export const ack = z.strictObject({
   knowledge,
 });
 
+export const keep = z.strictObject({ needed: z.boolean() });
+
 export const offer = z.strictObject({ knowledge });
 
 /** Members that one message may speak of. */

@@ -224,6 +224,11 @@ export type Frame =
       readonly knowledge: KnowledgeWire;
     }
   | {
+      /** Whether the sender needs this session; true until it says otherwise. When neither does, it ends. */
+      readonly type: 'keep';
+      readonly needed: boolean;
+    }
+  | {
       /** What is here by now, durable: it need not be sent. Told when it came from somebody else. */
       readonly type: 'offer';
       readonly knowledge: KnowledgeWire;

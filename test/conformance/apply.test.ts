@@ -286,6 +286,21 @@ describe('[A11] clocks', () => {
     await expectEqual(a, b);
   });
 
+  it('makes no stamp older than those of before its restart, though the clock was set back meanwhile', async () => {
+    let now = Date.UTC(2026, 0, 1);
+    const a = new Replica({ device: 'A', ddl: DDL, config, now: () => now });
+    const b = new Replica({ device: 'B', ddl: DDL, config, now: () => Date.UTC(2026, 0, 1) });
+    now += 4 * 60_000;
+    a.write("INSERT INTO entries (name) VALUES ('x')");
+    converge([a, b]);
+    now -= 20 * 60_000;
+    a.restart();
+    a.write("UPDATE entries SET name = 'y'");
+    converge([a, b]);
+    expect(b.rows('SELECT name FROM entries')).toEqual([['y']]);
+    await expectEqual(a, b);
+  });
+
   it('stamps a local write later than everything that was merged before it, though the clock is behind', async () => {
     const a = new Replica({ device: 'A', ddl: DDL, config, now: () => Date.UTC(2026, 0, 1) + 60_000 });
     const b = new Replica({ device: 'B', ddl: DDL, config, now: () => Date.UTC(2026, 0, 1) });

@@ -240,6 +240,23 @@ describe('those who did not know', () => {
     for (const replica of [a, b, c]) expect(names(replica)).toEqual(['by B', 'two']);
     await expectEqual(a, b, c);
   });
+
+  it('[O6] a version whose writer was never its owner is not taken', () => {
+    const [, b, c] = three();
+    b.write("INSERT INTO volumes (name) VALUES ('for a run of its own')");
+    b.stamp();
+    const { n } = b.library.model('entries');
+    // What no honest node does: the row of another device is written unseen by the triggers, and stamped.
+    b.write(
+      `UPDATE flotilla_capture SET suspended = 1; UPDATE entries SET name = 'stolen' WHERE name = 'one';
+       UPDATE flotilla_rows_${n} SET hlc = (SELECT hlc + 1 FROM flotilla_clock), run = ${b.library.run}, lsn = (SELECT head + 1 FROM flotilla_clock)
+       WHERE key = (SELECT id FROM entries WHERE name = 'stolen');
+       UPDATE flotilla_clock SET head = head + 1, hlc = hlc + 1; UPDATE flotilla_capture SET suspended = 0`,
+    );
+    b.restart();
+    expect(c.pull(b).some(({ rows }) => rows > 0)).toBe(true);
+    expect(names(c)).toEqual(['one', 'two']);
+  });
 });
 
 describe('rows that move', () => {

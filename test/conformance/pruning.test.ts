@@ -5,7 +5,7 @@ import { floorOf } from '../../src/db/floor.ts';
 import { Conversation, hearOfOthers } from '../../src/db/heard.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import { Chance } from '../support/chance.ts';
-import { expectEqual, fleetOf } from '../support/engine.ts';
+import { expectEqual, fleetOf, pagesFor } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 import type { ReplicaOptions } from '../support/replica.ts';
 import { SnapshotFolder, bring } from '../support/snapshots.ts';
@@ -78,6 +78,28 @@ describe('[F1] a tombstone', () => {
     converge([a, b, c]);
     for (const replica of [b, c]) expect(replica.prune().tombstones).toBe(1);
     expect(content(b)).toEqual([['y']]);
+  });
+
+  it('stays while somebody has not heard of the birth of what died: the row may be on its way to him', async () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    c.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    const [late] = pagesFor(b, c, 1) as [Uint8Array];
+    const toA = a.passFrom(c);
+    a.applier.apply('C', toA.next(1) as Uint8Array);
+    toA.close();
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    // B has the delete, and A itself knew no more of C when it said so.
+    b.pull(a);
+    converge([a, c]);
+    for (const other of [a, c]) b.hear(other);
+    a.hear(b);
+    expect(a.prune().tombstones).toBe(0);
+    b.prune();
+    b.applier.apply('C', late);
+    converge([a, b, c]);
+    expect(content(b)).toEqual([['y']]);
+    await expectSame([a, b, c]);
+    for (const replica of [a, b, c]) expect(replica.prune().tombstones).toBe(1);
   });
 
   it('goes with the one that leads to it by an alias', () => {

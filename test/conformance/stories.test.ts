@@ -396,6 +396,52 @@ describe('[A10] a row that has the id of another one as its own, and stayed behi
   });
 });
 
+describe('[A10] what refers to a row that is gone, left by a writer without foreign keys', () => {
+  it('does not come to mean a row from elsewhere', () => {
+    const [a, b] = pairOf(
+      'CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p)',
+    );
+    a.write("INSERT INTO p VALUES (1, 'x'), (2, 'y'), (3, 'z'); INSERT INTO c VALUES (1, 2), (2, 3)");
+    a.stamp();
+    a.write('PRAGMA foreign_keys = OFF; DELETE FROM p WHERE id = 3; UPDATE p SET id = 0 WHERE id = 2');
+    b.write("INSERT INTO p VALUES (1, 'other')");
+    a.pull(b);
+    expect(a.rows("SELECT id > 3 FROM p WHERE name = 'other'")).toEqual([[1]]);
+  });
+
+  it('keeps its name, and rows from elsewhere that refer to it by that wait until it is whole', async () => {
+    const ddl = `CREATE TABLE run (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
+      CREATE TABLE part (run INTEGER NOT NULL REFERENCES run, code TEXT NOT NULL, v, PRIMARY KEY (run, code));
+      CREATE TABLE note (id INTEGER PRIMARY KEY, run INTEGER, code TEXT, FOREIGN KEY (run, code) REFERENCES part (run, code))`;
+    const config = { tables: { run: { identity: ['code'] } } };
+    let now = Date.UTC(2026, 0, 1);
+    const [a, b] = ['a', 'b'].map((device) => new Replica({ device, ddl, config, now: () => (now += 1) })) as [
+      Replica,
+      Replica,
+    ];
+    b.write(
+      "INSERT INTO run VALUES (1, 'B'); INSERT INTO part VALUES (1, 'c', 'of b'); INSERT INTO note VALUES (1, 1, 'c')",
+    );
+    b.stamp();
+    a.write("INSERT INTO run VALUES (6, 'B'); INSERT INTO part VALUES (6, 'c', 'of a')");
+    a.stamp();
+    a.write('PRAGMA foreign_keys = OFF; DELETE FROM run; PRAGMA foreign_keys = ON');
+    a.stamp();
+    b.write("BEGIN; PRAGMA defer_foreign_keys = ON; DELETE FROM run; INSERT INTO run VALUES (1, 'B'); COMMIT");
+    a.pull(b);
+    expect(a.rows('SELECT code FROM run')).toEqual([['B']]);
+    expect(a.waiting()).toEqual(['constraint']);
+    a.write('UPDATE part SET run = (SELECT id FROM run)');
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.violations()).toEqual([]);
+      expect(replica.rows('SELECT v FROM note JOIN part USING (run, code)')).toEqual([['of a']]);
+    }
+    await expectEqual(a, b);
+  });
+});
+
 describe('[A10] a row that stayed behind', () => {
   const DDL = `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT, note TEXT, tag INTEGER REFERENCES tag (id) ON DELETE SET NULL);`;

@@ -87,6 +87,29 @@ describe('[U2] rename', () => {
 });
 
 describe('[U3] keep-first', () => {
+  it('sets a ring that refers to the row aside before what the ring refers to', async () => {
+    const [a, b] = pairOf(`CREATE TABLE t (id INTEGER PRIMARY KEY, code BLOB UNIQUE, v);
+      CREATE TABLE part (id INTEGER PRIMARY KEY, t INTEGER NOT NULL REFERENCES t ON DELETE SET NULL, v);
+      CREATE TABLE link (id INTEGER PRIMARY KEY, part INTEGER REFERENCES part,
+        next INTEGER REFERENCES link ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED)`);
+    a.write("INSERT INTO t VALUES (1, x'01', 'a')");
+    a.stamp();
+    b.write(`BEGIN; INSERT INTO t VALUES (1, x'01', 'b'); INSERT INTO part VALUES (1, 1, 'p');
+      INSERT INTO link VALUES (1, NULL, 2), (2, 1, 1); COMMIT`);
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.rows('SELECT v FROM t')).toEqual([['a']]);
+      expect(replica.rows('SELECT id FROM part UNION ALL SELECT id FROM link')).toEqual([]);
+    }
+    a.write("UPDATE t SET code = x'02'");
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.waiting()).toEqual([]);
+    expect(a.rows('SELECT t.v, count(*) FROM t LEFT JOIN part ON t = t.id LEFT JOIN link GROUP BY t.v')).toEqual(
+      b.rows('SELECT t.v, count(*) FROM t LEFT JOIN part ON t = t.id LEFT JOIN link GROUP BY t.v'),
+    );
+    await expectEqual(a, b);
+  });
+
   const DDL = `CREATE TABLE t (id INTEGER PRIMARY KEY, code INTEGER UNIQUE, note TEXT);
     CREATE TABLE u (id INTEGER PRIMARY KEY, t_id INTEGER NOT NULL REFERENCES t (id) ON DELETE CASCADE, v TEXT);
     CREATE TABLE w (id INTEGER PRIMARY KEY, u_id INTEGER REFERENCES u (id) ON DELETE SET NULL)`;

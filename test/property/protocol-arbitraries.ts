@@ -307,6 +307,7 @@ export const frame: fc.Arbitrary<Frame> = fc.oneof(
     credit: fc.nat(2 ** 30),
     knowledge: knowledge.map((known) => known.toWire()),
   }),
+  record({ type: fc.constant('keep' as const), needed: fc.boolean() }),
   record({ type: fc.constant('offer' as const), knowledge: knowledge.map((known) => known.toWire()) }),
   record({
     type: fc.constant('heard' as const),

@@ -324,7 +324,10 @@ class Fleet {
     const joined = this.#joined();
     return joined.every(({ node }) => {
       const peers = node?.peers() ?? [];
-      return peers.length === joined.length - 1 && peers.every(({ state, inSync }) => state === 'live' && inSync);
+      return (
+        peers.length === joined.length - 1 &&
+        peers.every(({ state, inSync }) => state === 'idle' || (state === 'live' && inSync))
+      );
     });
   }
 

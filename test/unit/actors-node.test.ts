@@ -56,7 +56,7 @@ function machine() {
   const steps: { readonly [S in Step]: () => void } = {
     MEMBERS: () => send({ type: 'MEMBERS', members: [member('m'), member('a'), member('z')] }),
     CHANNEL: () => send({ type: 'CHANNEL', channel: memoryChannelPair('m', 'a')[0] }),
-    PEER_SEEN: () => send({ type: 'PEER_SEEN', peer: 'a' }),
+    PEER_SEEN: () => send({ type: 'PEER_SEEN', peer: 'a', isConnected: false }),
     AWAKE: () => send({ type: 'AWAKE' }),
     FAILED: () => send({ type: 'FAILED', error: new FlotillaError('DATABASE', 'gone') }),
     STOP: () => send({ type: 'STOP' }),
@@ -437,6 +437,40 @@ describe('nodes over an in-memory network', () => {
     };
     await launch(network, 'a', away);
     await until(() => away.ids().length === 35);
+  });
+
+  it('are, of many, each connected to some, and what one writes comes to all, also when others have gone', async () => {
+    const network = new MemoryNetwork();
+    const clock = new SimulatedClock();
+    const devices = Array.from({ length: 20 }, (_, n) => `n${String(n).padStart(2, '0')}`);
+    const members = devices.map(member);
+    const rigs = await Promise.all(
+      devices.map((device) =>
+        launch(network, device, new FakeStore(device, { members }), { clock, known: among(devices) }),
+      ),
+    );
+    const sessions = ({ node }: Rig): string[] =>
+      node.peers().flatMap(({ device, state }) => (state === 'idle' || state === 'backoff' ? [] : [device]));
+    const isSettled = (among: readonly Rig[]): boolean =>
+      among.every(({ node }) => node.peers().every(({ state }) => ['live', 'idle', 'backoff'].includes(state)));
+    const arrives = async (to: readonly Rig[], change: string): Promise<void> => {
+      while (!to.every(({ store }) => store.ids().includes(change))) {
+        clock.increment(RELAY_DELAY_MS);
+        await settle(2);
+      }
+    };
+    await until(() => isSettled(rigs));
+    for (const rig of rigs) expect(sessions(rig).length).toBeLessThanOrEqual(10);
+    rigs[0]?.store.write('to all');
+    await arrives(rigs, 'to all');
+
+    const gone = rigs.filter((_, n) => n % 3 === 1);
+    const left = rigs.filter((rig) => !gone.includes(rig));
+    await Promise.all(gone.map(({ node }) => node.stop()));
+    rigs[0]?.store.write('to those that are left');
+    await arrives(left, 'to those that are left');
+    await until(() => isSettled(left));
+    for (const rig of left) expect(sessions(rig).length).toBeLessThanOrEqual(12);
   });
 
   it('come back after the connection, the stream or a node is lost', async () => {

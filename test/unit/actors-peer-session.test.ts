@@ -92,7 +92,9 @@ const EVENTS: { readonly [E in EventName]: () => Extract<SessionEvent, { type: E
   OUTBOUND_ACKED: () => ({ type: 'OUTBOUND_ACKED' }),
   FAULT: () => ({ type: 'FAULT', code: 'PROTOCOL', reason: 'broken' }),
   REFUSED: () => ({ type: 'REFUSED', code: 'OTHER_LIBRARY', reason: 'other library' }),
-  PEER_SEEN: () => ({ type: 'PEER_SEEN' }),
+  SPARE: () => ({ type: 'SPARE' }),
+  NEEDED: () => ({ type: 'NEEDED' }),
+  PEER_SEEN: () => ({ type: 'PEER_SEEN', isConnected: true }),
   AWAKE: () => ({ type: 'AWAKE' }),
   STOP: () => ({ type: 'STOP' }),
 };
@@ -106,6 +108,7 @@ const WAYS: { readonly [S in PeerState]: readonly EventName[] } = {
   live: ['CHANNEL', 'HELLO', 'INBOUND_COMPLETE', 'OUTBOUND_ACKED'],
   backoff: ['CHANNEL', 'FAULT'],
   refused: ['CHANNEL', 'REFUSED'],
+  idle: ['CHANNEL', 'SPARE'],
   stopped: ['STOP'],
 };
 
@@ -116,6 +119,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'connecting',
     INBOUND_COMPLETE: 'connecting',
     OUTBOUND_ACKED: 'connecting',
+    SPARE: 'connecting',
+    NEEDED: 'connecting',
     FAULT: 'connecting',
     REFUSED: 'connecting',
     PEER_SEEN: 'connecting',
@@ -127,6 +132,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'backfill',
     INBOUND_COMPLETE: 'handshake',
     OUTBOUND_ACKED: 'handshake',
+    SPARE: 'idle',
+    NEEDED: 'handshake',
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'handshake',
@@ -138,6 +145,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'backfill',
     INBOUND_COMPLETE: 'ack',
     OUTBOUND_ACKED: 'backfill',
+    SPARE: 'idle',
+    NEEDED: 'backfill',
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'backfill',
@@ -149,6 +158,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'ack',
     INBOUND_COMPLETE: 'ack',
     OUTBOUND_ACKED: 'live',
+    SPARE: 'idle',
+    NEEDED: 'ack',
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'ack',
@@ -160,6 +171,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'live',
     INBOUND_COMPLETE: 'live',
     OUTBOUND_ACKED: 'live',
+    SPARE: 'idle',
+    NEEDED: 'live',
     FAULT: 'backoff',
     REFUSED: 'refused',
     PEER_SEEN: 'live',
@@ -171,6 +184,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'backoff',
     INBOUND_COMPLETE: 'backoff',
     OUTBOUND_ACKED: 'backoff',
+    SPARE: 'backoff',
+    NEEDED: 'backoff',
     FAULT: 'backoff',
     REFUSED: 'backoff',
     PEER_SEEN: 'connecting',
@@ -182,10 +197,25 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'refused',
     INBOUND_COMPLETE: 'refused',
     OUTBOUND_ACKED: 'refused',
+    SPARE: 'refused',
+    NEEDED: 'refused',
     FAULT: 'refused',
     REFUSED: 'refused',
     PEER_SEEN: 'connecting',
     AWAKE: 'connecting',
+    STOP: 'stopped',
+  },
+  idle: {
+    CHANNEL: 'handshake',
+    HELLO: 'idle',
+    INBOUND_COMPLETE: 'idle',
+    OUTBOUND_ACKED: 'idle',
+    SPARE: 'idle',
+    NEEDED: 'connecting',
+    FAULT: 'idle',
+    REFUSED: 'idle',
+    PEER_SEEN: 'connecting',
+    AWAKE: 'idle',
     STOP: 'stopped',
   },
   stopped: {
@@ -193,6 +223,8 @@ const TABLE: { readonly [S in PeerState]: { readonly [E in EventName]: PeerState
     HELLO: 'stopped',
     INBOUND_COMPLETE: 'stopped',
     OUTBOUND_ACKED: 'stopped',
+    SPARE: 'stopped',
+    NEEDED: 'stopped',
     FAULT: 'stopped',
     REFUSED: 'stopped',
     PEER_SEEN: 'stopped',
@@ -210,6 +242,7 @@ const TIME: { readonly [S in PeerState]: { readonly after: number; readonly to: 
   live: null,
   backoff: { after: BACKOFF_BASE_MS / 2, to: 'connecting' },
   refused: { after: REFUSED_RETRY_MS, to: 'connecting' },
+  idle: null,
   stopped: null,
 };
 
@@ -325,6 +358,14 @@ describe('peer session', () => {
     expect(made.state()).toBe('live');
   });
 
+  it('stays idle while nobody needs it, though the peer is heard', () => {
+    const made = rigIn('idle');
+    const before = made.dials();
+    made.send({ type: 'PEER_SEEN', isConnected: false });
+    made.clock.increment(10 * REFUSED_RETRY_MS);
+    expect([made.state(), made.dials()]).toEqual(['idle', before]);
+  });
+
   it('dials at once when the peer is seen, however long the backoff', () => {
     const made = rig(() => 1);
     for (let fault = 0; fault < 10; fault += 1) {
@@ -332,7 +373,7 @@ describe('peer session', () => {
       made.send(EVENTS.FAULT());
     }
     const before = made.dials();
-    made.send({ type: 'PEER_SEEN' });
+    made.send({ type: 'PEER_SEEN', isConnected: false });
     expect([made.state(), made.dials()]).toEqual(['connecting', before + 1]);
   });
 

@@ -111,6 +111,7 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
   'want from nothing': { type: 'want', pass: 'newcomer', cursor: null, knowledge: null, credit: 1 },
   batch: { type: 'batch', data: Uint8Array.of(1, 2, 3) },
   ack: { type: 'ack', cursor, complete: true, credit: 70_000, knowledge: { runs: packRuns([RUN_A]), hlc: [HLC] } },
+  keep: { type: 'keep', needed: false },
   offer: { type: 'offer', knowledge: { runs: packRuns([RUN_A]), hlc: [HLC] } },
   heard: {
     type: 'heard',

@@ -48,6 +48,8 @@ export interface Effects {
   readonly written: Written[];
   /** Tokens that this statement took out of the tables. */
   readonly ended: End[];
+  /** Tokens that it took out of one row, by its name, and that others still have. */
+  readonly left: { readonly token: string; readonly row: string }[];
   readonly parents: {
     readonly row: string;
     readonly parent: string;
@@ -72,6 +74,7 @@ export class Oracle {
   readonly #events = new Map<string, Event[]>();
   readonly #written = new Map<string, Written>();
   readonly #ended = new Map<string, End[]>();
+  readonly #left = new Map<string, Set<string>>();
   /** Rows in which a token stood, if it was more than one: its row was given another name. */
   readonly #rowsOfToken = new Map<string, Set<string>>();
   readonly #parents = new Map<string, Map<string, Set<string>>>();
@@ -89,7 +92,7 @@ export class Oracle {
     after: Named,
     replaced: string | null = null,
   ): Effects {
-    const effects: Effects = { events: [], written: [], ended: [], parents: [], renamed: [] };
+    const effects: Effects = { events: [], written: [], ended: [], left: [], parents: [], renamed: [] };
     const tokens = (named: Named): Set<string> =>
       new Set([...named.rows.values()].flatMap((row) => tokensOf(row).map(({ token }) => token)));
     const none = new Set<never>();
@@ -97,7 +100,10 @@ export class Oracle {
     for (const [name, row] of before.rows) {
       const now = after.rows.get(name);
       const by = now === undefined ? [] : tokensOf(now).map(({ token }) => token);
-      for (const { token } of tokensOf(row)) if (!tokensAfter.has(token)) effects.ended.push({ token, known, by });
+      for (const { token } of tokensOf(row)) {
+        if (!tokensAfter.has(token)) effects.ended.push({ token, known, by });
+        else if (!by.includes(token)) effects.left.push({ token, row: name });
+      }
     }
     for (const [name, { table }] of before.rows) {
       const isWhole = table.ownership === 'device';
@@ -144,7 +150,7 @@ export class Oracle {
 
   /** The transaction of these statements was committed. */
   commit(all: readonly Effects[]): void {
-    for (const { events, written, ended, parents, renamed } of all) {
+    for (const { events, written, ended, left, parents, renamed } of all) {
       for (const event of events) push(this.#events, event.row, event);
       for (const one of written) {
         if (!this.#written.has(one.token)) this.#written.set(one.token, one);
@@ -152,6 +158,7 @@ export class Oracle {
         this.#rowsOfToken.set(one.token, rows.add(one.row));
       }
       for (const end of ended) push(this.#ended, end.token, end);
+      for (const { token, row } of left) this.#left.set(token, (this.#left.get(token) ?? new Set()).add(row));
       for (const { from, to } of renamed) this.#before.set(to, (this.#before.get(to) ?? new Set()).add(from));
       for (const { row, parent, onDelete, isNaming } of parents) {
         if (isNaming) this.#namedBy.set(row, (this.#namedBy.get(row) ?? new Set()).add(parent));
@@ -220,7 +227,7 @@ export class Oracle {
 
   /** Why a token may be absent; null when nothing excuses it. */
   #excuse(one: Written, gone: ReadonlySet<string>): 'later' | 'concurrent' | 'effect' | null {
-    if (this.#ended.has(one.token)) return 'later';
+    if (this.#ended.has(one.token) || this.#hasLeftItsName(one)) return 'later';
     for (const row of this.#rowsOfToken.get(one.token) ?? []) {
       for (const event of this.#events.get(row) ?? []) {
         if (event.writer === one.writer && event.number === one.number) continue;
@@ -231,6 +238,16 @@ export class Oracle {
       if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
     return this.#isNamedApart(one) || this.#hasFollowedUnseen(one) ? 'concurrent' : null;
+  }
+
+  /**
+   * It was replaced by someone who knew it, in its row under a new name. A copy may show the row under its old name as well, until what
+   * refers to that has followed (N1).
+   */
+  #hasLeftItsName({ token }: Written): boolean {
+    const names = this.#rowsOfToken.get(token) ?? new Set();
+    const hadOneOf = (row: string): boolean => [...(this.#before.get(row) ?? [])].some((name) => names.has(name));
+    return [...(this.#left.get(token) ?? [])].some((row) => names.has(row) && hadOneOf(row));
   }
 
   /**
@@ -250,17 +267,23 @@ export class Oracle {
   }
 
   /**
-   * What is in its name got another one from somebody whom it had not heard of: it follows (N1), and is one with a row that has that
-   * name already, of which the later stands (N3).
+   * What is in its name was given another one, which some rows follow later than others (N1): where two rows come to have one name so,
+   * the later stands (N3). Of the other one this writer had not heard.
    */
   #hasFollowedUnseen(one: Written): boolean {
-    const names = new Set(this.#rowsOfToken.get(one.token));
-    for (const name of names) for (const part of this.#namedBy.get(name) ?? []) names.add(part);
-    return [...names].some((name) => {
-      const wasRenamed = [...this.#before.values()].some((earlier) => earlier.has(name));
-      const events = this.#events.get(name) ?? [];
-      return wasRenamed && events.some((event) => event.isDelete && !isKnown(event, one.known));
-    });
+    const rows = this.#rowsOfToken.get(one.token) ?? new Set();
+    const parts = new Set([...rows].flatMap((row) => [...(this.#namedBy.get(row) ?? [])]));
+    const linked = new Set(parts);
+    for (const name of linked) {
+      for (const earlier of this.#before.get(name) ?? []) linked.add(earlier);
+      for (const [later, names] of this.#before) if (names.has(name)) linked.add(later);
+    }
+    return [...this.#namedBy].some(
+      ([other, names]) =>
+        !rows.has(other) &&
+        [...names].some((name) => linked.has(name) && !parts.has(name)) &&
+        (this.#events.get(other) ?? []).some((event) => !event.isDelete && !isKnown(event, one.known)),
+    );
   }
 
   /**

@@ -20,6 +20,8 @@ export interface SnapRow {
   readonly targets: ReadonlyArray<SnapRow | null>;
   /** A foreign key of it leads nowhere. */
   readonly isDangling: boolean;
+  /** Columns with the id of a row that is gone, in a foreign key that refers to nothing since another column is NULL: NULL elsewhere (A10). */
+  readonly idle: ReadonlySet<string>;
 }
 
 export type Snapshot = ReadonlyMap<string, ReadonlyMap<string, SnapRow>>;
@@ -47,7 +49,14 @@ export function takeSnapshot(db: Database, schema: Schema): Snapshot {
       const isDangling = table.foreignKeys.some(
         (foreignKey, i) => keys[i] === null && foreignKey.columns.every((name) => cellOf(name) !== null),
       );
-      const row = { table, key: keyText(table.key.map(cellOf)), cells, targets: [], isDangling };
+      const row = {
+        table,
+        key: keyText(table.key.map(cellOf)),
+        cells,
+        targets: [],
+        isDangling,
+        idle: new Set<string>(),
+      };
       rows.set(row.key, row);
       open.push({ row, keys });
     }
@@ -57,8 +66,24 @@ export function takeSnapshot(db: Database, schema: Schema): Snapshot {
       const key = keys[i] ?? null;
       return key === null ? null : (snapshot.get(foreignKey.table)?.get(key) ?? null);
     });
+    (row as { idle: SnapRow['idle'] }).idle = idleColumns(row, snapshot);
   }
   return snapshot;
+}
+
+function idleColumns(row: SnapRow, snapshot: Snapshot): Set<string> {
+  const refersToNothing = (name: string): boolean =>
+    row.table.foreignKeys
+      .filter(({ columns }) => columns.includes(name))
+      .every(({ columns }) => columns.some((other) => cellAt(row, other) === null));
+  const idle = row.table.columns.filter(
+    ({ name, idOf, purpose }) =>
+      idOf !== null &&
+      purpose !== 'id' &&
+      snapshot.get(idOf)?.has(keyText([cellAt(row, name)])) !== true &&
+      refersToNothing(name),
+  );
+  return new Set(idle.map(({ name }) => name));
 }
 
 /** All rows of a snapshot. */
@@ -74,7 +99,11 @@ export function cellAt(row: SnapRow, name: string): Cell {
 export function contentOf(row: SnapRow): string {
   return row.table.columns
     .map((column, i) =>
-      isComparable(column) ? cellText(row.cells[i] ?? null) : column.idOf === null ? '' : refText(row.cells[i] ?? null),
+      isComparable(column)
+        ? cellText(row.cells[i] ?? null)
+        : column.idOf === null
+          ? ''
+          : refText(row.idle.has(column.name) ? null : (row.cells[i] ?? null)),
     )
     .join('\u0001');
 }
