@@ -10,8 +10,13 @@ import Database from 'better-sqlite3';
 import Table from 'cli-table3';
 import type { Bench, BenchReport } from './bench.ts';
 import { capture } from './capture.ts';
+import { catchup } from './catchup.ts';
+import { backfill, bootstrap } from './first-pass.ts';
+import { fanout, live } from './live.ts';
+import { lookup } from './lookup.ts';
+import { scale } from './scale.ts';
 
-const BENCHES: readonly Bench[] = [capture];
+const BENCHES: readonly Bench[] = [backfill, bootstrap, scale, live, catchup, capture, lookup, fanout];
 
 function readArguments(): { benches: readonly Bench[]; json: boolean; quick: boolean } {
   const { values, positionals } = parseArgs({
@@ -66,5 +71,6 @@ async function main(): Promise<void> {
 
 await main().catch((error: unknown) => {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  // Nodes may still run: they end with this process.
+  process.exit(1);
 });

@@ -182,6 +182,11 @@ export class RunningNode {
     return !this.#ended;
   }
 
+  /** Of the process; 0 when it could not be started. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** Peak resident memory of the process so far, MB (10^6 bytes); null where the system does not tell (Linux does). */
   get peakRssMB(): number | null {
     try {

@@ -273,6 +273,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     info: forward('write', 'info'),
     stamp: forward('write', 'stamp'),
     sessionStart: forward('write', 'sessionStart'),
+    stampAnew: forward('write', 'stampAnew'),
     learnSchema: forward('write', 'learnSchema'),
     beginPass: forward('write', 'beginPass'),
     beginSnapshot: forward('write', 'beginSnapshot'),

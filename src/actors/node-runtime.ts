@@ -264,7 +264,11 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     ending(driver.ended);
     const unlisten = store.onSchema(() => {
       if (!driver.learning())
-        sendBack({ type: 'FAULT', code: 'SCHEMA_MISMATCH', reason: 'the tables have changed here' });
+        sendBack({
+          type: 'FAULT',
+          code: 'SCHEMA_MISMATCH',
+          reason: 'what this device has to say of its tables, or of its clock, has changed',
+        });
     });
     return () => {
       unlisten();
@@ -347,7 +351,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   /** Somebody says that this device is elsewhere too. Anybody may say so: only a handshake shows it. */
   function meetSelf(addresses: readonly string[]): void {
     const now = clock.now();
-    if (now - metAt < MEET_EVERY_MS) return;
+    if (Math.abs(now - metAt) < MEET_EVERY_MS) return;
     metAt = now;
     void parts?.host.meetSelf(addresses, AbortSignal.timeout(MEET_TIMEOUT_MS));
   }
@@ -392,7 +396,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       const now = clock.now();
       heard.set(peer, { addresses: addresses.join(), at: now });
       // Who says the same again and again is no news: a peer that refuses us would be dialled with every packet.
-      if (last !== undefined && last.addresses === addresses.join() && now - last.at < SILENT_MS) return;
+      if (last !== undefined && last.addresses === addresses.join() && Math.abs(now - last.at) < SILENT_MS) return;
       seen(peer, 'mdns');
       sendBack({ type: 'PEER_SEEN', peer, isConnected: false });
     });

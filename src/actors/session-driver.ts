@@ -56,6 +56,7 @@ export const OWING_TIMEOUT_MS = 10 * 60_000;
 export interface SessionStore extends Pick<
   Store,
   | 'sessionStart'
+  | 'stampAnew'
   | 'beginPass'
   | 'beginSnapshot'
   | 'addToSnapshot'
@@ -193,7 +194,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Ends the session with a peer that owes something and has said nothing for too long. */
   function watchOwing(): void {
     const owes = (isOwed && !lastComplete) || sender?.owed() === true;
-    const left = lastHeard + OWING_TIMEOUT_MS - clock.now();
+    // Never longer: the clock may have been set back.
+    const left = Math.min(OWING_TIMEOUT_MS, lastHeard + OWING_TIMEOUT_MS - clock.now());
     if (owes && left <= 0)
       return fault(
         new FlotillaError('UNREACHABLE', `The peer has not gone on for ${OWING_TIMEOUT_MS / 60_000} minutes.`),
@@ -260,6 +262,9 @@ export function startSession(options: DriverOptions): SessionDriver {
     options.onName?.(frame.name);
     const refusal = checkHello(frame, facts, clock.now());
     if (refusal !== null) return refuse(refusal);
+    // The clock is right by now, though it was not when something was stamped.
+    if (start.isAhead && (await store.stampAnew()))
+      throw new FlotillaError('CLOCK_AHEAD', 'What was stamped by a clock that was wrong is stamped again.');
     if (frame.schema === start.schemaHash) {
       options.onDifferences?.([]);
       return frame;

@@ -102,8 +102,7 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
   if (!isSettled(library, { ...waiting, cells })) return false;
   const values = valuesHere(library, model, version);
   const takesPlace = values !== null && twinOf(library, model, values, { uuid })?.key === key;
-  const mayGo = canPark(library, model) && keysHeldOutside(library, model, [key]).length === 0;
-  if (!takesPlace && !(mayGo && isNamedByKey(library, loser))) return false;
+  if (!takesPlace && !mayMakeRoom(library, loser)) return false;
   const others = referrersOf(library, model, [key]).filter((row) => !mayMove(library, row));
   return library.attempt(() => {
     // Rows of other devices' wait for what their owners say, or have said.
@@ -119,6 +118,12 @@ export function admitHeir(library: Library, loser: Doomed, merge: MergeWaiting):
     takeOut(library, [loser]);
     return true;
   });
+}
+
+/** Whether a row can leave its place in unique indexes to its heir. */
+export function mayMakeRoom(library: Library, row: Pick<StandingRow, 'model' | 'key'>): boolean {
+  const { model, key } = row;
+  return canPark(library, model) && keysHeldOutside(library, model, [key]).length === 0 && isNamedByKey(library, row);
 }
 
 /** A row whose heir has the same key here is that from now on, and so is what refers to the key. */
@@ -397,7 +402,7 @@ function makeRoom(library: Library, left: Referrer, from: StandingRow, to: Stand
 }
 
 /** Whether rows that have the same values in an index are the same row by their names. */
-export function isIdentity({ identity }: Model, { columns, partial }: UniqueIndex): boolean {
+function isIdentity({ identity }: Model, { columns, partial }: UniqueIndex): boolean {
   return (
     identity.kind === 'derived' &&
     !partial &&

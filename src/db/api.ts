@@ -315,6 +315,8 @@ export interface SessionStart {
   /** What we have and know of, and its hash (hex). */
   readonly schema: SchemaDescription;
   readonly schemaHash: string;
+  /** This device stamps later than clocks may differ: its clock was wrong, and may be right by now. */
+  readonly isAhead: boolean;
 }
 
 /** A pass over our feed for one peer was opened. */
@@ -396,6 +398,11 @@ export interface WriteStore {
   /** Stamps every mark; resolves with the head lsn after it. */
   stamp(): Promise<{ head: number; stamped: number }>;
   sessionStart(peer: string): Promise<SessionStart>;
+  /**
+   * This device's clock agrees with a peer's: what was stamped when it was ahead, and nobody else has, is stamped again. Resolves with
+   * whether there was something of that kind; all sessions must begin anew then.
+   */
+  stampAnew(): Promise<boolean>;
   /**
    * Begins a pass from a peer: what kind to ask for, and our place in its feed; null while another peer gives this newcomer its first.
    * @param floor - up to where that peer has pruned deletes

@@ -1,11 +1,12 @@
 /**
  * Births and deaths of our own: the identities and first stamps of rows that were written here, in bulk, and tombstones.
  */
+import { bornAnew } from './aside.ts';
 import { decodeKey } from './capture.ts';
 import type { FirstMark, MarkKey } from './identity.ts';
 import { deriveUuids, isNamedByItself, uuidOfMark } from './identity.ts';
 import type { Cells } from './cells.ts';
-import { formatSeen, seenIn } from './cells.ts';
+import { formatCells, formatSeen, parseCells, registersIn, seenIn } from './cells.ts';
 import { recordReplaced } from './given-up.ts';
 import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
@@ -14,6 +15,7 @@ import { quoteName, rowsTable } from './model.ts';
 import { cellsAtBirth } from './register-writes.ts';
 import type { Pending } from './pending.ts';
 import { forgetPending, hasPending, noteArrival, waitingVersion } from './pending.ts';
+import { danglingKeys } from './remark.ts';
 import type { Key } from './sql.ts';
 import { insertMany, jsonKeys } from './sql.ts';
 import { tenureOf, tenureStamps } from './tenure.ts';
@@ -88,7 +90,7 @@ function writeBirths(
       const name = derived.get(row.key) ?? null;
       let uuid: Uint8Array;
       // Two rows of one derived name can only be there when no unique index guards it: the second is a row of its own.
-      if (name !== null && !taken.has(hexOf(name))) {
+      if (name !== null && (!taken.has(hexOf(name)) || losesName(library, model, name))) {
         uuid = name;
         taken.add(hexOf(name));
         if (pending) {
@@ -109,6 +111,27 @@ function writeBirths(
     const version = readVersion(library, model, waiting.uuid);
     recordReplaced(library, waiting, 'later-birth', { hlc: library.hlc, run: library.run, version });
   }
+}
+
+/** A row that refers to nothing has its name no more as soon as another one has it: it goes on as a row that nobody has heard of. */
+function losesName(library: Library, model: Model, uuid: Uint8Array): boolean {
+  if (model.ownership === 'device' || danglingKeys(library, model, uuid).length === 0) return false;
+  const map = rowsTable(model);
+  const [cells, aside] = library.sql.rows(`SELECT cells, aside FROM ${map} WHERE uuid = ?`, Buffer.from(uuid))[0] ?? [];
+  const hlc = library.stampAt(library.around.now());
+  library.sql.run(
+    `UPDATE ${map} SET uuid = ?, birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ? WHERE uuid = ?`,
+    Buffer.from(library.around.newUuid()),
+    hlc,
+    library.run,
+    hlc,
+    library.run,
+    library.nextLsn(),
+    formatCells(registersIn(parseCells(cells))),
+    bornAnew(aside),
+    Buffer.from(uuid),
+  );
+  return true;
 }
 
 function takenUuids(library: Library, model: Model, uuids: Iterable<Uint8Array | null>): Set<string> {

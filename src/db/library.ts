@@ -261,6 +261,12 @@ export class Library {
     if (hlc > this.#hlc) this.#hlc = hlc;
   }
 
+  /** What was stamped too late has been stamped anew, everywhere in the file: so are our clock and our knowledge. In that transaction. */
+  turnBack(anew: (hlc: number) => number): void {
+    this.#hlc = anew(this.#hlc);
+    for (const [run, hlc] of this.#knowledge) this.#knowledge.set(run, anew(hlc));
+  }
+
   /** Ordinal of our own run. */
   get run(): number {
     this.#mintRun();

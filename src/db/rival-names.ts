@@ -4,41 +4,56 @@
  * known of both rows, the earlier one gets a tombstone that leads to the other.
  */
 import { decodeBatch } from '../protocol/batch.ts';
+import type { Batch, TableData } from '../protocol/types.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import { isIdentity } from './alias.ts';
+import { mayMakeRoom } from './alias.ts';
 import { writeTombstone } from './births.ts';
-import type { LocalStamp } from './cells.ts';
+import type { Cells, LocalStamp } from './cells.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
-import { collidingHeir, heirOf, nameAlias } from './heirs.ts';
+import { collidingHeir, heirOf } from './heirs.ts';
+import { cellsOf } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
+import { translateRuns } from './join.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
 import { setState } from './metadata.ts';
-import type { Model, Registry } from './model.ts';
-import { cellsWaiting } from './owned-versions.ts';
-import { pendingKind, putPending, waitingVersion } from './pending.ts';
+import type { Model } from './model.ts';
+import { syncedColumns } from './model.ts';
+import { forgetPending, pendingKind, putPending, waitingVersion } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
-import { standingRow } from './rivals.ts';
+import { standingRow, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
 import { policyOf } from './unique-policy.ts';
 
-const PREFIX = 'rival name ';
+export const RIVAL_NAMES = 'rival name ';
 
 /** Names that were given one after the other. */
 const MAX_NAMES = 100;
 
+/** One of the rows that came of a row with two names: it stands here, or waits because the other one has its unique value. */
+interface Named extends KnownVersion {
+  readonly uuid: Uint8Array;
+  readonly cells: Cells;
+  readonly standing: StandingRow | null;
+  readonly version: Batch | null;
+}
+
 /**
- * Whether rows of a table become one only by their names: an index that makes rows one does it by its own rule, and a name that
+ * Whether rows of a table become one only by their names: an index may say otherwise that they do, by its own rule, and a name that
  * holds references follows what it refers to.
  */
-function isNamedApart(registry: Registry, model: Model): boolean {
+function isNamedApart({ registry }: Library, model: Model): boolean {
   const { ownership, identity, columns } = model;
   if (ownership !== 'shared' || identity.kind !== 'derived') return false;
-  const isPlain = (name: string): boolean => columns.find((column) => column.name === name)?.role.kind === 'value';
-  const uniques = model.uniques as readonly UniqueIndex[];
+  const isPlain = (name: string | null): boolean =>
+    columns.find((column) => column.name === name)?.role.kind === 'value' && identity.columns.includes(name ?? '');
   return (
     identity.columns.every(isPlain) &&
-    uniques.every((unique) => isIdentity(model, unique) || policyOf(registry, model, unique) !== 'merge')
+    (model.uniques as readonly UniqueIndex[]).every(
+      (unique) =>
+        (!unique.partial && unique.columns.every((name) => isPlain(name))) ||
+        policyOf(registry, model, unique) !== 'merge',
+    )
   );
 }
 
@@ -51,13 +66,13 @@ export function noteRivalNames(
   arriving: KnownVersion,
   alias: Uint8Array,
 ): void {
-  if (!isNamedApart(library.registry, model)) return;
+  if (!isNamedApart(library, model)) return;
   if (library.compare(known.birthHlc, known.birthRun, arriving.birthHlc, arriving.birthRun) !== 0) return;
   const other = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(uuid));
   if (!(other instanceof Uint8Array) || Buffer.compare(other, alias) === 0) return;
   const isKnownEarlier = library.compare(known.hlc, known.run, arriving.hlc, arriving.run) < 0;
   const [loser, { hlc, run }] = isKnownEarlier ? [other, known] : [alias, arriving];
-  setState(library.db, PREFIX + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
+  setState(library.db, RIVAL_NAMES + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
 }
 
 /** Makes one what can be now. Returns whether anything was changed. */
@@ -65,12 +80,12 @@ export function settleRivalNames(library: Library): boolean {
   let moved = false;
   const notes = library.sql.rows(
     'SELECT key, value FROM flotilla_state WHERE key > ? AND key < ?',
-    PREFIX,
-    `${PREFIX}~`,
+    RIVAL_NAMES,
+    `${RIVAL_NAMES}~`,
   );
   for (const [key, value] of notes) {
     const [dead, hlc, run] = JSON.parse(String(value)) as [string, number, number];
-    const loser = hexToBytes(String(key).slice(PREFIX.length));
+    const loser = hexToBytes(String(key).slice(RIVAL_NAMES.length));
     const outcome = settleName(library, hexToBytes(dead), loser, { hlc, run });
     if (outcome === 'open') continue;
     library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
@@ -91,63 +106,67 @@ function settleName(
   if (model === undefined) return 'nothing';
   const loser = rowNamed(library, model, name, given);
   if (loser === null) return 'nothing';
-  const winner = heirNamed(library, model, dead);
-  if (winner === 'open' || !isDecided(library, loser)) return 'open';
+  const winner = lastNamed(library, model, dead);
+  if (winner === 'open' || !isSettled(library, loser)) return 'open';
   // The later one only, so that no two of them can ever lead to each other.
   const births =
     winner === 'none' ? 0 : library.compare(winner.birthHlc, winner.birthRun, loser.birthHlc, loser.birthRun);
   if (winner === 'none' || births <= 0) return 'nothing';
-  const { uuid, birthHlc, birthRun, version } = loser;
-  if (version === null) recordRow(library, model, uuid, 'named-apart', winner);
-  else recordVersion(library, { ...loser, version: decodeBatch(version) }, 'named-apart', winner);
-  // What waits for this row waits no more.
+  const { standing, version } = loser;
+  const isFree = standing === null ? winner.standing !== null : pendingKind(library, loser.uuid) === null;
+  if (!isFree || (winner.standing === null && (standing === null || !mayMakeRoom(library, standing)))) return 'open';
+  if (differs(library, model, loser, winner)) {
+    if (version === null) recordRow(library, model, loser.uuid, 'named-apart', winner);
+    else recordVersion(library, { ...loser, model, version }, 'named-apart', winner);
+  }
+  const { uuid, birthHlc, birthRun } = loser;
+  if (standing === null) forgetPending(library, uuid);
   writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), loser.cells);
-  nameAlias(library, uuid, winner.uuid);
-  if (version !== null) return 'settled';
-  putPending(library, {
-    ...loser,
-    hlc: library.hlc,
-    run: library.run,
-    reason: 'referrers',
-    detail: 'It has another name now, but rows here still refer to it.',
-    version: null,
-    targets: [],
-  });
+  library.sql.run(
+    'UPDATE flotilla_tombstones SET alias = ? WHERE uuid = ?',
+    Buffer.from(winner.uuid),
+    Buffer.from(uuid),
+  );
+  if (standing !== null) {
+    putPending(library, {
+      ...standing,
+      hlc: library.hlc,
+      run: library.run,
+      reason: 'referrers',
+      detail: 'It has another name now, but rows here still refer to it.',
+      version: null,
+      targets: [],
+    });
+  }
   return 'settled';
 }
 
-/** A row that stands here, or the version of one that does not. */
-type Named = Omit<StandingRow, 'key'> & { readonly version: Uint8Array | null };
-
-/** All is known of it, and nothing but a unique index keeps it from standing. */
-function isDecided(library: Library, row: Named): boolean {
-  return isSettled(library, row) && pendingKind(library, row.uuid) === (row.version === null ? null : 'unique');
-}
-
-/** The row that is meant by the name of a dead one; also one that waits because another one has its unique values. */
-function heirNamed(library: Library, model: Model, dead: Uint8Array): Named | 'open' | 'none' {
+/** The row of the name that a dead one got last. */
+function lastNamed(library: Library, model: Model, dead: Uint8Array): Named | 'open' | 'none' {
   const heir = heirOf(library, model, dead);
-  if (heir === 'none') return heir;
-  if (heir !== 'open') return { ...heir, version: null };
+  if (heir !== 'open') return heir === 'none' ? 'none' : { ...heir, standing: heir, version: null };
   const uuid = collidingHeir(library, model, dead);
-  const waiting = uuid === null ? null : waitingRow(library, model, uuid);
-  return waiting !== null && isDecided(library, waiting) ? waiting : 'open';
+  const waiting = uuid === null ? null : waitingNamed(library, model, uuid);
+  return waiting !== null && standingRow(library, model, waiting.uuid) === null && isSettled(library, waiting)
+    ? waiting
+    : 'open';
 }
 
-function waitingRow(library: Library, model: Model, uuid: Uint8Array): Named | null {
+function waitingNamed(library: Library, model: Model, uuid: Uint8Array): Named | null {
   const waiting = waitingVersion(library, uuid);
-  return waiting === null || standingRow(library, model, uuid) !== null
-    ? null
-    : { ...waiting, cells: cellsWaiting(library, model, uuid) };
+  if (waiting === null || waiting.version === null || waiting.reason !== 'unique') return null;
+  const version = decodeBatch(waiting.version);
+  const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
+  return { ...waiting, version, cells, standing: null };
 }
 
-/** The row that got its name by a rename with this stamp, whatever its writer has called it since. */
+/** The row here that got its name by a rename with this stamp, whatever its writer has called it since. */
 function rowNamed(library: Library, model: Model, name: Uint8Array, given: LocalStamp): Named | null {
   let [at, by] = [name, given];
   const isBy = (birthHlc: number, birthRun: number): boolean => birthRun === by.run && birthHlc >= by.hlc;
   for (let step = 0; step < MAX_NAMES; step += 1) {
-    const here = standingRow(library, model, at);
-    const row = here === null ? waitingRow(library, model, at) : { ...here, version: null };
+    const standing = standingRow(library, model, at);
+    const row = standing === null ? waitingNamed(library, model, at) : { ...standing, standing, version: null };
     if (row !== null && isBy(row.birthHlc, row.birthRun)) return row;
     const grave = library.sql.rows(
       'SELECT birth_hlc, birth_run, hlc, run, alias FROM flotilla_tombstones WHERE uuid = ? AND alias IS NOT NULL',
@@ -158,4 +177,11 @@ function rowNamed(library: Library, model: Model, name: Uint8Array, given: Local
     at = grave[4] as Uint8Array;
   }
   return null;
+}
+
+function differs(library: Library, model: Model, one: Named, other: Named): boolean {
+  const [mine, theirs] = [one, other].map(({ standing, version }) =>
+    standing === null ? valuesHere(library, model, version as Batch) : valuesOfRow(library, standing),
+  );
+  return syncedColumns(model).some(({ name }) => mine?.get(name) !== theirs?.get(name));
 }

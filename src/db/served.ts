@@ -5,7 +5,10 @@
 import type { Database } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
+import { differenceInWords } from '../protocol/hlc.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
+import { stampAnew } from './anew.ts';
+import type { StampedAnew } from './anew.ts';
 import { Applier } from './apply.ts';
 import type { Taken } from './api.ts';
 import { installCapture } from './capture.ts';
@@ -133,6 +136,19 @@ export class Served {
     if (learned === null) return;
     this.#use(new Library(db, learned, this.#around));
     this.#onSchema([]);
+  }
+
+  /** Stamps anew what a clock that was wrong has stamped in the future, see `anew.ts`. Every session must begin anew then, as after a change of the schema. */
+  stampAnew(): StampedAnew | null {
+    const { db } = this;
+    const done = this.run(() => stampAnew(this.library));
+    if (done === null) return null;
+    const registry = registryOf(db, pruneConfig(db, storedConfig(db)), readKnown(db)) as Registry;
+    this.#use(new Library(db, registry, this.#around));
+    this.#onSchema([
+      `The clock of this device was ${differenceInWords(done.aheadMs)}: what was written meanwhile, and nobody else has, was stamped again with the right time.`,
+    ]);
+    return done;
   }
 
   #use(library: Library): void {

@@ -27,6 +27,7 @@ import type {
   Taken,
   TakenSnapshot,
 } from './api.ts';
+import { isAhead } from './anew.ts';
 import { Bootstrap } from './bootstrap.ts';
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
@@ -194,8 +195,14 @@ export class Writer {
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
         schemaHash: registry.schemaHash,
+        isAhead: isAhead(this.#library),
       };
     });
+  }
+
+  stampAnew(): boolean {
+    this.#stampSlices();
+    return this.#do(() => this.#served.stampAnew() !== null);
   }
 
   beginPass(peer: string, floor: KnowledgeWire, maySnapshot = false): PassBegun | null {
@@ -418,7 +425,8 @@ export class Writer {
   /** Now and then. Records are made while applying, so that is the time to look. */
   #ageOut(): void {
     const now = this.#library.around.now();
-    if (now < this.#ageOutAt) return;
+    // The clock may have been set back.
+    if (now < this.#ageOutAt && now > this.#ageOutAt - 2 * AGE_OUT_EVERY_MS) return;
     this.#ageOutAt = now + AGE_OUT_EVERY_MS;
     ageOutConflicts(this.#library, this.#conflictDays);
   }

@@ -30,6 +30,27 @@ describe('records', () => {
     await expectEqual(a, b);
   });
 
+  it('[R4] who bears a row again that he wrote last has not seen what others wrote into other columns', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, note TEXT);
+       CREATE TABLE use (id INTEGER PRIMARY KEY, item INTEGER REFERENCES item ON DELETE RESTRICT);`,
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO item VALUES (1, 'one', 'first')");
+    converge([a, b, c]);
+    b.write("UPDATE item SET note = 'mine'");
+    b.stamp();
+    a.write("UPDATE item SET name = 'two'");
+    b.pull(a);
+    c.write('DELETE FROM item');
+    a.write('INSERT INTO use VALUES (1, 1)');
+    a.pull(c);
+    converge([a, b, c]);
+    expect(b.rows('SELECT name, note FROM item')).toEqual([['two', 'first']]);
+    expect(records(b)).toEqual([['note', 'later-birth']]);
+    await expectEqual(a, b, c);
+  });
+
   it('[R3] a delete has not seen what was overwritten unseen before, though it has seen more of the same write', async () => {
     const [a, b] = pairOf(PEOPLE);
     a.write("INSERT INTO people VALUES ('Ann', 1, 'x')");
@@ -407,6 +428,29 @@ describe('[A10] what refers to a row that is gone, left by a writer without fore
     b.write("INSERT INTO p VALUES (1, 'other')");
     a.pull(b);
     expect(a.rows("SELECT id > 3 FROM p WHERE name = 'other'")).toEqual([[1]]);
+  });
+
+  it('leaves its name to a row that is whole, and arrives as one of its own once it is whole itself', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE run (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
+       CREATE TABLE part (run INTEGER NOT NULL REFERENCES run, code TEXT NOT NULL, v, PRIMARY KEY (run, code))`,
+      { config: { tables: { run: { identity: ['code'] } } } },
+    );
+    a.write("INSERT INTO run VALUES (6, 'B'); INSERT INTO part VALUES (6, 'c', 'old')");
+    converge([a, b]);
+    a.write('PRAGMA foreign_keys = OFF; DELETE FROM run; PRAGMA foreign_keys = ON');
+    a.stamp();
+    a.write("INSERT INTO run VALUES (7, 'B'); INSERT INTO part VALUES (7, 'c', 'new')");
+    converge([a, b]);
+    expect(b.rows('SELECT v FROM part')).toEqual([['new']]);
+    a.write("UPDATE part SET run = 7, code = 'd' WHERE run = 6");
+    converge([a, b]);
+    for (const replica of [a, b])
+      expect(replica.rows('SELECT part.code, v FROM part JOIN run ON run = id ORDER BY 1')).toEqual([
+        ['c', 'new'],
+        ['d', 'old'],
+      ]);
+    await expectEqual(a, b);
   });
 
   it('keeps its name, and rows from elsewhere that refer to it by that wait until it is whole', async () => {

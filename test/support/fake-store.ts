@@ -74,6 +74,8 @@ export class FakeStore implements NodeStore {
   readonly #schemaListeners = new Set<(changes: readonly string[]) => void>();
   readonly #memberListeners = new Set<() => void>();
   /** What it has been told of others' tables. */
+  /** It has stamped in the future. */
+  isAhead = false;
   readonly learned: SchemaDescription[] = [];
   schema: SchemaDescription = { tables: [] };
   #lastFeed = 0;
@@ -143,6 +145,12 @@ export class FakeStore implements NodeStore {
     return { head: this.#head, stamped: 0 };
   }
 
+  async stampAnew(): Promise<boolean> {
+    const { isAhead } = this;
+    this.isAhead = false;
+    return isAhead;
+  }
+
   async learnSchema(schema: SchemaDescription): Promise<void> {
     this.learned.push(schema);
   }
@@ -167,6 +175,7 @@ export class FakeStore implements NodeStore {
       cursor: this.#cursors.get(peer) ?? null,
       schema: this.schema,
       schemaHash: this.schema.tables.length === 0 ? 'schema' : JSON.stringify(this.schema),
+      isAhead: this.isAhead,
     };
   }
 

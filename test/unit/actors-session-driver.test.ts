@@ -410,7 +410,7 @@ describe('session: refusals', () => {
     await Promise.all([a.driver.end('done'), b.driver.end('done')]);
   });
 
-  it('refuses a clock that is wrong by more than the drift, with the difference in words', async () => {
+  it('[T2] refuses a clock that is wrong by more than the drift, with the difference in words', async () => {
     const a = played(new FakeStore('a'));
     expect((await a.next())?.type).toBe('hello');
     await a.theirs.send(a.hello(2 * 3_600_000));
@@ -424,6 +424,33 @@ describe('session: refusals', () => {
     expect(a.events).toEqual([
       { type: 'REFUSED', code: 'CLOCK_AHEAD', reason: expect.stringContaining('"b" is 2 h ahead') },
     ]);
+  });
+
+  it('[T3] has stamped anew what a clock that is right by now has stamped too late, and begins again', async () => {
+    const store = new FakeStore('a');
+    store.isAhead = true;
+    const a = played(store);
+    await a.next();
+    await a.theirs.send(a.hello());
+    expect(await a.next()).toMatchObject({ type: 'bye' });
+    await a.theirs.close();
+    await a.driver.ended;
+    expect(store.isAhead).toBe(false);
+    expect(a.events).toEqual([
+      { type: 'FAULT', code: 'CLOCK_AHEAD', reason: expect.stringContaining('stamped again') },
+    ]);
+  });
+
+  it('[T4] does not take a clock for right that the peer says is wrong', async () => {
+    const store = new FakeStore('a');
+    store.isAhead = true;
+    const a = played(store);
+    await a.next();
+    await a.theirs.send(a.hello(-2 * 3_600_000));
+    expect(await a.next()).toMatchObject({ type: 'refuse', code: 'CLOCK_AHEAD' });
+    await a.theirs.close();
+    await a.driver.ended;
+    expect(store.isAhead).toBe(true);
   });
 
   it('refuses another version of the protocol', async () => {

@@ -1,0 +1,96 @@
+/**
+ * What a row costs as libraries grow: time, CPU time and memory of a first pass by the feed and by a snapshot, from ten thousand entries to
+ * a million (three with FLOTILLA_BENCH_LARGE set). Both must stay flat.
+ */
+import { type Bench, type BenchOptions, type BenchReport, rounded, shown } from './bench.ts';
+import { cpuMsOf, dismiss, Source } from './nodes.ts';
+
+const FULL = [10_000, 100_000, 1_000_000];
+const LARGE = [...FULL, 3_000_000];
+const QUICK = [2_000, 20_000];
+/** Times the time a row of the size before that are wanted at most, and MB a node. */
+const GOAL = { timeRatio: 1.2, rssMB: 300 };
+
+interface Pass {
+  readonly ms: number;
+  readonly cpuMs: number;
+  readonly senderMB: number;
+  readonly receiverMB: number;
+}
+
+interface Size {
+  readonly entries: number;
+  readonly rows: number;
+  readonly feed: Pass;
+  readonly snapshot: Pass;
+}
+
+async function measure(entries: number): Promise<Size> {
+  const source = await Source.start('scale', entries);
+  const pass = async (isBlank: boolean): Promise<Pass> => {
+    const device = await source.newDevice(isBlank ? 'blank' : 'not blank', isBlank);
+    const node = await device.start([]);
+    const before = cpuMsOf(source.node, node);
+    const { ms } = await source.wholePass(node);
+    const cpuMs = cpuMsOf(source.node, node) - before;
+    const [senderMB, receiverMB] = [source.node.peakRssMB ?? 0, node.peakRssMB ?? 0];
+    await dismiss(device);
+    return { ms, cpuMs, senderMB, receiverMB };
+  };
+  const snapshot = await pass(true);
+  const feed = await pass(false);
+  await source.node.terminate();
+  return { entries, rows: source.rows, feed, snapshot };
+}
+
+async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
+  const sizes: Size[] = [];
+  const wanted = process.env['FLOTILLA_BENCH_LARGE'] === undefined ? FULL : LARGE;
+  for (const entries of quick ? QUICK : wanted) {
+    const size = await measure(entries);
+    sizes.push(size);
+    say(`${shown(size.rows)} rows: feed ${shown(size.feed.ms)} ms, snapshot ${shown(size.snapshot.ms)} ms`);
+  }
+  const perRow = ({ ms, cpuMs }: Pass, { rows }: Size): { us: number; cpuUs: number } => ({
+    us: (ms * 1_000) / rows,
+    cpuUs: (cpuMs * 1_000) / rows,
+  });
+  const [before, last] = sizes.slice(-2) as [Size, Size];
+  const grown = (way: 'feed' | 'snapshot'): number => perRow(last[way], last).us / perRow(before[way], before).us;
+  const grownCpu = perRow(last.feed, last).cpuUs / perRow(before.feed, before).cpuUs;
+  return {
+    bench: 'scale',
+    ratio: rounded(grown('feed')),
+    figures: {
+      snapshotRatio: rounded(grown('snapshot')),
+      cpuRatio: rounded(grownCpu),
+      goal: GOAL,
+      sizes: sizes.map((size) => ({
+        entries: size.entries,
+        rows: size.rows,
+        ...Object.fromEntries(
+          (['feed', 'snapshot'] as const).map((way) => {
+            const { us, cpuUs } = perRow(size[way], size);
+            const { senderMB, receiverMB } = size[way];
+            return [way, { usPerRow: rounded(us), cpuUsPerRow: rounded(cpuUs), senderMB, receiverMB }];
+          }),
+        ),
+      })),
+    },
+    table: [
+      ['rows', 'feed', 'CPU, both ends', 'memory', 'snapshot', 'CPU, both ends', 'memory'],
+      ...sizes.map((size) => [
+        shown(size.rows),
+        ...(['feed', 'snapshot'] as const).flatMap((way) => {
+          const { us, cpuUs } = perRow(size[way], size);
+          return [`${shown(us)} µs a row`, `${shown(cpuUs)} µs`, `${size[way].senderMB} / ${size[way].receiverMB} MB`];
+        }),
+      ]),
+    ],
+    notes: [
+      `Memory: peak of the sender's process so far, and of the receiver's. Ratio: time a row of the last line against the one before, by the feed; at most ${GOAL.timeRatio} wanted, and less than ${GOAL.rssMB} MB.`,
+    ],
+  };
+}
+
+export const scale: Bench = { name: 'scale', about: 'time and memory a row as libraries grow', run };
