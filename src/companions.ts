@@ -161,8 +161,12 @@ export async function createInvitation(file: string, options: InviteOptions = {}
   const path = await requireFile(file);
   const homePath = homeOf(path, options.home);
   const { minutes, localOnly } = options;
-  const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
-  if (told !== null) return told.result as Invitation;
+  const askNode = async (): Promise<Invitation | null> => {
+    const told = await callControl(controlPath(homePath), 'invite', { minutes, localOnly }, STATUS_TIMEOUT_MS);
+    return told === null ? null : (told.result as Invitation);
+  };
+  const invited = await askNode();
+  if (invited !== null) return invited;
   const { libraryId, members } = await libraryStatus(path);
   const home = await requireHome(homePath);
   requireMember(members, home.device);
@@ -172,7 +176,9 @@ export async function createInvitation(file: string, options: InviteOptions = {}
     port = await freePort();
     await home.saveSettings({ port });
   }
-  return (await openInvitations(home)).create(libraryId, port, options, false);
+  const made = await (await openInvitations(home)).create(libraryId, port, options, false);
+  // A node that has started meanwhile may have read the invitations before this one was there; the one that it makes it knows.
+  return (await askNode()) ?? made;
 }
 
 /**

@@ -182,6 +182,8 @@ async function start(
       },
       unpair: async (params) => pairing.of((params as { readonly code: string }).code)?.close(),
     });
+    // From here on commands find this node, and until here they made invitations by themselves.
+    await invitations.reload();
     const stopJoins = host?.handleJoin((packets) => {
       void serveJoin(packets, {
         home,
@@ -387,14 +389,21 @@ async function verify(running: RunningNode): Promise<VerifyReport> {
 /** The open invitations of a home, as the gater needs them: at once, by peer id. */
 export interface Invitations {
   isOpen(peer: string): boolean;
+  /** Takes in what a command has made that did not find this node running yet. */
+  reload(): Promise<void>;
   /** @param port - TCP port that the node listens on */
   create(libraryId: string, port: number, options: InviteOptions, nodeRunning: boolean): Promise<Invitation>;
 }
 
 export async function openInvitations(home: Home): Promise<Invitations> {
-  const open = new Map((await home.invites(systemClock.now())).map(({ peer, expiresAt }) => [peer, expiresAt]));
+  const open = new Map<string, number>();
+  const reload = async (): Promise<void> => {
+    for (const { peer, expiresAt } of await home.invites(systemClock.now())) open.set(peer, expiresAt);
+  };
+  await reload();
   return {
     isOpen: (peer) => (open.get(peer) ?? 0) > systemClock.now(),
+    reload,
     async create(libraryId, port, { minutes = DEFAULT_INVITE_MINUTES, localOnly = false }, nodeRunning) {
       if (!(minutes > 0))
         throw new FlotillaError('CONFIG', `An invitation of ${minutes} minutes cannot be used: give more than 0.`);

@@ -3,13 +3,16 @@
  * may have stood here before, or have been written here.
  */
 import { decodeBatch } from '../protocol/batch.ts';
-import type { Batch } from '../protocol/types.ts';
+import type { Batch, TableData } from '../protocol/types.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells } from './cells.ts';
 import type { Rule } from './conflicts.ts';
 import { record, recordVersion } from './conflicts.ts';
 import type { Incoming } from './incoming.ts';
+import { cellsOf } from './incoming.ts';
+import { translateRuns } from './join.ts';
 import type { Library } from './library.ts';
+import { lostIn } from './judged.ts';
 import type { KnownPending, KnownTombstone } from './lookup.ts';
 import { isUnseen } from './killed.ts';
 import type { Model } from './model.ts';
@@ -19,12 +22,16 @@ import type { Pending } from './pending.ts';
 import { waitingVersion } from './pending.ts';
 import { cutVersion, valueIn } from './version.ts';
 
-/** Another version of the row takes the place of the one that waits: columns are recorded where they differ. */
+/**
+ * Another version of the row takes the place of the one that waits: columns are recorded where they differ.
+ * @param bearer - the run that bore it again, if that may have seen what waits
+ */
 export function recordReplaced(
   library: Library,
   { model, uuid, hlc, run, version }: Omit<Pending, 'targets'>,
   rule: Rule,
   by: LocalStamp & { readonly version: Batch | null },
+  bearer: number | null = null,
 ): void {
   if (version === null) return;
   const waiting = decodeBatch(version);
@@ -32,9 +39,14 @@ export function recordReplaced(
     recordVersion(library, { model, uuid, hlc, run, version: waiting }, rule, by);
     return;
   }
+  const cells = cellsOf(model, waiting.tables[0] as TableData, 0, translateRuns(library, waiting));
+  const lost = lostIn(model, { hlc, run }, cells, bearer);
   for (const column of syncedColumns(model)) {
+    const stamp = lost.get(column.number);
+    if (stamp === undefined) continue;
     const kept = { hlc: by.hlc, run: by.run, value: valueIn(by.version, column) };
-    record(library, model, uuid, column, rule, { hlc, run, value: valueIn(waiting, column) }, kept);
+    const value = valueIn(waiting, column);
+    record(library, model, uuid, column, rule, { hlc: stamp.hlc, run: stamp.run, value }, kept);
   }
 }
 
@@ -51,11 +63,12 @@ export function recordOvertaken(
   if (isSameBirth) {
     if (model.ownership === 'shared') return;
     if (!isUnseenOwned(library, outcome, { ...known, cells: cellsWaiting(library, model, uuid) })) return;
-  } else if (birthRun === known.run) return;
+  }
   const waiting = waitingVersion(library, uuid);
   if (waiting === null) return;
   const by = { ...outcome, version: cutVersion(batch, table, position) };
-  recordReplaced(library, waiting, isSameBirth ? 'ownership' : 'later-birth', by);
+  if (isSameBirth) recordReplaced(library, waiting, 'ownership', by);
+  else recordReplaced(library, waiting, 'later-birth', by, birthRun);
 }
 
 /** Columns of a version that waits are written over. @param ours - stamps of its columns; those of others are its birth's */

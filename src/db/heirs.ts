@@ -105,15 +105,19 @@ export function heirIn(aliases: ReadonlyMap<string, string>, uuid: string): stri
   return last;
 }
 
-/** A row has got another name: the tombstone of its old one says which row it is now. @param key - of that row, as marks name it */
+/**
+ * A row has got another name: the tombstone of its old one says which row it is now, and has the stamp of its birth, so that of two
+ * names that were given apart the tombstones and the rows say the same. @param key - of that row, as marks name it
+ */
 export function nameHeir(library: Library, model: Model, dead: Uint8Array, key: MarkKey): void {
   const isNatural = model.rowid === null;
-  library.sql.run(
-    `UPDATE flotilla_tombstones SET alias = (SELECT m.uuid FROM ${rowsTable(model)} m WHERE ${isNatural ? mapKeyCondition(model) : 'm.key = ?'} AND m.uuid <> flotilla_tombstones.uuid)
-     WHERE uuid = ?`,
+  const heir = library.sql.rows(
+    `SELECT uuid, birth_hlc FROM ${rowsTable(model)} WHERE ${isNatural ? mapKeyCondition(model) : 'key = ?'} AND uuid <> ?`,
     ...(isNatural ? decodeKey(String(key)) : [key]),
     Buffer.from(dead),
-  );
+  )[0];
+  if (heir === undefined) return;
+  library.sql.run('UPDATE flotilla_tombstones SET alias = ?, hlc = ? WHERE uuid = ?', ...heir, Buffer.from(dead));
 }
 
 /** Says which row a dead one is from now on. What it held is its heir's: nobody bears it again. */

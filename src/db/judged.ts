@@ -3,7 +3,8 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { SqlValue } from '../protocol/types.ts';
-import type { Cells, LocalStamp, Policies } from './cells.ts';
+import type { Cell, Cells, LocalStamp, Policies } from './cells.ts';
+import { isUnset, stampsOf } from './cells.ts';
 import type { Hold, Outcome } from './incoming.ts';
 import type { Model } from './model.ts';
 import { lateColumns, syncedColumns } from './model.ts';
@@ -47,7 +48,18 @@ export const PLAIN: Omit<Judged, keyof LocalStamp> = {
   hold: null,
 };
 
-/** All columns of a row that is written over whole, as they were. */
-export function lostIn(model: Model, { hlc, run }: LocalStamp): Cells {
-  return new Map(syncedColumns(model).map(({ number }) => [number, { hlc, run, seen: [] }]));
+/**
+ * The columns of a row that is written over whole, as they were.
+ * @param by - the run that bore it again: if it wrote the row last, it has seen all but what others wrote into columns of their own
+ */
+export function lostIn(model: Model, row: LocalStamp, cells: Cells, by: number | null): Cells {
+  const lost = new Map<number, Cell>();
+  for (const { number } of syncedColumns(model)) {
+    const own = cells.get(number);
+    const cell = isUnset(number, own) ? undefined : own;
+    const isSeen = row.run === by && (cell === undefined || stampsOf(cell).every(({ run }) => run === by));
+    const { hlc, run } = cell ?? row;
+    if (!isSeen) lost.set(number, { hlc, run, seen: [] });
+  }
+  return lost;
 }

@@ -455,15 +455,15 @@ class Merge {
       // Whoever deleted the row that is here, or wrote it, has seen it.
       const tombstone = this.#tombstone(index);
       const hasSeen = tombstone !== undefined && !isUnseen(library, model, row, tombstone);
-      if (birthRun === row.run || hasSeen) return whole;
-      const lost = lostIn(model, row);
+      if (hasSeen) return whole;
+      const lost = lostIn(model, row, parseCells(row.cells), birthRun);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'later-birth' };
     }
     const aside = parseAside(row.aside);
     const ours = withUnset(model, birthHlc, birthRun, parseCells(row.cells), aside);
     if (model.ownership === 'device') {
       if (!isUnseenOwned(library, whole, { ...row, cells: ours })) return whole;
-      const lost = lostIn(model, row);
+      const lost = lostIn(model, row, NO_CELLS, null);
       return { ...whole, unseen: new Set(lost.keys()), lost, rule: 'ownership' };
     }
     const joined = joinCells(this.#order, ours, theirs, policies);

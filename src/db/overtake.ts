@@ -43,8 +43,7 @@ export function amendWaiting(
   if (births > 0) {
     // It has been born again here: that wins whole over what waits.
     const older = waitingVersion(library, uuid);
-    if (older !== null && older.run !== library.run)
-      recordReplaced(library, older, 'later-birth', { hlc, run, version: here });
+    if (older !== null) recordReplaced(library, older, 'later-birth', { hlc, run, version: here }, library.run);
     forgetPending(library, uuid);
     return;
   }

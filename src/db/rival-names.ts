@@ -163,7 +163,7 @@ function waitingNamed(library: Library, model: Model, uuid: Uint8Array): Named |
 /** The row here that got its name by a rename with this stamp, whatever its writer has called it since. */
 function rowNamed(library: Library, model: Model, name: Uint8Array, given: LocalStamp): Named | null {
   let [at, by] = [name, given];
-  const isBy = (birthHlc: number, birthRun: number): boolean => birthRun === by.run && birthHlc > by.hlc;
+  const isBy = (birthHlc: number, birthRun: number): boolean => birthRun === by.run && birthHlc >= by.hlc;
   for (let step = 0; step < MAX_NAMES; step += 1) {
     const standing = standingRow(library, model, at);
     const row = standing === null ? waitingNamed(library, model, at) : { ...standing, standing, version: null };

@@ -365,7 +365,7 @@ describe('restoring what a rule decided', () => {
     converge([a, b]);
     const holder = [a, b].find((replica) => list(replica).total > 0) as Replica;
     expect(list(holder).conflicts).toMatchObject([
-      { table: 'kinds', row: { key: '1', text: 'odd' }, column: null, columns: null, rule: 'revived' },
+      { table: 'kinds', row: { text: 'odd' }, column: null, columns: null, rule: 'revived' },
     ]);
     expect(refusal(() => restore(holder)).message).toContain('FOREIGN KEY constraint failed');
     holder.write('DELETE FROM things');

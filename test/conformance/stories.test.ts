@@ -30,6 +30,27 @@ describe('records', () => {
     await expectEqual(a, b);
   });
 
+  it('[R4] who bears a row again that he wrote last has not seen what others wrote into other columns', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, note TEXT);
+       CREATE TABLE use (id INTEGER PRIMARY KEY, item INTEGER REFERENCES item ON DELETE RESTRICT);`,
+    ) as [Replica, Replica, Replica];
+    a.write("INSERT INTO item VALUES (1, 'one', 'first')");
+    converge([a, b, c]);
+    b.write("UPDATE item SET note = 'mine'");
+    b.stamp();
+    a.write("UPDATE item SET name = 'two'");
+    b.pull(a);
+    c.write('DELETE FROM item');
+    a.write('INSERT INTO use VALUES (1, 1)');
+    a.pull(c);
+    converge([a, b, c]);
+    expect(b.rows('SELECT name, note FROM item')).toEqual([['two', 'first']]);
+    expect(records(b)).toEqual([['note', 'later-birth']]);
+    await expectEqual(a, b, c);
+  });
+
   it('[R3] a delete has not seen what was overwritten unseen before, though it has seen more of the same write', async () => {
     const [a, b] = pairOf(PEOPLE);
     a.write("INSERT INTO people VALUES ('Ann', 1, 'x')");

@@ -156,3 +156,17 @@ describe('after all that', () => {
     await node.terminate();
   });
 });
+
+describe('an invitation that is made while the node starts', () => {
+  it('is one that the node knows, whoever of the two was first', async () => {
+    for (let tries = 0; tries < 3; tries += 1) {
+      const starting = new RunningNode('inviter', library, []);
+      const making = invite();
+      await starting.ready();
+      const { text } = await making;
+      const name = `meanwhile-${tries}`;
+      await flotillaJson<JoinReport>(joinWith(text, join(folder, `${name}.db`), '--name', name));
+      await starting.terminate();
+    }
+  });
+});

@@ -94,6 +94,7 @@ describe('public API', () => {
       'migrateLibrary',
       'openNode',
       'ownRow',
+      'pairDevice',
       'readStatus',
       'restoreConflict',
       'revokeDevice',
