@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 
 import { FlotillaError } from '../errors.ts';
-import { differenceInWords, hlcToMs, isTooFarAhead } from '../protocol/hlc.ts';
+import { differenceInWords, HLC_PER_MS, hlcToMs, isTooFarAhead, MAX_DRIFT_MS } from '../protocol/hlc.ts';
 import { MAX_KNOWN_RUNS } from '../protocol/knowledge.ts';
 import { unpackRuns } from '../protocol/stamp.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
@@ -41,8 +41,10 @@ function checkClock(library: Library, batch: Batch): void {
 /** @throws FlotillaError CLOCK_AHEAD when the latest stamp of a peer lies too far ahead */
 export function refuseFuture(library: Library, latest: number): void {
   const now = library.around.now();
-  // What is no later than our own clock does not raise it: after our clock was set back, our own stamps may come home.
-  if (latest > library.hlc && isTooFarAhead(latest, now)) {
+  // What is no later than our own clock does not raise it: after our clock was set back, our own stamps may come home. And where it lies in the
+  // future itself, since all clocks were wrong together, members go on from there. (Nobody can bring it there by what he sends.)
+  const latestTaken = isTooFarAhead(library.hlc, now) ? library.hlc + MAX_DRIFT_MS * HLC_PER_MS : library.hlc;
+  if (latest > latestTaken && isTooFarAhead(latest, now)) {
     throw new FlotillaError(
       'CLOCK_AHEAD',
       `The peer stamps ${differenceInWords(hlcToMs(latest) - now)} of this device's clock. Set the clocks of both right, then it goes on.`,

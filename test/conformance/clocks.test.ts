@@ -5,7 +5,7 @@ import { formatAside, parseAside } from '../../src/db/aside.ts';
 import { floorOf } from '../../src/db/floor.ts';
 import { decodeBatch } from '../../src/protocol/batch.ts';
 import { HLC_PER_MS, MAX_DRIFT_MS } from '../../src/protocol/hlc.ts';
-import { expectEqual, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
+import { altered, expectEqual, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 
 const START = Date.UTC(2026, 5, 1);
@@ -166,6 +166,25 @@ describe('a clock that is set back', () => {
       expect(lastStamp(a)).toBeGreaterThan(last);
       last = lastStamp(a);
     }
+  });
+});
+
+describe('a clock that was behind', () => {
+  it('[T2] stamps what everybody takes, once it is right or before: later than what its device had seen', async () => {
+    const { a, b, clock } = pair();
+    b.write("UPDATE folders SET name = 'of b' WHERE name = 'old'");
+    b.stamp();
+    clock.wrongBy = -YEAR_MS;
+    a.pull(b);
+    write(a);
+    a.write("UPDATE folders SET name = 'of a' WHERE name = 'of b'");
+    a.stamp();
+    const before = content(a);
+    clock.wrongBy = 0;
+    expect(a.served.stampAnew()).toBeNull();
+    converge([a, b]);
+    expect(content(b)).toEqual(before);
+    await expectEqual(a, b);
   });
 });
 
@@ -383,7 +402,24 @@ describe('what a clock that was ahead has stamped', () => {
     const before = lastStamp(a);
     expect(a.served.stampAnew()).toBeNull();
     expect(lastStamp(a)).toBe(before);
+    // Between themselves they go on from there.
+    for (const [one, name] of [
+      [a, 'more'],
+      [b, 'and more'],
+    ] as const) {
+      one.write(`INSERT INTO folders (name) VALUES ('${name}')`);
+      converge([a, b]);
+    }
     await expectEqual(a, b);
+    expect(a.rows('SELECT name FROM folders ORDER BY name')).toEqual([['and more'], ['more'], ['new']]);
+    // But nobody leads them further than that at once.
+    b.write("INSERT INTO folders (name) VALUES ('far')");
+    const [page] = pagesFor(a, b, 1000);
+    const far = lastStamp(a) + 2 * MAX_DRIFT_MS * HLC_PER_MS;
+    const later = altered(page ?? new Uint8Array(), ({ end }) => ({
+      end: { ...end, knowledge: { ...end.knowledge, hlc: end.knowledge.hlc.map(() => far) } },
+    }));
+    expect(() => a.apply('B', later)).toThrow(/ahead of this device's clock/);
   });
 
   it('[T4] is not looked at while stamps and clock agree', () => {
