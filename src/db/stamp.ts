@@ -16,7 +16,7 @@ import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
 import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
-import type { Column, Model } from './model.ts';
+import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
 import { hasPending } from './pending.ts';
@@ -426,8 +426,7 @@ class Replay {
   /** The cells of a shared row after a write of our own; null when it says nothing that they do not say already. */
   #written(slot: Slot, row: NonNullable<Slot['mapped']>, stamp: LocalStamp): Cells | 'reborn' | null {
     const { model, mask } = slot;
-    const written = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
-    const columns = this.#hasDangling ? withHeldBack(model, row.cells, written) : written;
+    const columns = syncedColumns(model).filter(({ number }) => (mask & maskBit(number)) !== 0n);
     const registers = columns.filter(({ policy }) => policy !== undefined);
     const plain = columns.filter(({ policy }) => policy === undefined).map(({ number }) => number);
     if (registers.length === 0) return writeColumns(row.cells, plain, stamp);
@@ -521,13 +520,4 @@ class Replay {
   #cellsOfRebirth({ model, owner }: Slot): Cells {
     return model.ownership === 'shared' || owner === null ? new Map() : cellsOfBirth(this.#library, owner);
   }
-}
-
-/** A row that gets another reference may have stayed behind: what others believe that they have of it is written once more. */
-function withHeldBack(model: Model, cells: Cells, written: readonly Column[]): readonly Column[] {
-  const isReference = ({ name }: Column): boolean => model.foreignKeys.some(({ columns }) => columns.includes(name));
-  if (!written.some(isReference)) return written;
-  return syncedColumns(model).filter(
-    (column) => written.includes(column) || (cells.has(column.number) && column.policy === undefined),
-  );
 }

@@ -521,6 +521,21 @@ describe('[A10] a row that stayed behind', () => {
     await expectEqual(a, b, c);
   });
 
+  it('takes nothing from others: that another row refers to something else says nothing of its other columns', async () => {
+    const [a, b, c] = dangling() as [Replica, Replica, Replica];
+    a.write("INSERT INTO tag VALUES (2, 'y'); INSERT INTO page VALUES (2, 'two', 'old', NULL)");
+    a.stamp();
+    a.write("UPDATE page SET note = 'ours' WHERE id = 2");
+    converge([a, b, c]);
+    b.write("UPDATE page SET note = 'theirs' WHERE title = 'two'");
+    b.stamp();
+    a.write('UPDATE page SET tag = 2 WHERE id = 2');
+    converge([a, b, c]);
+    const shown = "SELECT note, name FROM page JOIN tag ON tag = tag.id WHERE title = 'two'";
+    for (const one of [a, b, c]) expect(one.rows(shown)).toEqual([['theirs', 'y']]);
+    await expectEqual(a, b, c);
+  });
+
   it('takes nothing from others: what is written elsewhere on that device is an ordinary change', async () => {
     const [a, b, c] = dangling() as [Replica, Replica, Replica];
     a.write("INSERT INTO page VALUES (2, 'two', 'old', NULL)");
