@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, fleetOf } from '../support/engine.ts';
+import { expectEqual, fleetOf, pairOf } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 
 const CLAUSES = ['CASCADE', 'SET NULL', 'SET DEFAULT', 'RESTRICT', 'NO ACTION'] as const;
@@ -375,5 +375,24 @@ describe('a natural key that is renamed', () => {
       ['of B', 'z'],
     ]);
     for (const replica of [a, b, c]) expect(replica.rows('SELECT code, note FROM p')).toEqual([['z', 'n']]);
+  });
+
+  it.each([
+    [
+      'exchange names',
+      "UPDATE p SET code = 'tmp' WHERE code = 'x'; UPDATE p SET code = 'x' WHERE code = 'y'; UPDATE p SET code = 'y' WHERE code = 'tmp'",
+    ],
+    [
+      'leave their names to new ones',
+      "UPDATE p SET code = 'z' WHERE code = 'x'; INSERT INTO p VALUES ('x', 'new'); UPDATE p SET note = 'more' WHERE code = 'z'",
+    ],
+  ])('[N1] %s in one transaction, and all of them live', async (_, sql) => {
+    const [a, b] = pairOf('CREATE TABLE p (code TEXT PRIMARY KEY, note TEXT);');
+    a.write("INSERT INTO p VALUES ('x', 'one'), ('y', 'two')");
+    converge([a, b]);
+    b.write(`BEGIN; ${sql}; COMMIT`);
+    const shown = b.rows('SELECT code, note FROM p ORDER BY code');
+    converge([a, b]);
+    await expectShown([a, b], 'SELECT code, note FROM p ORDER BY code', shown);
   });
 });
