@@ -302,9 +302,25 @@ function evictions(model: Model, name: (part: string) => string): string[] {
   ];
 }
 
+/** How a trigger names the rows of its table: one that is called NEW or OLD would hide the row that is written. */
+function inTable({ table }: Model): { readonly row: string; readonly from: string } {
+  const name = quoteName(table);
+  return /^(?:new|old)$/i.test(table)
+    ? { row: 'flotilla_row', from: `${name} AS flotilla_row` }
+    : { row: name, from: name };
+}
+
+/** The condition of a partial index for the rows of the table. */
+function conditionOf(model: Model, where: string): string {
+  const { row } = inTable(model);
+  if (row === quoteName(model.table)) return `(${where})`;
+  const names = [...newRow(model).keys()];
+  return termOf(`(${where})`, model.table, new Map(names.map((name) => [name, `${row}.${quoteName(name)}`])));
+}
+
 /** Marks the row of a unique index that has the new row's place: the index itself finds it. */
 function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly string[] = []): string {
-  const table = quoteName(model.table);
+  const { row: table, from } = inTable(model);
   const terms = index.columns.map((column, position) => {
     const expression = index.expressions[position];
     // Outside of a partial index it may not even be computable.
@@ -317,27 +333,27 @@ function lookUp(model: Model, { index, isKey }: Rival, conditions: readonly stri
   const where = [
     ...conditions,
     ...terms,
-    ...(index.where === null ? [] : [`(${index.where})`]),
+    ...(index.where === null ? [] : [conditionOf(model, index.where)]),
     ...(isKey ? [`${encodedKey(model, table)} IS NOT ${encodedKey(model, 'NEW')}`] : []),
   ];
   const { owner } = ownerBefore(model, table);
   const into = owner === undefined ? '(tbl, op, old, at, mask)' : '(tbl, op, old, at, mask, owner)';
   return (
     `INSERT INTO flotilla_marks ${into} SELECT ${model.n}, ${OP_EVICT}, ${encodedKey(model, table)}, ${NOW}, 0` +
-    `${owner === undefined ? '' : `, ${owner}`} FROM ${table} WHERE ${where.join(' AND ')};`
+    `${owner === undefined ? '' : `, ${owner}`} FROM ${from} WHERE ${where.join(' AND ')};`
   );
 }
 
 /** Comes after what may have evicted the row. */
 function standsMark(model: Model): string {
-  const table = quoteName(model.table);
+  const { row: table, from } = inTable(model);
   const key = model.rowid === null ? model.key : [model.rowid];
   const collation = (i: number): string =>
     model.rowid === null ? ` COLLATE ${quoteName(model.keyCollations[i] ?? 'BINARY')}` : '';
   const where = key.map((name, i) => `${table}.${quoteName(name)}${collation(i)} = ${newValue(model, name)}`);
   return (
     `INSERT INTO flotilla_marks (tbl, op, old, at, mask) SELECT ${model.n}, ${OP_STANDS}, ${encodedKey(model, table)}, ${NOW}, 0 ` +
-    `FROM ${table} WHERE ${where.join(' AND ')};`
+    `FROM ${from} WHERE ${where.join(' AND ')};`
   );
 }
 
@@ -355,7 +371,7 @@ function newRow(model: Model): Map<string, string> {
 
 /** The row that is being updated is no rival of itself. */
 function notItself(model: Model): string {
-  const table = quoteName(model.table);
+  const table = inTable(model).row;
   if (model.rowid !== null) return `${table}.${quoteName(model.rowid)} <> OLD.${quoteName(model.rowid)}`;
   const same = model.key.map((column, index) => `${keyColumn(model, index, table)} IS OLD.${quoteName(column)}`);
   return `NOT (${same.join(' AND ')})`;

@@ -10,6 +10,7 @@ import { RETENTION_DAYS } from './config.ts';
 import type { Heard } from './heard.ts';
 import { heardMembers } from './heard.ts';
 import type { Library } from './library.ts';
+import { getState, setState } from './metadata.ts';
 import type { Statements } from './sql.ts';
 
 const DAY_MS = 86_400_000;
@@ -36,12 +37,15 @@ export function prune(library: Library, retentionDays: number = RETENTION_DAYS):
 }
 
 function pruneSlice(library: Library, retentionDays: number): { pruned: number; blockedBy: readonly string[] } {
+  const [now, awake] = [library.around.now(), awakeSince(library, retentionDays)];
   if (library.sql.value('SELECT 1 FROM flotilla_tombstones LIMIT 1') === undefined) return { pruned: 0, blockedBy: [] };
   const members = heardMembers(library.sql, library.around.device);
   // Somebody knows of something that has not come here: it may be a newcomer whom he has told more than we know.
   const ahead = members.filter(({ knowledge }) => [...knowledge].some(([run, hlc]) => !library.knows(run, hlc)));
   if (ahead.length > 0) return { pruned: 0, blockedBy: ahead.map(({ device }) => device) };
-  const counting = members.filter((member) => !isSetAside(library.around.now(), member, retentionDays));
+  const counting = members.filter(
+    ({ at, knowledge }) => !isSetAside(now, { at: Math.max(at, awake), knowledge }, retentionDays),
+  );
   const known = knownToAll(library, counting);
   const gone = library.sql.rows(
     // What an alias leads to stays as long as the one that leads there; a name that was given back leads in a circle.
@@ -69,8 +73,30 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
   return { pruned: gone.length, blockedBy };
 }
 
+/** How often it is noted that this device is there, ms. */
+const ALIVE_EVERY_MS = 3_600_000;
+
+/**
+ * Since when this device has been there without a break of half the retention; ms since 1970, 0 for always. What others did not say while it
+ * was away itself is no silence of theirs: back from a long absence it would set all of them aside, and forget its own deletes before
+ * anybody has heard of them.
+ */
+function awakeSince(library: Library, retentionDays: number): number {
+  const now = library.around.now();
+  const [alive, since] = ['alive', 'awake'].map((key) => Number(getState(library.db, key) ?? 0)) as [number, number];
+  const isBack = alive > 0 && now - alive > (retentionDays * DAY_MS) / 2;
+  const awake = isBack ? now : Math.min(since, now);
+  if (awake !== since) setState(library.db, 'awake', awake);
+  if (isBack || Math.abs(now - alive) > ALIVE_EVERY_MS) setState(library.db, 'alive', now);
+  return awake;
+}
+
 /** Whether a member has been silent for so long that pruning goes on without it. One that has never said a word blocks for good. */
-export function isSetAside(now: number, { at, knowledge }: Heard, retentionDays: number): boolean {
+export function isSetAside(
+  now: number,
+  { at, knowledge }: Pick<Heard, 'at' | 'knowledge'>,
+  retentionDays: number,
+): boolean {
   return knowledge.size > 0 && now - at > retentionDays * DAY_MS;
 }
 
@@ -102,11 +128,20 @@ function lackedBy(sql: Pick<Statements, 'rows'>, { knowledge }: Heard): { tombst
 
 /** What pruning waits for, for people. */
 export function pruningStatus(sql: Statements, own: string, now: number, retentionDays: number): PruningStatus {
+  const awake = sql.number("SELECT value FROM flotilla_state WHERE key = 'awake'");
   const behind = heardMembers(sql, own).flatMap((member) => {
     const { tombstones, oldest } = lackedBy(sql, member);
     if (tombstones === 0) return [];
-    const { device, at: seen } = member;
-    return [{ device, tombstones, since: hlcToMs(oldest), seen, setAside: isSetAside(now, member, retentionDays) }];
+    const { device, at: seen, knowledge } = member;
+    return [
+      {
+        device,
+        tombstones,
+        since: hlcToMs(oldest),
+        seen,
+        setAside: isSetAside(now, { at: Math.max(seen, awake), knowledge }, retentionDays),
+      },
+    ];
   });
   return { tombstones: sql.number('SELECT count(*) FROM flotilla_tombstones'), behind };
 }

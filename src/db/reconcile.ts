@@ -201,7 +201,11 @@ export function endReconciling(library: Library): void {
   stateOf(library).peer = null;
 }
 
-/** The new tombstones of rows that have gone say nothing to anybody: whoever may hear of them has pruned them, or will reconcile. */
+/**
+ * The new tombstones of rows that have gone say nothing to anybody: whoever may hear of them has pruned them, or will reconcile. Those of rows
+ * that cannot go yet are deletes of our own from now on, so that they spread: what refers to such a row is another device's, and waits
+ * there for a row of which that device has nothing any more, if it was restored.
+ */
 export function forgetGraves(library: Library, gone: readonly Missing[]): void {
   for (const { uuid, before } of gone) {
     const forgotten = library.sql.run(
@@ -212,7 +216,17 @@ export function forgetGraves(library: Library, gone: readonly Missing[]): void {
     );
     if (forgotten > 0 && before !== null)
       library.sql.run(`INSERT INTO flotilla_tombstones (${GRAVE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, ...before);
+    if (forgotten === 0) stampGrave(library, uuid);
   }
+}
+
+/** Makes a delete that waits here one of our own. */
+function stampGrave(library: Library, uuid: Buffer): void {
+  if (library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ? AND version IS NULL', uuid) === undefined)
+    return;
+  const stamp = [library.stampAt(library.around.now()), library.run];
+  for (const table of ['flotilla_tombstones', 'flotilla_pending'])
+    library.sql.run(`UPDATE ${table} SET hlc = ?, run = ?, lsn = ? WHERE uuid = ?`, ...stamp, library.nextLsn(), uuid);
 }
 
 function covers(known: Known, run: number, hlc: number): boolean {

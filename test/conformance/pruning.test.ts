@@ -188,6 +188,48 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     for (const replica of [a, b, c]) expect(tombstones(replica)).toBe(0);
   });
 
+  it('sets nobody aside when it was away itself: nobody has heard of its own deletes yet', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    expect(a.prune().tombstones).toBe(0);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    days.pass(40);
+    b.write("UPDATE folders SET name = 'x, changed' WHERE name = 'x'");
+    converge([b, c]);
+    expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['B', 'C'] });
+    converge([a, b, c]);
+    expect(content(a)).toEqual([['y']]);
+    await expectSame([a, b, c]);
+    for (const replica of [a, b, c]) expect(replica.prune().tombstones).toBe(1);
+  });
+
+  it('hears from its owner what a delete means for a row that its owner has forgotten, in a restore, to have hung on it', async () => {
+    const days = new Days();
+    const owned = {
+      tables: { files: { ownership: 'device' } },
+    };
+    const [a, b] = members(2, days, { config: owned }) as [Replica, Replica];
+    b.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b]);
+    a.write("INSERT INTO files (id, name) VALUES (1, 'f')");
+    converge([a, b]);
+    const backup = a.backup();
+    a.write("UPDATE files SET folder_id = (SELECT id FROM folders WHERE name = 'x')");
+    converge([a, b]);
+    const restored = a.restored(backup);
+    days.pass(31);
+    restored.write("DELETE FROM folders WHERE name = 'x'");
+    expect(restored.prune().tombstones).toBe(1);
+    converge([restored, b]);
+    await expectSame([restored, b]);
+    expect(content(b)).toEqual([['y']]);
+    converge([restored, b]);
+    for (const replica of [restored, b]) replica.prune();
+    for (const replica of [restored, b]) expect(tombstones(replica)).toBe(0);
+  });
+
   it('finds what it wrote to rows that are gone in the records of conflicts', async () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];

@@ -89,6 +89,32 @@ describe('names', () => {
     expect(b.rows('SELECT name FROM parents')).toEqual([['x1']]);
     await expectEqual(a, b);
   });
+
+  it.each(['new', 'OLD'])(
+    '[W3] rows that are evicted are deleted for all, also from a table called %s',
+    async (name) => {
+      const [a, b] = pairOf(`CREATE TABLE "${name}" (id INTEGER PRIMARY KEY, code TEXT, no INTEGER, note TEXT);
+      CREATE UNIQUE INDEX codes ON "${name}" (code);
+      CREATE UNIQUE INDEX places ON "${name}" (no) WHERE "${name}".note <> 'none';`);
+      a.write(
+        `INSERT INTO "${name}" VALUES (1, 'a', 1, 'one'), (2, 'b', 2, 'two'), (3, 'c', 3, 'three'), (4, 'd', 1, 'none')`,
+      );
+      converge([a, b]);
+      b.write(`REPLACE INTO "${name}" SELECT id, 'a', 2, 'new' FROM "${name}" WHERE code = 'b'`);
+      converge([a, b]);
+      for (const replica of [a, b])
+        expect(replica.rows(`SELECT code, note FROM "${name}" ORDER BY code`)).toEqual([
+          ['a', 'new'],
+          ['c', 'three'],
+          ['d', 'none'],
+        ]);
+      b.write(`UPDATE OR REPLACE "${name}" SET no = 3, note = 'shown' WHERE code = 'd'`);
+      converge([a, b]);
+      for (const replica of [a, b])
+        expect(replica.rows(`SELECT code FROM "${name}" ORDER BY code`)).toEqual([['a'], ['d']]);
+      await expectEqual(a, b);
+    },
+  );
 });
 
 describe('init', () => {

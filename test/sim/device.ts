@@ -62,6 +62,8 @@ export class SimDevice implements Written {
   #incarnation = 0;
   node: RunningNode | null = null;
   isJoined = false;
+  /** It was removed, or has left. */
+  isOut = false;
   /** From its start to its end, node or not. */
   isOn = false;
   /** ms by which its clock is wrong. */
@@ -170,6 +172,17 @@ export class SimDevice implements Written {
       },
       (error: unknown) => fault(`it could not start: ${String(error)}`),
     );
+  }
+
+  /** What a backup takes. */
+  backup(): Buffer {
+    return this.#db.serialize();
+  }
+
+  /** Its library is that of an older backup from now on; no node may run. */
+  restore(backup: Buffer): void {
+    this.#db.close();
+    this.#db = this.#open(backup);
   }
 
   /** The node ends in good order. */

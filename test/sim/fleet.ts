@@ -92,11 +92,18 @@ class Fleet {
   readonly #rounds: number;
   readonly #minutes: number;
   #operations = 0;
+  /** What else happens in this story. Devices that go back in time, or leave, take with them what only they knew. */
+  readonly #kind: 'plain' | 'restores' | 'parting';
+  #hasRestored = false;
+  readonly #backups = new Map<SimDevice, Buffer[]>();
+  /** What a device knew before it was restored: others may go on believing that it does. Device → run → hlc. */
+  readonly #once = new Map<string, Map<string, number>>();
   /** The first thing that went wrong outside of our own calls. */
   #fault: SimError | null = null;
 
   constructor(seed: number, { nodes, rounds = 3, minutes = 6, mutant = null }: SimOptions) {
     this.#chance = new Chance(seed);
+    this.#kind = this.#chance.pick(['plain', 'restores', 'parting']);
     this.#rounds = rounds;
     this.#minutes = minutes;
     this.#network = new SimNetwork(this.#time, this.#chance, (from, to, frame) => this.#sent(from, to, frame));
@@ -166,6 +173,9 @@ class Fleet {
       [5, () => this.#heal()],
       [2, () => this.#skew()],
       [5, () => this.#join()],
+      [this.#kind === 'restores' ? 5 : 0, () => this.#backup()],
+      [this.#kind === 'restores' ? 3 : 0, () => this.#restore()],
+      [this.#kind === 'parting' ? 2 : 0, () => this.#part()],
     ]);
     await act();
   }
@@ -260,7 +270,58 @@ class Fleet {
     const { store } = inviter.node as NonNullable<SimDevice['node']>;
     const granting = store.admit(next.name, next.name).then(() => store.joinGrant());
     next.join(await this.#until(granting, MINUTE, 'the invitation'));
+    // A device that forgot whom it alone let in would leave that one alone.
+    this.#backups.clear();
     next.start();
+  }
+
+  #backup(): void {
+    const device = this.#chance.pick(this.#joined());
+    this.#tell(`${device.name}: is backed up`);
+    this.#backups.set(device, [...(this.#backups.get(device) ?? []), device.backup()]);
+  }
+
+  #restore(): void {
+    const device = this.#chance.pick(this.#joined());
+    const backups = this.#backups.get(device) ?? [];
+    if (backups.length === 0) return;
+    this.#tell(`${device.name}: is restored from an older backup`);
+    if (device.isOn) device.crash();
+    const known = knowledgeOf(device.file());
+    const once = this.#once.get(device.name) ?? new Map<string, number>();
+    for (const [run, hlc] of known) once.set(run, Math.max(hlc, once.get(run) ?? 0));
+    this.#once.set(device.name, once);
+    device.restore(this.#chance.pick(backups));
+    this.#hasRestored = true;
+    this.#checkFile(device);
+    // What nobody else had is gone.
+    const left = new Set(this.#joined().flatMap((other) => [...this.#rowsOf(other).keys()]));
+    this.#model.forget([...this.#model.written].filter((name) => !left.has(name)));
+  }
+
+  /** A device is removed by another one, or leaves; once in a story. */
+  async #part(): Promise<void> {
+    const joined = this.#joined();
+    if (joined.length < 4 || this.#devices.some(({ isOut }) => isOut)) return;
+    const [by, device] = this.#chance.shuffled(joined.filter(({ node }) => node !== null));
+    if (by?.node === undefined || device === undefined) return;
+    // Whom only it has let in, unknown to the others, would have to go with it.
+    const count = 'SELECT count(*) FROM flotilla_members WHERE revoked_at IS NULL';
+    if (joined.some((other) => Number(other.rows(count)[0]?.[0]) < joined.length)) return;
+    device.isOut = true;
+    if (this.#chance.happens(0.5)) {
+      this.#tell(`${device.name}: leaves`);
+      const report = await this.#until(
+        device.node?.leave() ?? Promise.reject(new Error('gone')),
+        MINUTE,
+        'the farewell',
+      );
+      this.#tell(`${device.name}: has told ${report.told.map(({ device: peer }) => peer).join(', ') || 'nobody'}`);
+      await this.#until(device.stop(), 5 * MINUTE, `the stop of ${device.name}`);
+      if (report.told.length > 0) return;
+    }
+    this.#tell(`${by.name}: removes ${device.name}`);
+    await this.#until(by.node?.store.revoke(device.name) ?? Promise.reject(new Error('gone')), MINUTE, 'the removal');
   }
 
   /** Some device is away for weeks, most of which the others sleep through as well. */
@@ -366,9 +427,11 @@ class Fleet {
   }
 
   #judge(): void {
-    const rows = this.#rowsOf(this.#devices[0] as SimDevice);
+    const rows = this.#rowsOf(this.#joined()[0] as SimDevice);
+    const parted = this.#devices.filter(({ isOut }) => isOut);
+    for (const device of parted) this.#model.forget([...this.#rowsOf(device).keys()].filter((name) => !rows.has(name)));
     try {
-      this.#model.judge(rows);
+      this.#model.judge(rows, { hasRestored: this.#hasRestored, hasParted: parted.length > 0 });
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       throw new SimError(message.startsWith('lost') ? 'lost' : 'resurrected', message);
@@ -401,14 +464,15 @@ class Fleet {
 
   /** Nobody believes that a device has more than its file has. */
   #checkHeard(): void {
-    const known = new Map(this.#joined().map((device) => [device.name, knowledgeOf(device.file())]));
+    const all = this.#devices.filter(({ isJoined }) => isJoined);
+    const known = new Map(all.map((device) => [device.name, knowledgeOf(device.file())]));
     for (const device of this.#joined()) {
       const heard = device.rows(
         'SELECT h.device, r.id, h.hlc FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run ORDER BY 1, 2',
       );
       for (const [about, run, hlc] of heard) {
         const hex = bytesToHex(run as Uint8Array);
-        const has = known.get(String(about))?.get(hex) ?? -1;
+        const has = Math.max(known.get(String(about))?.get(hex) ?? -1, this.#once.get(String(about))?.get(hex) ?? -1);
         if (has < Number(hlc))
           throw new SimError(
             'violation',
@@ -432,7 +496,8 @@ class Fleet {
       const { coordinationBytes, tombstones } = await this.#until(node.store.status(), MINUTE, 'the status');
       if (coordinationBytes > MAX_COORDINATION)
         throw new SimError('violation', `${name} needs ${coordinationBytes} bytes beside its rows`);
-      if (tombstones > 0)
+      // Of a run that went back in time with its device nobody can say that he has all.
+      if (tombstones > 0 && !this.#hasRestored)
         throw new SimError('violation', `${name} has not forgotten ${tombstones} deletes that all have`);
     }
   }
@@ -464,7 +529,7 @@ class Fleet {
   }
 
   #joined(): SimDevice[] {
-    return this.#devices.filter(({ isJoined }) => isJoined);
+    return this.#devices.filter(({ isJoined, isOut }) => isJoined && !isOut);
   }
 
   #device(name: string): SimDevice {

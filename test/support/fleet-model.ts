@@ -11,6 +11,8 @@ export interface Judged {
   readonly hard?: boolean;
   /** Owned rows may be given away. @default false */
   readonly transfers?: boolean;
+  /** A device is a member no more: what it alone had written, replaced or removed is its own affair. @default false */
+  readonly hasParted?: boolean;
 }
 
 export class FleetModel {
@@ -39,8 +41,8 @@ export class FleetModel {
     for (const name of names) this.#removed.add(name);
   }
 
-  /** No row that nobody removed is lost; no content that somebody replaced is back. */
-  judge(rows: Rows, { hasRestored = false, hard = false, transfers = false }: Judged = {}): void {
+  /** No row that nobody removed is lost; no row that somebody removed, and no content that somebody replaced, is back. */
+  judge(rows: Rows, { hasRestored = false, hard = false, transfers = false, hasParted = false }: Judged = {}): void {
     const mayBeGone = new Set(hasRestored ? [...this.#removed, ...this.#replaced] : this.#removed);
     for (let again = true; again;) {
       again = false;
@@ -53,8 +55,11 @@ export class FleetModel {
     for (const name of this.#written) {
       if (!mayBeGone.has(name) && !rows.has(name)) throw new Error(`lost: ${name}`);
     }
-    if (hasRestored || hard) return;
+    if (hasRestored || hard || hasParted) return;
     for (const [name, row] of rows) {
+      // A row of these is made once; others have names that may be given again.
+      if (!transfers && /^(?:note|entry|volume|file) /.test(name) && this.#removed.has(name))
+        throw new Error(`${name} is back`);
       if (this.#mayBeCleared.has(name)) continue;
       // Owned rows go whole: what gives way to whoever owns the row now may have been written over what comes back.
       if (transfers && /^(?:box|volume|file) /.test(name)) continue;

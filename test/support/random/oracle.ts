@@ -237,7 +237,7 @@ export class Oracle {
       }
       if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
-    return this.#isNamedApart(one) || this.#hasFollowedUnseen(one) ? 'concurrent' : null;
+    return this.#isNamedApart(one) || this.#hasFollowedUnseen(one) || this.#isBornApart(one) ? 'concurrent' : null;
   }
 
   /**
@@ -283,6 +283,19 @@ export class Oracle {
         !rows.has(other) &&
         [...names].some((name) => linked.has(name) && !parts.has(name)) &&
         (this.#events.get(other) ?? []).some((event) => !event.isDelete && !isKnown(event, one.known)),
+    );
+  }
+
+  /**
+   * Its row had been deleted before, and that was undone elsewhere for a row which refers to it, and of which this writer had not heard
+   * (D4): of two births the later stands (C3).
+   */
+  #isBornApart(one: Written): boolean {
+    const rows = [...(this.#rowsOfToken.get(one.token) ?? [])];
+    const wasDeleted = (row: string): boolean => (this.#events.get(row) ?? []).some(({ isDelete }) => isDelete);
+    const refers = [...this.#parents].filter(([, parents]) => rows.some((row) => parents.has(row) && wasDeleted(row)));
+    return refers.some(([child]) =>
+      (this.#events.get(child) ?? []).some((event) => !event.isDelete && !isKnown(event, one.known)),
     );
   }
 
