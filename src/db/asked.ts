@@ -47,11 +47,11 @@ export function disclaimAsked(library: Library): boolean {
   return isAny;
 }
 
-/** It stands again, waits, or has been deleted. */
+/** It stands again, waits (or its delete does), or has been deleted. */
 function hasCome(library: Library, model: Model, uuid: Buffer): boolean {
   const here = library.sql.value(`SELECT hlc > 0 FROM ${rowsTable(model)} WHERE uuid = ?`, uuid);
-  if (here !== undefined) return here === 1;
-  const text =
-    'SELECT 1 FROM flotilla_tombstones WHERE uuid = ? UNION ALL SELECT 1 FROM flotilla_pending WHERE uuid = ?';
-  return library.sql.value(text, uuid, uuid) !== undefined;
+  if (here === 1 || library.sql.value('SELECT 1 FROM flotilla_pending WHERE uuid = ?', uuid) !== undefined) return true;
+  return (
+    here === undefined && library.sql.value('SELECT 1 FROM flotilla_tombstones WHERE uuid = ?', uuid) !== undefined
+  );
 }

@@ -354,6 +354,26 @@ describe('writes that no guard saw', () => {
     await expectEqual(a, b);
   });
 
+  it('[O8] it need not come again once its owner has deleted it, though rows here refer to it', async () => {
+    const [a, b] = fleetOf(
+      2,
+      'CREATE TABLE codes (id INTEGER PRIMARY KEY, what TEXT, up INTEGER REFERENCES codes ON DELETE CASCADE ON UPDATE CASCADE)',
+      { config: { ownership: 'device' } },
+    ) as [Replica, Replica];
+    a.write("INSERT INTO codes VALUES (1, 'of A', NULL)");
+    converge([a, b]);
+    b.write("INSERT INTO codes VALUES (2, 'of B', 1)");
+    b.write("BEGIN; UPDATE codes SET id = 4 WHERE id = 1; UPDATE codes SET what = 'stolen' WHERE id = 4; COMMIT");
+    b.stamp();
+    a.write('DELETE FROM codes WHERE id = 1');
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.waiting()).toEqual([]);
+      expect(replica.rows('SELECT * FROM codes')).toEqual([]);
+    }
+    await expectEqual(a, b);
+  });
+
   it('[O8] one that evicts a row of another device leaves it to come back', async () => {
     const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
       config: { ownership: 'device' },
