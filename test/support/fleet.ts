@@ -248,8 +248,6 @@ class Fleet {
 
   #backup(index: number): void {
     this.trace.push(`${index}: is backed up`);
-    // A row that is in the backup without an identity gets another one from each copy: nothing is lost, but it is there twice.
-    this.#replicas[index]?.stamp();
     this.#backups[index]?.push({
       at: this.#time,
       file: (this.#replicas[index] as Replica).backup(),
