@@ -69,8 +69,11 @@ async function main(): Promise<void> {
   }
 }
 
-await main().catch((error: unknown) => {
+try {
+  await main();
+} catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  // Nodes may still run: they end with this process.
-  process.exit(1);
-});
+  process.exitCode = 1;
+}
+// Nodes may still run where something failed: they end with this process.
+process.exit();

@@ -284,12 +284,9 @@ export class Feeds {
   /** lsn of the last of the next `rows` entries; null when there are fewer. */
   #stretch({ isBeside, position }: Pass, rows: number): number | null {
     const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
-    const parts = sources.map(
-      (table) => `SELECT * FROM (SELECT lsn FROM ${table} WHERE lsn > :position ORDER BY lsn LIMIT :rows)`,
-    );
-    parts.push(
-      'SELECT * FROM (SELECT lsn FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position ORDER BY lsn LIMIT :rows)',
-    );
+    // SQLite merges these as it reads, and stops there: with a limit of its own each would be read to that and sorted.
+    const parts = sources.map((table) => `SELECT lsn FROM ${table} WHERE lsn > :position`);
+    parts.push('SELECT lsn FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position');
     const found = this.#sql.value(`${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT 1 OFFSET :rows - 1`, {
       position,
       rows,

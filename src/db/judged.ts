@@ -7,7 +7,7 @@ import type { Cell, Cells, LocalStamp, Policies } from './cells.ts';
 import { isUnset, stampsOf } from './cells.ts';
 import type { Hold, Outcome } from './incoming.ts';
 import type { Model } from './model.ts';
-import { syncedColumns } from './model.ts';
+import { lateColumns, syncedColumns } from './model.ts';
 
 /** With what columns with a policy show of the row's entries; it waits if they cannot be brought together. */
 export function withShown(policies: Policies, outcome: Judged): Judged {
@@ -29,6 +29,24 @@ export function holdFor(fault: string | null): Hold | null {
 
 /** What a version makes of the row that is here, and why it has to wait all the same. */
 export type Judged = Outcome & { readonly hold: Hold | null };
+
+/** Whether a version is nothing but the values that its row was born with; nearly all that a first pass brings is. */
+export function isPlain(model: Model, cells: Cells, policies: Policies): boolean {
+  return cells.size === 0 && policies.size === 0 && lateColumns(model).length === 0;
+}
+
+/** What such a version makes where its row is not here. */
+export const PLAIN: Omit<Judged, keyof LocalStamp> = {
+  cells: new Map(),
+  aside: null,
+  unset: new Set(),
+  taken: null,
+  unseen: new Set(),
+  lost: new Map(),
+  rule: 'later-write',
+  shown: new Map(),
+  hold: null,
+};
 
 /**
  * The columns of a row that is written over whole, as they were.

@@ -13,9 +13,6 @@ import type { RowWriter } from './rows.ts';
 import { takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 
-/** A row that a merge has written. */
-type Written = Pick<Incoming, 'model' | 'index'> & { readonly uuid: Uint8Array; readonly row: Incoming };
-
 /** A row that referred to one that was updated. */
 interface Watched {
   readonly child: Model;
@@ -77,8 +74,11 @@ export class LooseKeys {
   }
 
   /** Rows of the merge that cannot stand, by dictionary index (null: one that should go), with a sentence that says why. */
-  broken(written: readonly Written[]): Map<number | null, string> {
+  broken(written: readonly Incoming[]): Map<number | null, string> {
     const library = this.#library;
+    const keysOf = new Map(
+      [...new Set(written.map(({ model }) => model))].map((model) => [model, looseKeys(library, model)]),
+    );
     const broken = new Map<number | null, string>();
     const refuse = (index: number, key: ForeignKey): void => {
       broken.set(
@@ -86,10 +86,11 @@ export class LooseKeys {
         `It refers to a row of ${key.table} by (${key.columns.join(', ')}), which has other values now.`,
       );
     };
-    for (const { model, index, uuid } of written)
-      for (const key of looseKeys(library, model)) if (this.#isViolated(model, key, uuid)) refuse(index, key);
+    for (const { model, index } of written)
+      for (const key of keysOf.get(model) ?? [])
+        if (this.#isViolated(model, key, this.#rows.uuidOf(index))) refuse(index, key);
     const own = new Map(
-      this.#watched.length === 0 ? [] : written.map(({ uuid, row }) => [Buffer.from(uuid).toString('latin1'), row]),
+      this.#watched.length === 0 ? [] : written.map((row) => [this.#rows.uuidOf(row.index).toString('latin1'), row]),
     );
     for (const { child, foreignKey, uuid, values, parent } of this.#watched) {
       const row = own.get(Buffer.from(uuid).toString('latin1'));

@@ -15,7 +15,7 @@ import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { lookUp } from './lookup.ts';
 import type { Judged } from './judged.ts';
-import { holdFor, lostIn, withShown } from './judged.ts';
+import { PLAIN, holdFor, isPlain, lostIn, withShown } from './judged.ts';
 import { LooseKeys } from './loose.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { rowsTable, syncedColumns } from './model.ts';
@@ -241,8 +241,7 @@ class Merge {
       }
     }
     if (this.failures.size > 0) return false;
-    const written = standing.map((row) => ({ ...row, row, uuid: this.#rows.uuidOf(row.index) }));
-    const broken = loose.broken(written);
+    const broken = loose.broken(standing);
     for (const [index, detail] of broken)
       if (index !== null) this.failures.set(index, { reason: 'constraint', detail });
     if (broken.size > 0) return false;
@@ -435,6 +434,7 @@ class Merge {
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
     const theirs = cellsOf(model, table, position, this.#found.runs);
+    if (row === undefined && isPlain(model, theirs, policies)) return { ...stamp, ...PLAIN };
     const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
     const values = asideOf(model, this.#batch, table, position, this.#found.runs);
     // What it has no value in stays said.

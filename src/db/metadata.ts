@@ -2,7 +2,7 @@
  * The metadata tables inside the library file: what they are and how they come to be (docs/architecture.md tells what
  * each is for). Whatever must agree with the data in one commit is here; what may be lost is in the home folder.
  */
-import type { Database } from 'better-sqlite3';
+import type { Database, Statement } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
 import type { Model } from './model.ts';
@@ -107,8 +107,16 @@ export function hasMetadata(db: Database): boolean {
 }
 
 export function getState(db: Database, key: string): unknown {
-  return db.prepare('SELECT value FROM flotilla_state WHERE key = ?').pluck().get(key);
+  let statement = stateOf.get(db);
+  if (statement === undefined) {
+    statement = db.prepare('SELECT value FROM flotilla_state WHERE key = ?').pluck();
+    stateOf.set(db, statement);
+  }
+  return statement.get(key);
 }
+
+/** Asked several times a batch. */
+const stateOf = new WeakMap<Database, Statement>();
 
 export function setState(db: Database, key: string, value: string | number): void {
   db.prepare(

@@ -2,7 +2,7 @@
  * Writing arriving rows into the user's tables and their map tables, in bulk. What a constraint refuses is noted, so that the
  * caller can begin again without it.
  */
-import type { Batch } from '../protocol/types.ts';
+import type { Batch, ColumnData, TableData } from '../protocol/types.ts';
 import { messageOf } from '../errors.ts';
 import type { Adopter } from './adopt.ts';
 import { formatCells } from './cells.ts';
@@ -24,6 +24,12 @@ export class RowWriter {
   readonly #first: readonly number[] | null;
   /** Local key of every row of the dictionary that stands here, or will at the end; holes where none does. */
   readonly #keys: (Key | undefined)[];
+  /** What `#pushValues` has looked for last. */
+  #last: {
+    readonly table: TableData | null;
+    readonly columns: readonly Column[];
+    readonly data: readonly (ColumnData | undefined)[];
+  } = { table: null, columns: [], data: [] };
   /** Where rows stand whose key is a reference that led nowhere, and leads to a row of another id now. */
   readonly #before = new Map<Incoming, Key>();
 
@@ -296,12 +302,17 @@ export class RowWriter {
   }
 
   #pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void {
-    for (const column of columns) {
+    // The same columns of the same table, row after row: they are looked for once.
+    if (this.#last.table !== row.table || this.#last.columns !== columns)
+      this.#last = { table: row.table, columns, data: columns.map(({ wire }) => columnData(row.table, wire)) };
+    const { data: found } = this.#last;
+    for (let i = 0; i < columns.length; i += 1) {
+      const column = columns[i] as Column;
       if (column.policy !== undefined) {
         into.push(row.outcome.shown.get(column.number) ?? null);
         continue;
       }
-      const data = columnData(row.table, column.wire);
+      const data = found[i];
       if (data === undefined) into.push(null);
       else into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));
     }

@@ -131,7 +131,7 @@ describe('[A13] a snapshot', () => {
   });
 
   it.each(WILD_SCHEMAS)('of $name, with a history, is what the feed would have brought', async (schema) => {
-    const fleet = new WildFleet(schema, { seed: 3, bold: true, rounds: 1 });
+    const fleet = new WildFleet(schema, { seed: 1, bold: true, rounds: 1 });
     await fleet.play();
     const [a] = fleet.copies as [Replica];
     const make = (device: string): Replica =>
