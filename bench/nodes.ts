@@ -39,7 +39,7 @@ export class Source extends Device {
     fillSynthetic(db, { entries, seed: 1, volume: 'source' });
     db.close();
     source.rows = source.countRows();
-    await source.init();
+    await source.init(60_000 + (source.rows / LEAST_RATE) * 1_000);
     await source.start([]);
     return source;
   }

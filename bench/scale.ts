@@ -1,12 +1,11 @@
 /**
  * What a row costs as libraries grow: time, CPU time and memory of a first pass by the feed and by a snapshot, from ten thousand entries to
- * a million (three with FLOTILLA_BENCH_LARGE set). Both must stay flat.
+ * a million, or of the sizes in FLOTILLA_BENCH_ENTRIES (such as 100000,3000000). Both must stay flat.
  */
 import { type Bench, type BenchOptions, type BenchReport, rounded, shown } from './bench.ts';
 import { cpuMsOf, dismiss, Source } from './nodes.ts';
 
 const FULL = [10_000, 100_000, 1_000_000];
-const LARGE = [...FULL, 3_000_000];
 const QUICK = [2_000, 20_000];
 /** Times the time a row of the size before that are wanted at most, and MB a node. */
 const GOAL = { timeRatio: 1.2, rssMB: 300 };
@@ -45,8 +44,8 @@ async function measure(entries: number): Promise<Size> {
 
 async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
   const sizes: Size[] = [];
-  const wanted = process.env['FLOTILLA_BENCH_LARGE'] === undefined ? FULL : LARGE;
-  for (const entries of quick ? QUICK : wanted) {
+  const asked = process.env['FLOTILLA_BENCH_ENTRIES']?.split(',').map(Number);
+  for (const entries of asked ?? (quick ? QUICK : FULL)) {
     const size = await measure(entries);
     sizes.push(size);
     say(`${shown(size.rows)} rows: feed ${shown(size.feed.ms)} ms, snapshot ${shown(size.snapshot.ms)} ms`);

@@ -39,11 +39,14 @@ export class Device {
     return node;
   }
 
-  /** Makes this device the first one: an initialised library. It may be there already. */
-  async init(): Promise<void> {
+  /**
+   * Makes this device the first one: an initialised library. It may be there already.
+   * @param ms - how long that may take
+   */
+  async init(ms?: number): Promise<void> {
     if (!existsSync(this.library)) throw new Error(`${this.library} does not exist yet.`);
     copyFileSync(libraryScript('flotilla.config.json'), join(this.folder, 'flotilla.config.json'));
-    await flotilla(['init', this.library, '--name', this.name]);
+    await flotilla(['init', this.library, '--name', this.name], ms);
   }
 
   /** Lets this device in by an invitation of another one, which must run. */

@@ -200,16 +200,14 @@ function rename(sql: Statements, table: string, column: string, later: Later): v
 /** Gives each time that stands within a text or a blob to `rename`, and writes back what has become another one. */
 function inside(sql: Statements, maps: readonly string[], limit: number, rename: (hlc: number) => number): void {
   for (const map of maps) {
-    // A row's own stamp is the latest of its cells.
-    edit(sql, map, 'key', 'cells', `hlc > ${limit}`, (text) => inJson(String(text), limit, rename));
+    // A row's own stamp is the latest of its cells, but for one that is asked for again (`asked.ts`).
+    edit(sql, map, 'key', 'cells', `hlc > ${limit} OR hlc = 0`, (text) => inJson(String(text), rename));
     edit(sql, map, 'key', 'aside', 'aside IS NOT NULL', (blob) => inAside(blob, rename));
   }
-  edit(sql, 'flotilla_tombstones', 'uuid', 'seen', `hlc > ${limit}`, (text) => inJson(String(text), limit, rename));
+  edit(sql, 'flotilla_tombstones', 'uuid', 'seen', `hlc > ${limit}`, (text) => inJson(String(text), rename));
   for (const table of ['flotilla_tombstones', 'flotilla_pending'])
     edit(sql, table, 'uuid', 'version', 'version IS NOT NULL', (blob) => inVersion(blob as Uint8Array, rename));
-  edit(sql, 'flotilla_state', 'key', 'value', `key GLOB '${RIVAL_NAMES}*'`, (text) =>
-    inJson(String(text), limit, rename),
-  );
+  edit(sql, 'flotilla_state', 'key', 'value', `key GLOB '${RIVAL_NAMES}*'`, (text) => inJson(String(text), rename));
 }
 
 function edit(
@@ -227,10 +225,13 @@ function edit(
   }
 }
 
-/** Of the numbers in cells and lists of stamps only times are so great: columns and runs are counted, values are texts. */
-function inJson(text: string, limit: number, rename: (hlc: number) => number): string {
+/** Numbers of columns and runs, which stand beside stamps in texts, end here; a stamp is that small only in the first hour of 1970. */
+const MAX_NUMBERED = 0xffffffff;
+
+/** In cells and in lists of stamps values are texts, so whatever is greater than a number of a column or run is the time of a stamp. */
+function inJson(text: string, rename: (hlc: number) => number): string {
   const renamed = JSON.stringify(JSON.parse(text), (_, value: unknown) =>
-    typeof value === 'number' && value > limit ? rename(value) : value,
+    typeof value === 'number' && value > MAX_NUMBERED ? rename(value) : value,
   );
   return renamed === text ? text : renamed;
 }

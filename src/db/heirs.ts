@@ -117,7 +117,17 @@ export function nameHeir(library: Library, model: Model, dead: Uint8Array, key: 
     Buffer.from(dead),
   )[0];
   if (heir === undefined) return;
-  library.sql.run('UPDATE flotilla_tombstones SET alias = ?, hlc = ? WHERE uuid = ?', ...heir, Buffer.from(dead));
+  const [uuid, born] = heir;
+  // The old name may be that of another row at once, which lives.
+  library.sql.run(
+    `UPDATE flotilla_tombstones SET alias = ?, hlc = CASE WHEN EXISTS (
+       SELECT 1 FROM ${rowsTable(model)} m WHERE m.uuid = flotilla_tombstones.uuid AND m.birth_hlc <= ?
+     ) THEN hlc ELSE ? END WHERE uuid = ?`,
+    uuid,
+    born,
+    born,
+    Buffer.from(dead),
+  );
 }
 
 /** Says which row a dead one is from now on. What it held is its heir's: nobody bears it again. */

@@ -271,8 +271,8 @@ class Merge {
         const known = this.#found.tombstones[index];
         const alias = table.alias[i] ?? -1;
         const grave = { birthHlc, birthRun, hlc, run, seen };
-        if (known !== undefined && alias >= 0)
-          noteRivalNames(library, model, this.#rows.uuidOf(index), known, grave, this.#rows.uuidOf(alias));
+        const heir = alias < 0 ? null : this.#rows.uuidOf(alias);
+        if (known !== undefined) noteRivalNames(library, model, this.#rows.uuidOf(index), known, grave, heir);
         if (known !== undefined && compareGraves(library, model, grave, known) <= 0) return;
         const waiting = this.#found.pending[index];
         if (
@@ -292,7 +292,7 @@ class Merge {
           run,
           library.nextLsn(),
           seen,
-          alias < 0 ? null : this.#rows.uuidOf(alias),
+          heir,
         );
         this.result.changed += 1;
         const buried = { model, index, ...grave };

@@ -10,22 +10,26 @@ import { mayMakeRoom } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
-import { collidingHeir, heirOf } from './heirs.ts';
+import { collidingHeir, heirOf, nameAlias } from './heirs.ts';
 import { cellsOf } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
 import { translateRuns } from './join.ts';
+import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
 import { setState } from './metadata.ts';
 import type { Model } from './model.ts';
 import { syncedColumns } from './model.ts';
-import { forgetPending, pendingKind, putPending, waitingVersion } from './pending.ts';
+import { forgetPending, hasWaitingVersion, pendingKind, putPending, waitingVersion } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { standingRow, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
+import type { RawRow } from './sql.ts';
 import { policyOf } from './unique-policy.ts';
 
 export const RIVAL_NAMES = 'rival name ';
+
+const LOST_NAMES = 'lost name ';
 
 /** Names that were given one after the other. */
 const MAX_NAMES = 100;
@@ -57,20 +61,30 @@ function isNamedApart({ registry }: Library, model: Model): boolean {
   );
 }
 
-/** Two tombstones of a row meet: do they give it different names? @param alias - the name that the arriving one gives */
+/**
+ * Two tombstones of a row meet: do they give it different names, or does the later one give it none?
+ * @param alias - the name that the arriving one gives
+ */
 export function noteRivalNames(
   library: Library,
   model: Model,
   uuid: Uint8Array,
   known: KnownVersion,
   arriving: KnownVersion,
-  alias: Uint8Array,
+  alias: Uint8Array | null,
 ): void {
-  if (!isNamedApart(library, model)) return;
+  const order = library.compare(known.hlc, known.run, arriving.hlc, arriving.run);
+  if (order === 0 || model.ownership !== 'shared') return;
   if (library.compare(known.birthHlc, known.birthRun, arriving.birthHlc, arriving.birthRun) !== 0) return;
   const other = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(uuid));
-  if (!(other instanceof Uint8Array) || Buffer.compare(other, alias) === 0) return;
-  const isKnownEarlier = library.compare(known.hlc, known.run, arriving.hlc, arriving.run) < 0;
+  const isKnownEarlier = order < 0;
+  if (!(other instanceof Uint8Array) || alias === null) {
+    const [earlier, later] = isKnownEarlier ? [other, alias] : [alias, other];
+    if (later instanceof Uint8Array || !(earlier instanceof Uint8Array)) return;
+    setState(library.db, LOST_NAMES + bytesToHex(uuid), bytesToHex(earlier));
+    return;
+  }
+  if (!isNamedApart(library, model) || Buffer.compare(other, alias) === 0) return;
   const [loser, { hlc, run }] = isKnownEarlier ? [other, known] : [alias, arriving];
   setState(library.db, RIVAL_NAMES + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
 }
@@ -78,12 +92,13 @@ export function noteRivalNames(
 /** Makes one what can be now. Returns whether anything was changed. */
 export function settleRivalNames(library: Library): boolean {
   let moved = false;
-  const notes = library.sql.rows(
-    'SELECT key, value FROM flotilla_state WHERE key > ? AND key < ?',
-    RIVAL_NAMES,
-    `${RIVAL_NAMES}~`,
-  );
-  for (const [key, value] of notes) {
+  for (const [key, value] of notesOf(library, LOST_NAMES)) {
+    const outcome = settleLost(library, hexToBytes(String(key).slice(LOST_NAMES.length)), hexToBytes(String(value)));
+    if (outcome === 'open') continue;
+    library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
+    moved ||= outcome === 'settled';
+  }
+  for (const [key, value] of notesOf(library, RIVAL_NAMES)) {
     const [dead, hlc, run] = JSON.parse(String(value)) as [string, number, number];
     const loser = hexToBytes(String(key).slice(RIVAL_NAMES.length));
     const outcome = settleName(library, hexToBytes(dead), loser, { hlc, run });
@@ -92,6 +107,41 @@ export function settleRivalNames(library: Library): boolean {
     moved ||= outcome === 'settled';
   }
   return moved;
+}
+
+function notesOf(library: Library, prefix: string): RawRow[] {
+  return library.sql.rows('SELECT key, value FROM flotilla_state WHERE key > ? AND key < ?', prefix, `${prefix}~`);
+}
+
+/**
+ * A row was deleted by somebody who had not heard of its new name, under which it lives on: whoever refers to it still means that
+ * (N1), so the delete says so from now on.
+ */
+function settleLost(library: Library, dead: Uint8Array, heir: Uint8Array): 'open' | 'settled' | 'nothing' {
+  const grave = library.sql.rows(
+    'SELECT tbl, hlc, run, birth_hlc, birth_run, seen, alias FROM flotilla_tombstones WHERE uuid = ?',
+    Buffer.from(dead),
+  )[0];
+  const model = library.registry.models.find(({ n }) => n === Number(grave?.[0]));
+  if (grave === undefined || model === undefined || grave[6] !== null) return 'nothing';
+  const [hlc, run, birthHlc, birthRun] = grave.slice(1, 5).map(Number) as [number, number, number, number];
+  if (!library.isSettled(run, hlc)) return 'open';
+  const row = standingRow(library, model, dead);
+  const tombstone = { hlc, run, birthHlc, birthRun, seen: grave[5] ?? null };
+  // It was made anew, and has to stay that.
+  if (hasWaitingVersion(library, dead) || (row !== null && !isKilled(library, model, tombstone, row, row.cells)))
+    return 'nothing';
+  if (standingRow(library, model, heir) === null && !hasWaitingVersion(library, heir)) return 'nothing';
+  const now = library.stampAt(library.around.now());
+  library.sql.run(
+    'UPDATE flotilla_tombstones SET hlc = ?, run = ?, lsn = ? WHERE uuid = ?',
+    now,
+    library.run,
+    library.nextLsn(),
+    Buffer.from(dead),
+  );
+  nameAlias(library, dead, heir);
+  return 'settled';
 }
 
 function settleName(

@@ -392,6 +392,7 @@ export class Writer {
     if (this.#pruning !== null) this.#access.clearTimeout(this.#pruning);
     this.release();
     this.#stopWatching();
+    this.#bootstrap.leave();
     try {
       // Our own marks go out stamped, and the WAL does not grow from run to run.
       this.#stampSlices();

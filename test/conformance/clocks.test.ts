@@ -317,6 +317,23 @@ describe('what a clock that was ahead has stamped', () => {
     expect(b.rows('SELECT name FROM folders ORDER BY name')).toEqual([['gone'], ['of a']]);
   });
 
+  it('[T3] is later than what its writer had seen, and has overwritten', async () => {
+    const { a, b, clock, bClock } = pair();
+    bClock.wrongBy = MAX_DRIFT_MS - 60_000;
+    b.write("UPDATE tags SET colour = 'of b' WHERE name = 'red'");
+    clock.wrongBy = YEAR_MS;
+    const [page] = pagesFor(a, b, 1000);
+    a.apply('B', inTheMiddle(page ?? new Uint8Array()));
+    a.write("UPDATE tags SET colour = 'of a' WHERE name = 'red'");
+    a.stamp();
+    clock.wrongBy = 0;
+    a.served.stampAnew();
+    // Of B's write nothing is left here but that it was seen.
+    converge([a, b]);
+    await expectEqual(a, b);
+    expect(b.rows("SELECT colour FROM tags WHERE name = 'red'")).toEqual([['of a']]);
+  });
+
   it('[T3] takes along deletes that are undone, rows that are hidden, and records of what was discarded', async () => {
     const ddl = `
       CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT NOT NULL);

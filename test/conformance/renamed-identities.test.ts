@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, fleetOf } from '../support/engine.ts';
+import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 
 const CLAUSES = ['CASCADE', 'SET NULL', 'SET DEFAULT', 'RESTRICT', 'NO ACTION'] as const;
@@ -165,6 +165,28 @@ describe('a declared identity that is renamed', () => {
       expect(replica.rows("SELECT name FROM p WHERE name LIKE 'of %'")).toEqual([['of B']]);
     await expectEqual(a, b, c);
   });
+
+  it.each(CASES)(
+    '[N1] though somebody deletes it under its old name: ON DELETE %s, %s rows',
+    async (clause, ownership) => {
+      for (const first of ['name', 'delete']) {
+        const [a, b, c] = declared(clause, ownership) as [Replica, Replica, Replica];
+        a.write("INSERT INTO p VALUES (7, 'x', 'n')");
+        converge([a, b, c]);
+        a.write("INSERT INTO c VALUES (1, 7, 'of A')");
+        a.stamp();
+        b.write("UPDATE p SET name = 'y'");
+        b.stamp();
+        c.write('DELETE FROM p');
+        c.stamp();
+        for (const other of first === 'name' ? [b, c] : [c, b])
+          for (const page of pagesFor(a, other, 1000)) a.apply(other.device, inTheMiddle(page));
+        a.write('DELETE FROM flotilla_cursors');
+        converge([a, b, c]);
+        await expectShown([a, b, c], SHOWN, [['of A', 'y']]);
+      }
+    },
+  );
 
   it('[N1] as long as the old name is held anywhere, the way to the new one is not forgotten', async () => {
     const replicas = fleetOf(
@@ -375,5 +397,24 @@ describe('a natural key that is renamed', () => {
       ['of B', 'z'],
     ]);
     for (const replica of [a, b, c]) expect(replica.rows('SELECT code, note FROM p')).toEqual([['z', 'n']]);
+  });
+
+  it.each([
+    [
+      'exchange names',
+      "UPDATE p SET code = 'tmp' WHERE code = 'x'; UPDATE p SET code = 'x' WHERE code = 'y'; UPDATE p SET code = 'y' WHERE code = 'tmp'",
+    ],
+    [
+      'leave their names to new ones',
+      "UPDATE p SET code = 'z' WHERE code = 'x'; INSERT INTO p VALUES ('x', 'new'); UPDATE p SET note = 'more' WHERE code = 'z'",
+    ],
+  ])('[N1] %s in one transaction, and all of them live', async (_, sql) => {
+    const [a, b] = pairOf('CREATE TABLE p (code TEXT PRIMARY KEY, note TEXT);');
+    a.write("INSERT INTO p VALUES ('x', 'one'), ('y', 'two')");
+    converge([a, b]);
+    b.write(`BEGIN; ${sql}; COMMIT`);
+    const shown = b.rows('SELECT code, note FROM p ORDER BY code');
+    converge([a, b]);
+    await expectShown([a, b], 'SELECT code, note FROM p ORDER BY code', shown);
   });
 });

@@ -13,8 +13,6 @@ import { CrashDevice } from './device.ts';
 import type { Reached } from './device.ts';
 
 const DAY = 86_400_000;
-/** Beyond the retention, after which nobody waits for a device. */
-const LONG = 40 * DAY;
 
 const DDL = FLEET_DDL.replace(
   'cover_id INTEGER REFERENCES entries (id) ON DELETE SET NULL',
@@ -35,9 +33,10 @@ export interface Fleet {
   readonly C: CrashDevice;
 }
 
-/** @param step - at which it begins: later steps lie in a later time */
+/** @param step - which it is opened for: later ones lie in a later time */
 export function openFleet(folder: string, step: number, reached: Reached): Fleet {
-  const now = (): number => Date.now() + (step < LATE ? 0 : LONG);
+  const days = STEPS.slice(0, step + 1).reduce((sum, one) => sum + (one.days ?? 0), 0);
+  const now = (): number => Date.now() + days * DAY;
   const device = (name: string): CrashDevice => new CrashDevice(folder, name, now, reached);
   return { A: device('A'), B: device('B'), C: device('C') };
 }
@@ -56,6 +55,10 @@ async function meetAll({ A, B, C }: Fleet): Promise<void> {
 
 function tidyAll({ A, B, C }: Fleet): void {
   for (const device of [A, B, C]) device.tidy();
+}
+
+function thoseWhoAreThere({ A, B }: Fleet): void {
+  for (const device of [A, B]) device.tidy();
 }
 
 function id(table: string, born: string): string {
@@ -85,11 +88,10 @@ export function makeFleet(folder: string): void {
 
 interface Step {
   readonly name: string;
+  /** So many have passed since the step before. */
+  readonly days?: number;
   readonly run: (fleet: Fleet) => void | Promise<void>;
 }
-
-/** The step from which on it is 40 days later. */
-let LATE = Infinity;
 
 export const STEPS: readonly Step[] = [
   { name: 'a copy joins', run: ({ A, B }) => A.meet(B) },
@@ -156,8 +158,12 @@ export const STEPS: readonly Step[] = [
         "UPDATE tags SET payload = 'away' WHERE name = 'green'",
       ),
   },
+  // Beyond the retention of 30 days; who is away for half of that himself sets nobody aside.
+  { name: 'the two are there', days: 14, run: thoseWhoAreThere },
+  { name: 'and still are', days: 14, run: thoseWhoAreThere },
   {
     name: 'much later they forget without it',
+    days: 12,
     async run({ A, B }) {
       await A.meet(B);
       await B.meet(A);
@@ -198,8 +204,6 @@ export const STEPS: readonly Step[] = [
     },
   },
 ];
-LATE = STEPS.findIndex(({ name }) => name === 'much later they forget without it');
-
 /** How a fleet that has got through a step comes to rest: what begins with a table that only one has ends when all have it. */
 export function stepsToRest(step: number): number[] {
   const tables = STEPS.findIndex(({ name }) => name === 'one gets other tables');

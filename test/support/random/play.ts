@@ -17,6 +17,8 @@ import { quote, randomSchema, sqlOf } from './schema.ts';
 import { differences, rowsOf, tableOf, takeSnapshot } from './snapshot.ts';
 import { Writer, whereKey } from './writer.ts';
 
+const YEAR_MS = 365 * 86_400_000;
+
 /** What stories are told of, each with expectations of its own. */
 export const KINDS = ['easy', 'owned', 'restored', 'careless', 'hard'] as const;
 export type Kind = (typeof KINDS)[number];
@@ -48,6 +50,8 @@ export interface StoryOptions {
   readonly steps?: number;
   /** Steps that are left out: the others stay as they are, so that a story can be made short. */
   readonly without?: ReadonlySet<number>;
+  /** Now and then a clock is a year ahead while something is written, and is set right then. @default false */
+  readonly wrongClocks?: boolean;
 }
 
 export interface Told {
@@ -180,7 +184,7 @@ class Story {
     this.#time += chance.is(0.3) ? chance.below(20_000) : chance.below(3);
     const copy = chance.below(this.#copies.length);
     const happen = chance.weighted<() => void>([
-      [45, () => this.#write(copy, chance, `t${step}`)],
+      [45, () => this.#writeByAnyClock(copy, chance, `t${step}`)],
       [40, () => this.#exchange.step(chance)],
       [5, () => this.#exchange.again(chance)],
       [3, () => this.#restart(copy, chance)],
@@ -192,6 +196,26 @@ class Story {
   }
 
   // -- what happens
+
+  #writeByAnyClock(index: number, chance: Chance, prefix: string): void {
+    if (this.#options.wrongClocks !== true || !chance.is(0.25)) return this.#write(index, chance, prefix);
+    const { replica } = this.#copy(index);
+    const skew = this.#skews[index] ?? 0;
+    replica.stamp();
+    this.#skews[index] = skew + YEAR_MS;
+    for (const part of ['', 'w']) {
+      this.#write(index, chance, prefix + part);
+      replica.stamp();
+    }
+    this.#skews[index] = skew;
+    // As a node does: every session begins anew.
+    this.#exchange.close(index);
+    const done = replica.served.stampAnew();
+    replica.look();
+    this.trace.push(
+      `${index}: its clock was a year ahead until here, and ${done?.stamps ?? 'no'} stamps were given anew`,
+    );
+  }
 
   #write(index: number, chance: Chance, prefix: string): void {
     const copy = this.#copy(index);
