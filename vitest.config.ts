@@ -1,7 +1,9 @@
 /**
  * How the tests run. Four projects: `unit` and `property` in one process each file, `conformance` with programs of others that
- * write to libraries, `integration` with nodes in processes of their own, workers and sockets (loopback only).
+ * write to libraries, `integration` with nodes in processes of their own, workers and sockets (loopback only). `npm run test:lan` adds
+ * a fifth: bad networks of hosts in namespaces.
  */
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { ClosingLine } from './test/closing-line.ts';
 
@@ -11,6 +13,8 @@ const WORKERS = 2;
 const TEST_TIMEOUT = 30_000;
 /** ms for a test that starts several processes. */
 const INTEGRATION_TIMEOUT = 120_000;
+/** Hundreds of short processes start: they need not compile the same files anew each time. */
+const COMPILED = join(import.meta.dirname, 'node_modules', '.cache', 'compile');
 
 export default defineConfig({
   test: {
@@ -25,6 +29,7 @@ export default defineConfig({
       project('property', TEST_TIMEOUT),
       project('conformance', INTEGRATION_TIMEOUT),
       project('integration', INTEGRATION_TIMEOUT),
+      ...(process.env['FLOTILLA_LAN'] === '1' ? [project('lan', INTEGRATION_TIMEOUT)] : []),
     ],
   },
 });
@@ -33,6 +38,7 @@ function project(name: string, timeout: number) {
   return {
     test: {
       name,
+      env: { NODE_COMPILE_CACHE: COMPILED },
       include: [`test/${name}/**/*.test.ts`],
       testTimeout: timeout,
       hookTimeout: timeout,

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { makeHosts, missingFilter, removeHosts } from './support/hosts.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-const TESTS = ['test/integration/lan.test.ts', 'test/integration/lan-faults.test.ts'];
+const TESTS = ['test/integration/lan.test.ts', 'test/lan/lan-faults.test.ts'];
 /** Set where this program runs itself in a namespace. */
 const INSIDE = '--inside';
 
@@ -24,6 +24,7 @@ function runTests(missing: string): Result {
   const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
   const { stdout, stderr } = spawnSync(process.execPath, [vitest, 'run', ...TESTS], {
     cwd: ROOT,
+    env: { ...process.env, FLOTILLA_LAN: '1' },
     encoding: 'utf8',
     maxBuffer: 1 << 28,
   });
