@@ -13,6 +13,7 @@ import { getState, setState } from './metadata.ts';
 import { NOT_HERE, mapJoin, quoteName, rowsTable } from './model.ts';
 import type { Column, Model } from './model.ts';
 import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
+import { BEFORE_ALL_KEYS } from './sql.ts';
 import type { Key } from './sql.ts';
 import { stampAll, stampExisting } from './stamp.ts';
 
@@ -127,7 +128,7 @@ function takeIn(library: Library, model: Model, numbers: ReadonlySet<number>): v
   };
   const condition = `WHERE m.aside IS NOT NULL AND m.key > ? ORDER BY m.key LIMIT ${TAKE_IN_ROWS}`;
   const text = versionSelect(before, library.registry, condition);
-  let after: Key = -(2n ** 63n);
+  let after: Key = BEFORE_ALL_KEYS;
   for (;;) {
     const versions = readVersions(library.sql, before, text, [after]);
     const last = versions.at(-1);

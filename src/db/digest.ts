@@ -18,7 +18,7 @@ import type { Model, Registry } from './model.ts';
 import { UNSET_HLC, allModels } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
 import type { RunInfo } from './page.ts';
-import { Statements } from './sql.ts';
+import { BEFORE_ALL_KEYS, Statements } from './sql.ts';
 import type { RawRow } from './sql.ts';
 
 /** Rows read at once. */
@@ -114,7 +114,7 @@ class Digester {
       ORDER BY m.key LIMIT ${CHUNK_ROWS}`;
     const text = versionSelect(model, this.#registry, condition);
     this.#aliases ??= readAliases(this.#sql, this.#registry);
-    let after: SqlValue = -(2n ** 63n);
+    let after: SqlValue = BEFORE_ALL_KEYS;
     while (!model.isAbsent) {
       const versions: RawRow[] = readVersions(this.#sql, model, text, [after]);
       const builder = this.#builder();

@@ -29,7 +29,7 @@ import { putPending } from './pending.ts';
 import { Served } from './served.ts';
 import { noteSchema, requireLibrary, storedConfig } from './serving.ts';
 import type { SetupOptions } from './setup.ts';
-import { Statements, readBig } from './sql.ts';
+import { BEFORE_ALL_KEYS, Statements, readBig } from './sql.ts';
 import type { Key, RawRow } from './sql.ts';
 import { firstWords, splitStatements } from './statements.ts';
 import { cutVersion } from './version.ts';
@@ -179,7 +179,7 @@ class Migration {
        SELECT ${model.n}, ${OP_UPDATE}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, ?
        FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.key = ?`,
     );
-    let after: Key = -(2n ** 63n);
+    let after: Key = BEFORE_ALL_KEYS;
     for (;;) {
       const rows = readBig(
         now.get(
@@ -224,7 +224,7 @@ class Migration {
     const lost = syncedColumns(was).filter(({ number }) => model.absent.some((column) => column.number === number));
     if (!model.isAbsent && lost.length === 0) return;
     const text = versionSelect(was, this.#was, `WHERE m.key > ? ORDER BY m.key LIMIT ${KEEP_ROWS}`);
-    let after: Key = -(2n ** 63n);
+    let after: Key = BEFORE_ALL_KEYS;
     for (;;) {
       const versions = readVersions(this.#before, was, text, [after]);
       const last = versions.at(-1);

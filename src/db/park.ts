@@ -14,8 +14,8 @@ import type { RowWriter } from './rows.ts';
 import { requireConstraint, takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 
-/** Far from all ids and counts that people use, and still exact. */
-const PARKED_NUMBER = -(2n ** 62n);
+/** Bits that make of a key, whatever it is, a number that fits: far from all ids and counts that people use, and still exact. */
+const PARKED_BITS = -(2n ** 62n);
 
 /** True when a row of the table that is written anew in these columns, or removed, can make room in a unique index. */
 export function canPark(library: Library, model: Model, written: readonly Column[] = syncedColumns(model)): boolean {
@@ -100,5 +100,5 @@ function parkedValue(column: Column, key: Key): string | bigint | Buffer | null 
   if (!column.notNull) return null;
   if (column.affinity === 'TEXT') return `\u0000flotilla parked ${key}`;
   if (column.affinity === 'BLOB') return Buffer.from(`\u0000flotilla parked ${key}`);
-  return PARKED_NUMBER - BigInt(key);
+  return BigInt(key) ^ PARKED_BITS;
 }

@@ -35,6 +35,7 @@ import {
 import { stampAll } from './stamp.ts';
 import { tenureOf } from './tenure.ts';
 import { hasRing } from './trees.ts';
+import { BEFORE_ALL_KEYS } from './sql.ts';
 
 /** Rows whose cells are looked at together. */
 const CELLS_AT_ONCE = 5_000;
@@ -322,7 +323,7 @@ class Copying {
     const library = this.#library;
     const numbers = new Set(syncedColumns(model).map(({ number }) => number));
     const isOwned = model.ownership === 'device';
-    let after: unknown = -(2n ** 63n);
+    let after: unknown = BEFORE_ALL_KEYS;
     for (;;) {
       const rows = library.sql.rows(
         `SELECT key, cells, birth_run, run, hlc FROM ${ATTACHED}.${rowsIn(model)}

@@ -30,7 +30,7 @@ import {
   snapshotSchema,
   valueColumn,
 } from './snapshot.ts';
-import { Statements } from './sql.ts';
+import { BEFORE_ALL_KEYS, Statements } from './sql.ts';
 
 /** How long a snapshot is kept after somebody has taken something of it, ms: who was cut off goes on, and others may take it too. */
 const KEEP_MS = 10 * 60_000;
@@ -223,7 +223,7 @@ async function copyRows(db: Database, model: Model, breathe: () => Promise<void>
     .pluck()
     .safeIntegers(true);
   let rows = 0;
-  let after: unknown = -(2n ** 63n);
+  let after: unknown = BEFORE_ALL_KEYS;
   for (;;) {
     const { changes } = insert.run(after);
     rows += changes;

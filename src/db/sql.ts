@@ -12,6 +12,9 @@ export type RawRow = SqlValue[];
 /** A local key: the INTEGER PRIMARY KEY or the surrogate of a map row; a bigint only beyond ±(2^53−1). */
 export type Key = number | bigint;
 
+/** Less than any, the smallest integer included. */
+export const BEFORE_ALL_KEYS: Key = -Infinity;
+
 /** Prepared statements by their text. One per connection. */
 export class Statements {
   readonly #db: Database;

@@ -38,6 +38,23 @@ describe('rows that make room', () => {
     await expectEqual(a, b);
   });
 
+  it('[U5] rows with the greatest and the smallest ids exchange values that cannot be NULL', async () => {
+    for (const [first, second] of [
+      [2n ** 63n - 1n, 2n ** 62n + 3n],
+      [-(2n ** 63n), -1n],
+    ] as const) {
+      const [a, b] = pairOf('CREATE TABLE item (id INTEGER PRIMARY KEY, no INTEGER NOT NULL UNIQUE);');
+      b.write(`INSERT INTO item VALUES (${first}, 1), (${second}, 2)`);
+      converge([a, b]);
+      a.write(
+        'UPDATE item SET no = -9 WHERE no = 1; UPDATE item SET no = 1 WHERE no = 2; UPDATE item SET no = 2 WHERE no = -9',
+      );
+      converge([a, b]);
+      expect(b.rows(`SELECT no FROM item ORDER BY id = ${first} DESC`)).toEqual([[2], [1]]);
+      await expectEqual(a, b);
+    }
+  });
+
   it('[R1] a value that is replaced by one of a row in an exchange is recorded as it was', async () => {
     const [a, b] = pairOf('CREATE TABLE item (id INTEGER PRIMARY KEY, no INTEGER UNIQUE, note TEXT);');
     a.write("INSERT INTO item VALUES (1, 1, 'one'), (2, 2, 'two')");
