@@ -247,8 +247,9 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       onAcked: () => leaving?.(),
       onName: (name) => names.set(peer, name),
       onDifferences: (found) => noteDifferences(peer, found),
-      onApplied: ({ rows, changed, complete, knowledge }) => {
-        if (knowledge !== null) for (const [other, to] of drivers) if (other !== peer) to.offer(knowledge);
+      onApplied: ({ rows, changed, complete, said }) => {
+        // What has become known here, which may be less than the sender claims for itself.
+        if (said.hlc.length > 0) for (const [other, to] of drivers) if (other !== peer) to.offer(said);
         // The page that ends a pass may hold nothing, since all that is left in the feed is known here.
         if (rows > 0 || (complete && isUnfinished)) emit({ event: 'applied', device: peer, rows, changed, complete });
         isUnfinished = !complete;

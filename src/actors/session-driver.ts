@@ -96,7 +96,7 @@ export interface DriverOptions {
   /** What the two have of tables that the other has not, or has otherwise; none when all is the same. */
   readonly onDifferences?: (differences: readonly string[]) => void;
   /** After each batch, and after a snapshot. */
-  readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'knowledge'>) => void;
+  readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'said'>) => void;
   /** After each ACK of the peer. */
   readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
@@ -134,7 +134,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   let sender: Sender | null = null;
   let sending: Promise<void> = Promise.resolve();
   /** Our knowledge as our hello named it. */
-  let spoken: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
+  let spoken = NOTHING;
   let greeted = false;
   /** Our `want` has gone out: from then on the peer takes offers. */
   let hasAsked = false;
@@ -338,7 +338,8 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (begun.snapshot !== null) {
         isOwed = true;
         const taken = await taking.run(begun.snapshot);
-        if (taken !== null) options.onApplied?.({ ...taken, changed: taken.rows, complete: false });
+        if (taken !== null)
+          options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
         // What it did not bring is asked for.
         maySnapshot = false;
         continue;
@@ -532,6 +533,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     ended,
   };
 }
+
+const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
 /** Entries of knowledge that one frame carries, if it is not of one member alone. */
 const HEARD_ENTRIES = 10_000;

@@ -267,8 +267,6 @@ export interface SnapshotWanted {
 /** What became of a snapshot that was taken. */
 export interface TakenSnapshot {
   readonly rows: number;
-  /** What its sender knew. */
-  readonly knowledge: KnowledgeWire | null;
 }
 
 /** A snapshot that a device gives. */

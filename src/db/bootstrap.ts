@@ -75,8 +75,8 @@ export class Bootstrap {
       const [transfers = Buffer.alloc(0), ...others] = batches;
       apply(transfers);
       const rows = copySnapshot(library, peer, path, head);
-      const taken = others.map(apply);
-      return { rows, knowledge: taken.at(-1)?.knowledge ?? null };
+      for (const batch of others) apply(batch);
+      return { rows };
     } catch (error) {
       if (error instanceof FlotillaError && error.code === 'REVOKED') throw error;
       return null;

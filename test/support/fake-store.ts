@@ -204,7 +204,7 @@ export class FakeStore implements NodeStore {
         changed: fresh.length,
         waitingCount: 0,
         knowledge,
-        said: NOTHING,
+        said: complete ? wireOf([...this.#knowledge]) : NOTHING,
         refused: [],
       };
     } finally {
@@ -278,7 +278,7 @@ export class FakeStore implements NodeStore {
     for (const [run, hlc] of knowledge) this.#knowledge.set(run, hlc);
     this.#cursors.set(peer, cursor);
     this.#grown();
-    return { rows: rows.length, knowledge: wireOf(knowledge) };
+    return { rows: rows.length };
   }
 
   async hear(): Promise<void> {

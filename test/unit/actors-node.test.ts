@@ -322,6 +322,13 @@ describe('a key that two nodes run with', () => {
   });
 });
 
+/** Takes rows in without being sure that nothing is missing. */
+class Unsure extends Counting {
+  override async apply(...args: Parameters<FakeStore['apply']>): Promise<Applied> {
+    return { ...(await super.apply(...args)), said: { runs: new Uint8Array(), hlc: [] } };
+  }
+}
+
 describe('nodes over an in-memory network', () => {
   it('tell of the end of a pass though its last page holds nothing', async () => {
     const network = new MemoryNetwork();
@@ -381,6 +388,25 @@ describe('nodes over an in-memory network', () => {
       await settle();
     }
     expect(taken() - before).toBe(2 * 3);
+  });
+
+  it('say that they have what they know themselves, not what its sender knows', async () => {
+    const network = new MemoryNetwork();
+    const clock = new SimulatedClock();
+    const [a, b, c] = [
+      new Counting('a', { members: ALL }),
+      new Unsure('b', { members: ALL }),
+      new Counting('c', { members: ALL }),
+    ];
+    const rigs: Rig[] = [];
+    for (const store of [a, b, c]) rigs.push(await launch(network, store.device, store, { clock }));
+    await until(() => rigs.every(({ node }) => node.peers().every(({ state, inSync }) => state === 'live' && inSync)));
+    const before = b.taken;
+    a.write('change');
+    await until(() => b.ids().includes('change') && c.ids().includes('change'));
+    await settle();
+    clock.increment(RELAY_DELAY_MS);
+    await until(() => b.taken === before + 2);
   });
 
   it('pass on what came from others to who cannot have it from its author', async () => {
