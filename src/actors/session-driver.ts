@@ -150,6 +150,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   const decided = createGate();
   let turn: Turn | null = null;
   let isNeeded = options.isNeeded ?? true;
+  let saidNeeded = true;
   let isNeededThere = true;
   let asking: Promise<void> = Promise.resolve();
   /** What the peer's `want` said that it knows. */
@@ -229,7 +230,6 @@ export function startSession(options: DriverOptions): SessionDriver {
       const oneBatch = progress.current() === null && applied.complete;
       const now = progress.add(applied);
       lastComplete = applied.complete;
-      endIfSpare();
       if (applied.complete) turn?.end();
       else turn?.goesOn();
       options.onApplied?.(applied);
@@ -242,6 +242,7 @@ export function startSession(options: DriverOptions): SessionDriver {
           if (!signal.aborted) fault(error);
         });
       }
+      weigh();
     },
   });
 
@@ -337,6 +338,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       decided.open();
       if (begun.snapshot !== null) {
         isOwed = true;
+        weigh();
         const taken = await taking.run(begun.snapshot);
         if (taken !== null)
           options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
@@ -351,9 +353,9 @@ export function startSession(options: DriverOptions): SessionDriver {
         continue;
       }
       if (isSame) turn?.end();
-      signal.throwIfAborted();
       hasAsked = true;
       isOwed = true;
+      weigh();
       const { pass, cursor } = begun;
       const knowledge = isSame ? null : begun.knowledge;
       return send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
@@ -370,20 +372,22 @@ export function startSession(options: DriverOptions): SessionDriver {
     }
   }
 
+  /** Neither side needs the session, as they have said. */
   function isSpare(): boolean {
-    return !isNeeded && !isNeededThere;
+    return !saidNeeded && !isNeededThere;
   }
 
-  /** What has been begun is taken in first. */
-  function endIfSpare(): void {
-    if (!isSpare() || (isOwed && !lastComplete) || (!isOwed && turn !== null)) return;
-    if (finish({ type: 'bye', reason: 'neither side needs this session' })) emit({ type: 'SPARE' });
-  }
-
-  function sayNeed(): void {
-    send({ type: 'keep', needed: isNeeded }).catch((error: unknown) => {
-      if (!signal.aborted) fault(error);
-    });
+  /** Says whether this device needs the session when that has changed, and ends it when neither does. What has begun is taken in first. */
+  function weigh(): void {
+    if (!greeted || farewell !== null) return;
+    const needs = isNeeded || (isOwed && !lastComplete);
+    if (needs !== saidNeeded) {
+      saidNeeded = needs;
+      send({ type: 'keep', needed: needs }).catch((error: unknown) => {
+        if (!signal.aborted) fault(error);
+      });
+    }
+    if (isSpare() && finish({ type: 'bye', reason: 'neither side needs this session' })) emit({ type: 'SPARE' });
   }
 
   /** One at a time; what comes meanwhile goes together. */
@@ -428,7 +432,7 @@ export function startSession(options: DriverOptions): SessionDriver {
         return taking.answered(frame);
       case 'keep':
         isNeededThere = frame.needed;
-        return endIfSpare();
+        return weigh();
       case 'offer':
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
         return sender.offered(frame.knowledge);
@@ -470,7 +474,7 @@ export function startSession(options: DriverOptions): SessionDriver {
           emit({ type: 'HELLO' });
           watchOwing();
           greeted = true;
-          if (!isNeeded) sayNeed();
+          weigh();
           asking = ask(hello).catch((error: unknown) => {
             if (!signal.aborted) fault(error);
           });
@@ -486,9 +490,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
-    turn?.end();
     await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asking, sending, spreading, hearing]);
-    turn?.end();
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);
@@ -514,11 +516,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     progress: () => progress.current(),
     inSync: () => lastComplete && sender !== null && sender.upToDate(),
     need(now) {
-      if (now === isNeeded) return;
       isNeeded = now;
-      if (!greeted || farewell !== null) return;
-      sayNeed();
-      endIfSpare();
+      weigh();
     },
     offer: (knowledge) => void offer(knowledge),
     delivered: () => sender !== null && sender.upToDate(),

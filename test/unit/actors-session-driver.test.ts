@@ -140,6 +140,36 @@ describe('session over two drivers', () => {
     await b.driver.ended;
   });
 
+  it('ends when neither side needs it, and not before what has begun is taken in', async () => {
+    const [one, two] = [new FakeStore('a'), new FakeStore('b')];
+    one.write(...ids('a', 35));
+    let go = (): void => {};
+    two.beforeApply = () => new Promise((resolve) => (go = resolve));
+    const [a, b] = connect(one, two);
+    await until(() => two.applying > 0);
+    a.driver.need(false);
+    b.driver.need(false);
+    await settle();
+    expect([...a.events, ...b.events].map(({ type }) => type)).not.toContain('SPARE');
+    two.beforeApply = async () => {};
+    go();
+    await Promise.all([a.driver.ended, b.driver.ended]);
+    expect([a.events.at(-1)?.type, b.events.at(-1)?.type]).toEqual(['SPARE', 'SPARE']);
+    expect(two.ids()).toEqual(ids('a', 35));
+  });
+
+  it('goes on as long as one side needs it', async () => {
+    const [a, b] = connect(new FakeStore('a'), new FakeStore('b'));
+    await until(() => isLive(a) && isLive(b));
+    a.driver.need(false);
+    await settle();
+    a.store.write('later');
+    await until(() => b.store.ids().includes('later'));
+    b.driver.need(false);
+    await Promise.all([a.driver.ended, b.driver.ended]);
+    expect([a.events.at(-1)?.type, b.events.at(-1)?.type]).toEqual(['SPARE', 'SPARE']);
+  });
+
   it('does not send back what came from the peer', async () => {
     let back = 0;
     const [a, b] = connect(new FakeStore('a'), new FakeStore('b'), {

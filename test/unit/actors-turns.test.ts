@@ -45,6 +45,15 @@ describe('turns', () => {
     expect(began).toEqual(['a', 'c']);
   });
 
+  it('end with the session of the one whose turn it is', async () => {
+    const { began, leave, take } = queue();
+    await take('a', leave.signal);
+    const second = take('b');
+    leave.abort(new Error('gone'));
+    await second;
+    expect(began).toEqual(['a', 'b']);
+  });
+
   it('go to the next one when nothing comes, and back to nobody', async () => {
     const { clock, began, take } = queue();
     const first = await take('a');
