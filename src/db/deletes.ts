@@ -12,6 +12,7 @@ import { keepLast } from './graves.ts';
 import type { Leaving, Reference } from './removal.ts';
 import { byModel, nodeId, removeAll } from './removal.ts';
 import type { Library } from './library.ts';
+import type { MappedRow } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
@@ -19,17 +20,9 @@ import { putPending } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
-/** A row that a tombstone wants gone. */
-export interface Doomed {
+/** A row that a tombstone wants gone; the last stamp is the tombstone's. */
+export interface Doomed extends MappedRow {
   readonly model: Model;
-  /** Key in its map table. */
-  readonly key: Key;
-  readonly uuid: Uint8Array;
-  readonly birthHlc: number;
-  readonly birthRun: number;
-  /** Stamp of the tombstone. */
-  readonly hlc: number;
-  readonly run: number;
   /** Why a record is made when it goes: nobody who decided about it knew of its last change. */
   readonly discards?: Rule;
   /** UUID of the deleted row with which it goes, by a CASCADE that this device has carried out. */

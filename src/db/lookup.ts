@@ -9,11 +9,18 @@ import { rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { jsonCount } from './sql.ts';
 
+/** The stamps of a version: of its birth and of its last change; of a tombstone, of what died and of the death. */
 export interface KnownVersion {
   readonly birthHlc: number;
   readonly birthRun: number;
   readonly hlc: number;
   readonly run: number;
+}
+
+/** A row of a map table, and its version. */
+export interface MappedRow extends KnownVersion {
+  readonly key: Key;
+  readonly uuid: Uint8Array;
 }
 
 export interface KnownRow extends KnownVersion {

@@ -66,39 +66,28 @@ export function requireDatabase(file: string): void {
 
 /** Opens a connection for writing, with foreign keys on. */
 export function openForWriting(file: string, durability: 'normal' | 'full'): Database {
-  const db = new Sqlite(file, { timeout: BUSY_TIMEOUT_MS });
-  try {
-    db.pragma('foreign_keys = ON');
-    db.pragma(`synchronous = ${durability === 'full' ? 'FULL' : 'NORMAL'}`);
-    db.pragma(`cache_size = -${WRITE_CACHE_KIB}`);
-    db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
-    db.pragma('temp_store = MEMORY');
-    return db;
-  } catch (error) {
-    db.close();
-    throw error;
-  }
+  return connect(file, {}, [
+    'foreign_keys = ON',
+    `synchronous = ${durability === 'full' ? 'FULL' : 'NORMAL'}`,
+    `cache_size = -${WRITE_CACHE_KIB}`,
+    `wal_autocheckpoint = ${CHECKPOINT_PAGES}`,
+  ]);
 }
 
 /** Opens a connection that cannot write. */
 export function openForReading(file: string): Database {
-  const db = new Sqlite(file, { readonly: true, timeout: BUSY_TIMEOUT_MS });
-  try {
-    db.pragma(`cache_size = -${READ_CACHE_KIB}`);
-    db.pragma('temp_store = MEMORY');
-    return db;
-  } catch (error) {
-    db.close();
-    throw error;
-  }
+  return connect(file, { readonly: true }, [`cache_size = -${READ_CACHE_KIB}`]);
 }
 
 /** Opens a connection that reads the library, and writes only what is attached to it: SQLite opens that as the first file was opened. */
 export function openForCopying(file: string): Database {
-  const db = new Sqlite(file, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
+  return connect(file, { fileMustExist: true }, [`cache_size = -${READ_CACHE_KIB}`]);
+}
+
+function connect(file: string, options: Sqlite.Options, pragmas: readonly string[]): Database {
+  const db = new Sqlite(file, { ...options, timeout: BUSY_TIMEOUT_MS });
   try {
-    db.pragma(`cache_size = -${READ_CACHE_KIB}`);
-    db.pragma('temp_store = MEMORY');
+    for (const pragma of [...pragmas, 'temp_store = MEMORY']) db.pragma(pragma);
     return db;
   } catch (error) {
     db.close();

@@ -8,20 +8,15 @@ import { bindable } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
 import { termOf } from './indexes.ts';
 import type { Library } from './library.ts';
+import type { MappedRow } from './lookup.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { readBig } from './sql.ts';
 
 /** A row that stands here. */
-export interface StandingRow {
+export interface StandingRow extends MappedRow {
   readonly model: Model;
-  readonly key: Key;
-  readonly uuid: Uint8Array;
-  readonly birthHlc: number;
-  readonly birthRun: number;
-  readonly hlc: number;
-  readonly run: number;
   readonly cells: Cells;
 }
 

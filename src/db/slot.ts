@@ -4,6 +4,7 @@
 import type { SqlValue } from '../protocol/types.ts';
 import type { Cells } from './cells.ts';
 import type { FirstMark, MarkKey } from './identity.ts';
+import type { MappedRow } from './lookup.ts';
 import type { Model } from './model.ts';
 import type { Owner } from './owners.ts';
 import type { Key } from './sql.ts';
@@ -14,17 +15,13 @@ export interface Slot {
   /** Where it is now. */
   key: MarkKey;
   /** Where its mapping stands in the file; null for a row that is born in these marks. */
-  readonly mapped: {
-    readonly key: Key;
-    readonly uuid: Uint8Array;
-    readonly birthHlc: number;
-    readonly birthRun: number;
-    readonly hlc: number;
-    readonly run: number;
-    readonly cells: Cells;
-    /** See `aside.ts`. */
-    readonly aside: SqlValue;
-  } | null;
+  readonly mapped:
+    | (MappedRow & {
+        readonly cells: Cells;
+        /** See `aside.ts`. */
+        readonly aside: SqlValue;
+      })
+    | null;
   /** Of a row that is born in the place of another one: what stood aside of that. */
   inherited: SqlValue;
   /** What its `ownedBy` column held before these marks; see `flotilla_marks.owner`. */

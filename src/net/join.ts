@@ -16,7 +16,7 @@ import { createHost } from './host.ts';
 import type { JoinableHost } from './host.ts';
 import { invitationKey, invitationPeer } from './invitation.ts';
 import type { InvitationData } from './invitation.ts';
-import { otherVersion, readJson, receiveJson, sendJson } from './json.ts';
+import { conversation, otherVersion } from './json.ts';
 import type { Packets } from './packets.ts';
 
 /** How long a joiner may take for each of its steps, ms: it has everything at hand. A silent one gives its stream back. */
@@ -60,6 +60,10 @@ const answerSchema = z.discriminatedUnion('type', [
 
 type Request = z.infer<typeof requestSchema>;
 type Answer = z.infer<typeof answerSchema>;
+
+/** What the two sides of a joining say to each other. */
+export const joinTalk = conversation({ request: requestSchema, accept: acceptSchema, answer: answerSchema });
+const { send, receive } = joinTalk;
 
 /** What the inviting node gives the exchange to work with. */
 export interface JoinDeps {
@@ -348,23 +352,6 @@ async function discover(inviter: string, device: string, localOnly: boolean, sig
 /** What the device signs: bound to this library and this invitation, so that it is worth nothing anywhere else. */
 function claim(libraryId: string, invitation: string, device: string): Uint8Array {
   return new TextEncoder().encode(['flotilla join 1', libraryId, invitation, device].join('\n'));
-}
-
-const send = (packets: Packets, message: Message<Kind>): Promise<void> => sendJson(packets, message);
-
-/** What the two sides of a joining say to each other. */
-const schemas = { request: requestSchema, accept: acceptSchema, answer: answerSchema } as const;
-
-type Kind = keyof typeof schemas;
-type Message<K extends Kind> = z.infer<(typeof schemas)[K]>;
-
-/** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
-export function readMessage<K extends Kind>(kind: K, packet: Uint8Array): Message<K> {
-  return readJson(packet, schemas[kind] as unknown as z.ZodType<Message<K>>);
-}
-
-function receive<K extends Kind>(packets: Packets, kind: K): Promise<Message<K>> {
-  return receiveJson(packets, schemas[kind] as unknown as z.ZodType<Message<K>>);
 }
 
 function toWire(grant: JoinGrant): z.infer<typeof grantSchema> {

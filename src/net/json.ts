@@ -5,23 +5,35 @@ import type { z } from 'zod';
 import { FlotillaError } from '../errors.ts';
 import type { Packets } from './packets.ts';
 
-export async function sendJson(packets: Packets, message: unknown): Promise<void> {
-  await packets.send([new TextEncoder().encode(JSON.stringify(message))]);
+/** What two sides say to each other, by kind. */
+export type Schemas = Readonly<Record<string, z.ZodType>>;
+
+/** See {@link conversation}. */
+export interface Talk<S extends Schemas> {
+  send(packets: Packets, message: z.infer<S[keyof S]>): Promise<void>;
+  /** The next message. @throws FlotillaError PROTOCOL; UNREACHABLE when the other side has ended */
+  receive<K extends keyof S>(packets: Packets, kind: K): Promise<z.infer<S[K]>>;
+  /** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
+  read<K extends keyof S>(kind: K, packet: Uint8Array): z.infer<S[K]>;
 }
 
-/** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
-export function readJson<T>(packet: Uint8Array, schema: z.ZodType<T>): T {
-  try {
-    return schema.parse(JSON.parse(new TextDecoder().decode(packet)));
-  } catch (cause) {
-    throw otherVersion(cause);
+/** Sending and reading of messages that have these forms. */
+export function conversation<S extends Schemas>(schemas: S): Talk<S> {
+  function read<K extends keyof S>(kind: K, packet: Uint8Array): z.infer<S[K]> {
+    try {
+      return (schemas[kind] as S[K]).parse(JSON.parse(new TextDecoder().decode(packet))) as z.infer<S[K]>;
+    } catch (cause) {
+      throw otherVersion(cause);
+    }
   }
-}
-
-/** The next message. @throws FlotillaError PROTOCOL; UNREACHABLE when the other side has ended */
-export async function receiveJson<T>(packets: Packets, schema: z.ZodType<T>): Promise<T> {
-  for await (const packet of packets.packets) return readJson(packet, schema);
-  throw new FlotillaError('UNREACHABLE', 'The other side ended the connection without a word.');
+  return {
+    send: (packets, message) => packets.send([new TextEncoder().encode(JSON.stringify(message))]),
+    async receive(packets, kind) {
+      for await (const packet of packets.packets) return read(kind, packet);
+      throw new FlotillaError('UNREACHABLE', 'The other side ended the connection without a word.');
+    },
+    read,
+  };
 }
 
 export function otherVersion(cause?: unknown): FlotillaError {

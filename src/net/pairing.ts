@@ -14,7 +14,7 @@ import type { CPaceSide } from './cpace.ts';
 import { createDiscovery } from './discovery.ts';
 import { createHost } from './host.ts';
 import type { JoinableHost } from './host.ts';
-import { readJson, receiveJson, sendJson } from './json.ts';
+import { conversation } from './json.ts';
 import type { Packets } from './packets.ts';
 
 /** What devices that show a code announce, and those that were told one ask for. */
@@ -48,19 +48,10 @@ const schemas = {
   ]),
 } as const;
 
-type Kind = keyof typeof schemas;
-type Message<K extends Kind> = z.infer<(typeof schemas)[K]>;
+/** What the two of a pairing say to each other. */
+export const pairTalk = conversation(schemas);
+const { send, receive } = pairTalk;
 
-/** Reads one message. @throws FlotillaError PROTOCOL for what is none of that kind */
-export function readPairing<K extends Kind>(kind: K, packet: Uint8Array): Message<K> {
-  return readJson(packet, schemas[kind] as unknown as z.ZodType<Message<K>>);
-}
-
-function receive<K extends Kind>(packets: Packets, kind: K): Promise<Message<K>> {
-  return receiveJson(packets, schemas[kind] as unknown as z.ZodType<Message<K>>);
-}
-
-const send = (packets: Packets, message: Message<Kind>): Promise<void> => sendJson(packets, message);
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 const decode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'));
 

@@ -71,6 +71,17 @@ function pair(config: object = CONFIG, ddl = DDL, fill: (a: Replica) => void = f
   return { a, b, clock, bClock, pass };
 }
 
+/** Two whose clock is one and the same, and a year ahead by now. */
+function pairAhead(): Pick<Pair, 'a' | 'b' | 'clock'> {
+  const clock = new Clock();
+  const [a, b] = pairOf(DDL, { now: clock.now, libraryId: FOUNDED_ID });
+  a.found();
+  a.admit(b);
+  converge([a, b]);
+  clock.wrongBy = YEAR_MS;
+  return { a, b, clock };
+}
+
 /** What both have. */
 function fillIn(a: Replica): void {
   a.write(`
@@ -388,12 +399,7 @@ describe('what a clock that was ahead has stamped', () => {
   });
 
   it('[T4] is left alone if another device has stamped it', () => {
-    const clock = new Clock();
-    const [a, b] = pairOf(DDL, { now: clock.now, libraryId: FOUNDED_ID });
-    a.found();
-    a.admit(b);
-    converge([a, b]);
-    clock.wrongBy = YEAR_MS;
+    const { a, b, clock } = pairAhead();
     a.write("INSERT INTO folders (name) VALUES ('new'); UPDATE tags SET colour = 'c'");
     // The pass is not complete, so that B claims nothing of it; and then it writes on its own.
     const [page] = pagesFor(b, a, 1000);
@@ -407,12 +413,7 @@ describe('what a clock that was ahead has stamped', () => {
   });
 
   it('[T4] stays as it is where another member has taken it, whose clock was ahead as well', async () => {
-    const clock = new Clock();
-    const [a, b] = pairOf(DDL, { now: clock.now, libraryId: FOUNDED_ID });
-    a.found();
-    a.admit(b);
-    converge([a, b]);
-    clock.wrongBy = YEAR_MS;
+    const { a, b, clock } = pairAhead();
     a.write("INSERT INTO folders (name) VALUES ('new')");
     converge([a, b]);
     clock.wrongBy = 0;

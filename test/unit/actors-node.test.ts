@@ -329,6 +329,19 @@ class Unsure extends Counting {
   }
 }
 
+/** `a` has nothing, and two others have the same 35 rows of somebody else. */
+async function withCopies() {
+  const author = new FakeStore('x');
+  author.write(...ids('x', 35));
+  const [away, ...others] = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL })) as [
+    Counting,
+    Counting,
+    Counting,
+  ];
+  for (const store of others) await copy(author, store);
+  return { network: new MemoryNetwork(), away, others };
+}
+
 describe('nodes over an in-memory network', () => {
   it('tell of the end of a pass though its last page holds nothing', async () => {
     const network = new MemoryNetwork();
@@ -432,12 +445,7 @@ describe('nodes over an in-memory network', () => {
   });
 
   it('take from one of several, then from the others what that one did not have', async () => {
-    const network = new MemoryNetwork();
-    const author = new FakeStore('x');
-    author.write(...ids('x', 35));
-    const stores = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL }));
-    const [away, ...others] = stores as [Counting, Counting, Counting];
-    for (const store of others) await copy(author, store);
+    const { network, away, others } = await withCopies();
     others[1]?.write('of one alone');
     const known = among(['a']);
     await launch(network, 'b', others[0], { known });
@@ -448,12 +456,7 @@ describe('nodes over an in-memory network', () => {
   });
 
   it('take from another one what is missing when the one that gives is lost', async () => {
-    const network = new MemoryNetwork();
-    const author = new FakeStore('x');
-    author.write(...ids('x', 35));
-    const stores = ['a', 'b', 'c'].map((device) => new Counting(device, { members: ALL }));
-    const [away, ...others] = stores as [Counting, Counting, Counting];
-    for (const store of others) await copy(author, store);
+    const { network, away, others } = await withCopies();
     for (const store of others) await launch(network, store.device, store, { known: among(['a']) });
     away.beforeApply = async (peer) => {
       if (away.taken < 10) return;

@@ -10,7 +10,7 @@ import { createDiscovery } from '../../src/net/discovery.ts';
 import { createHost } from '../../src/net/host.ts';
 import type { JoinableHost } from '../../src/net/host.ts';
 import type { Packets } from '../../src/net/packets.ts';
-import { MAX_TRIES, readCode, readPairing, requestInvitation, showCode } from '../../src/net/pairing.ts';
+import { MAX_TRIES, pairTalk, readCode, requestInvitation, showCode } from '../../src/net/pairing.ts';
 import type { CodeEnd, PairingOptions, ShownCode } from '../../src/net/pairing.ts';
 
 /** A name of these tests' own: another test on this machine may show a code at the same time. */
@@ -77,8 +77,8 @@ const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base6
 const say = (packets: Packets, message: unknown): Promise<void> =>
   packets.send([new TextEncoder().encode(JSON.stringify(message))]);
 
-async function hear<K extends Parameters<typeof readPairing>[0]>(packets: Packets, kind: K) {
-  for await (const packet of packets.packets) return readPairing(kind, packet);
+async function hear<K extends Parameters<typeof pairTalk.read>[0]>(packets: Packets, kind: K) {
+  for await (const packet of packets.packets) return pairTalk.read(kind, packet);
   throw new Error('it ended');
 }
 

@@ -22,8 +22,8 @@ import { dialable, ipOf, parseAddress, peerOf, withPeer } from '../../../src/net
 import { readAnswer, readRequest } from '../../../src/net/control.ts';
 import { peersIn } from '../../../src/net/discovery.ts';
 import { decodeInvitation, encodeInvitation } from '../../../src/net/invitation.ts';
-import { readPairing } from '../../../src/net/pairing.ts';
-import { readMessage } from '../../../src/net/join.ts';
+import { pairTalk } from '../../../src/net/pairing.ts';
+import { joinTalk } from '../../../src/net/join.ts';
 import { batch, frame, knowledge, schemaDescription, sqlValue } from '../../property/protocol-arbitraries.ts';
 import type { Chance } from '../random/chance.ts';
 import { BATCH_BOMBS, COLUMN_BOMBS, FRAME_BOMBS, MESSAGE_BOMBS, TEXT_BOMBS } from './bombs.ts';
@@ -346,9 +346,9 @@ export const TARGETS: readonly Target[] = [
     open: open(joining, json, twistedJson),
     read: (bytes) =>
       firstOf([
-        () => readMessage('request', bytes),
-        () => readMessage('accept', bytes),
-        () => readMessage('answer', bytes),
+        () => joinTalk.read('request', bytes),
+        () => joinTalk.read('accept', bytes),
+        () => joinTalk.read('answer', bytes),
       ]),
     codes: PROTOCOL,
     causes: ['SyntaxError', 'ZodError'],
@@ -359,10 +359,10 @@ export const TARGETS: readonly Target[] = [
     open: open(pairing, json, twistedJson),
     read: (bytes) =>
       firstOf([
-        () => readPairing('hello', bytes),
-        () => readPairing('share', bytes),
-        () => readPairing('proof', bytes),
-        () => readPairing('answer', bytes),
+        () => pairTalk.read('hello', bytes),
+        () => pairTalk.read('share', bytes),
+        () => pairTalk.read('proof', bytes),
+        () => pairTalk.read('answer', bytes),
       ]),
     codes: PROTOCOL,
     causes: ['SyntaxError', 'ZodError'],
