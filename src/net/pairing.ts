@@ -55,10 +55,18 @@ const { send, receive } = pairTalk;
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 const decode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'));
 
-/** The six digits of a text that is a code, spaces and dashes in it left out; null when it is none. */
+/**
+ * The six digits of a text that is a code, spaces and dashes in it left out; null when it is something else.
+ * @throws FlotillaError CODE_REFUSED for digits that are more or fewer
+ */
 export function readCode(text: string): string | null {
   const digits = text.replaceAll(/[\s-]/g, '');
-  return /^\d+$/.test(digits) && digits.length === DIGITS ? digits : null;
+  if (!/^\d+$/.test(digits)) return null;
+  if (digits.length === DIGITS) return digits;
+  throw new FlotillaError(
+    'CODE_REFUSED',
+    `A code has ${DIGITS} digits, not ${digits.length}: compare it with what the other device shows.`,
+  );
 }
 
 /**

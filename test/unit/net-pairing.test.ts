@@ -116,7 +116,8 @@ describe('a code', () => {
     expect(readCode('123456')).toBe('123456');
     expect(readCode(' 123 456 ')).toBe('123456');
     expect(readCode('123-456')).toBe('123456');
-    for (const text of ['12345', '1234567', '12345a', '', 'flotilla1-abc', '١٢٣٤٥٦']) expect(readCode(text)).toBeNull();
+    for (const text of ['12345a', '', 'flotilla1-abc', '١٢٣٤٥٦']) expect(readCode(text)).toBeNull();
+    for (const text of ['12345', '123 456 7']) expect(() => readCode(text)).toThrow(/has 6 digits, not [57]/);
   });
 
   it('that is typed as it was shown brings the invitation, and is used up', async () => {
