@@ -223,12 +223,9 @@ describe('session over two drivers', () => {
     const store = new FakeStore('a');
     store.write(...ids('a', 35));
     const clock = new SimulatedClock();
-    const [a, b] = connect(
-      store,
-      new FakeStore('b'),
-      { onFrame: (from) => from === 'a' && clock.increment(100) },
-      clock,
-    );
+    const taking = new FakeStore('b');
+    taking.beforeApply = async () => void clock.increment(100);
+    const [a, b] = connect(store, taking, {}, clock);
     await until(() => isLive(a) && isLive(b));
     expect(b.progress.map(({ done, total }) => [done, total])).toEqual([
       [10, 35],
