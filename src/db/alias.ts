@@ -214,7 +214,7 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow, g
       }
       move(library, child, foreignKey, from, to, '', []);
       for (const left of referrersOf(library, from.model, [from.key]))
-        if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
+        if (left.model === child && left.foreignKey === foreignKey && mayMove(library, left))
           makeRoom(library, left, from, to, goes);
     }
   }
@@ -264,8 +264,8 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
 }
 
 /** Whether this device may write a row and all that has to follow it. */
-function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): boolean {
-  if (!mayWriteHere(library, row.model, row.key)) return false;
+function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key' | 'uuid'>): boolean {
+  if (isGoing(library, row) || !mayWriteHere(library, row.model, row.key)) return false;
   return referrersOf(library, row.model, [row.key]).every((referrer) => mayMove(library, referrer));
 }
 
@@ -273,7 +273,12 @@ function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): b
 function mayMove(library: Library, row: Referrer): boolean {
   return isKeyOfOthers(library, row.model, row.foreignKey)
     ? mayFollow(library, row)
-    : mayWriteHere(library, row.model, row.key);
+    : !isGoing(library, row) && mayWriteHere(library, row.model, row.key);
+}
+
+/** The row is dead, and only its delete waits: another name would bring it back. It may have one already, which it was given since. */
+function isGoing(library: Library, { uuid }: Pick<StandingRow, 'uuid'>): boolean {
+  return pendingKind(library, uuid) === 'delete';
 }
 
 const DEAD_TARGET = {
@@ -327,7 +332,9 @@ function move(
     child.ownership === 'shared'
       ? ''
       : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
-  const where = `(${list}) = ${row}${own}${condition}`;
+  const map = rowsTable(child);
+  const stays = `NOT EXISTS (SELECT 1 FROM ${map} m JOIN flotilla_pending w USING (uuid) WHERE w.version IS NULL AND ${mapJoin(child, quoteName(child.table))})`;
+  const where = `(${list}) = ${row}${own} AND ${stays}${condition}`;
   const update = (): void => {
     unlessRefused(() =>
       library.sql.run(
