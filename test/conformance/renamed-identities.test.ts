@@ -311,6 +311,35 @@ describe('a declared identity that is renamed', () => {
   );
 
   it.each([
+    ['', ''],
+    [' where it has to make room for itself', ', hash BLOB UNIQUE'],
+  ])(
+    "[N2] what is named by it follows when its owner says so, though another device's rows refer to it%s",
+    async (_, unique) => {
+      const replicas = fleetOf(
+        4,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (p INTEGER NOT NULL REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, name TEXT NOT NULL${unique}, PRIMARY KEY (p, name));
+       CREATE TABLE d (id INTEGER PRIMARY KEY, p INTEGER, name TEXT, FOREIGN KEY (p, name) REFERENCES c ON UPDATE CASCADE);`,
+        { config: { tables: { p: { identity: 'code' }, c: { ownership: 'device' }, d: { ownership: 'device' } } } },
+      ) as [Replica, Replica, Replica, Replica];
+      const [a, b, c] = replicas;
+      c.write("INSERT INTO p VALUES (1, 'x')");
+      converge(replicas);
+      b.write(`INSERT INTO c VALUES (1, 'n'${unique === '' ? '' : ", x'01'"})`);
+      converge(replicas);
+      a.write("INSERT INTO d VALUES (1, 1, 'n')");
+      converge(replicas);
+      c.write("UPDATE p SET code = 'y'");
+      converge(replicas);
+      await expectShown(replicas, 'SELECT d.id, p.code, name FROM d JOIN c USING (p, name) JOIN p ON p.id = c.p', [
+        [1, 'y', 'n'],
+      ]);
+      for (const replica of replicas) expect(replica.rows('SELECT count(*) FROM c')).toEqual([[1]]);
+    },
+  );
+
+  it.each([
     ['id', 'CREATE TABLE more (id INTEGER PRIMARY KEY REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, v TEXT);'],
     [
       'name',
