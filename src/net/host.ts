@@ -3,12 +3,9 @@
  * before any stream opens; why somebody may is decided by the caller. No database and no session logic enter.
  */
 import type { Connection, MultiaddrConnection, PeerId, PrivateKey, Stream } from '@libp2p/interface';
-import { identify } from '@libp2p/identify';
 import { peerIdFromString } from '@libp2p/peer-id';
-import { ping } from '@libp2p/ping';
 import { multiaddr } from '@multiformats/multiaddr';
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { createLibp2p } from 'libp2p';
 import { FlotillaError, messageOf } from '../errors.ts';
 import type { Channel } from '../protocol/types.ts';
 import { dialable, isLoopback, withPeer, withoutPeer } from './addresses.ts';
@@ -19,7 +16,6 @@ import { BEAT_MS, Heartbeat } from './heartbeat.ts';
 import type { Beating } from './heartbeat.ts';
 import { openPackets } from './packets.ts';
 import type { Packets } from './packets.ts';
-import { transportOptions } from './transport.ts';
 import { TWIN_PROTOCOL, TwinWatch } from './twins.ts';
 
 /** libp2p's own; every one of our hosts answers it. */
@@ -89,6 +85,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     if (may) connection.addEventListener('message', () => heartbeat.heard(id));
     return !may;
   };
+  const { createLibp2p, identify, ping, transportOptions } = await import('./stack.ts');
   options.signal?.throwIfAborted();
   const libp2p = await createLibp2p({
     privateKey: options.privateKey,
