@@ -33,7 +33,7 @@ export interface ReceiverOptions {
   /** After each batch that was applied, before its ACK. */
   readonly onDurable: (applied: Applied) => void;
   /** After each batch that was applied and ACKed; `first` until the first pass is complete, that batch included. */
-  readonly onApplied: (applied: Applied, first: boolean) => void;
+  readonly onApplied: (applied: Applied, first: boolean, bytes: number) => void;
   readonly onFault: (error: unknown) => void;
   /** Hears of each step at which a crash is tried. Given by tests alone. @default nobody does */
   readonly reached?: (point: FaultPoint) => void;
@@ -64,7 +64,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     options.reached?.('ack: due');
     await send({ type: 'ack', cursor, complete, credit: bytes, knowledge: said });
     options.reached?.('ack: sent');
-    options.onApplied(applied, first);
+    options.onApplied(applied, first, bytes);
     if (complete) first = false;
   }
 

@@ -177,7 +177,7 @@ describe('a page with more than one state of a row', () => {
   });
 });
 
-describe('[A16] batches that have gathered', () => {
+describe('[A17] batches that have gathered', () => {
   /** What one copy sends another, in several pages, and how often that one has committed since. */
   const apart = (options = {}): { a: Replica; b: Replica; pages: Uint8Array[]; commits: () => number } => {
     const [a, b] = pairOf(DDL, options);

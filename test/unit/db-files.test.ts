@@ -279,7 +279,7 @@ describe('a newcomer', () => {
 });
 
 describe('a served library', () => {
-  it('[A16] takes what has gathered in one transaction, unless another program has just written', () => {
+  it('[A17] takes what has gathered in one transaction, unless another program has just written', () => {
     init(make('a.db', SCHEMA, ROWS));
     newcomer(path('b.db'), grantOf(path('a.db')));
     const source = reader(path('a.db'));
