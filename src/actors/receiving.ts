@@ -4,7 +4,7 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { Applied, FaultPoint } from '../db/api.ts';
-import type { Frame } from '../protocol/types.ts';
+import type { Cursor, Frame } from '../protocol/types.ts';
 
 /**
  * Bytes of batches that a peer may have on its way to us un-ACKed. About a dozen batches of 1,000 rows: enough to keep a
@@ -57,8 +57,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   let applying = false;
   let running: Promise<void> | null = null;
 
-  async function ack(applied: Applied, bytes: number): Promise<void> {
-    const { cursor, complete, said } = applied;
+  /** @param cursor - as the library has it by now */
+  async function ack(applied: Applied, bytes: number, cursor: Cursor): Promise<void> {
+    const { complete, said } = applied;
     options.onDurable(applied);
     unacked -= bytes;
     options.reached?.('ack: due');
@@ -76,7 +77,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         applying = true;
         const all = await store.apply(peer, pages.map(movable), first ? 'backfill' : 'live');
         applying = false;
-        for (const [i, applied] of all.entries()) await ack(applied, sizes[i] ?? 0);
+        for (const [i, applied] of all.entries()) await ack(applied, sizes[i] ?? 0, (all.at(-1) ?? applied).cursor);
       }
     } catch (error) {
       stopped = true;

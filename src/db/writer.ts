@@ -307,8 +307,8 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
-      this.#isForeign = true;
       const applied = this.#apply(peer, pages);
+      this.#isForeign = !this.#served.applier.hasStamped;
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
         this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
