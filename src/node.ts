@@ -410,7 +410,7 @@ export async function openInvitations(home: Home): Promise<Invitations> {
       const secret = new Uint8Array(randomBytes(SECRET_BYTES));
       const expiresAt = Math.round(systemClock.now() + minutes * 60_000);
       const addresses = invitationAddresses(port, networkInterfaces(), localOnly);
-      const peer = await invitationPeer(secret);
+      const peer = invitationPeer(secret);
       await home.addInvite(peer, expiresAt);
       open.set(peer, expiresAt);
       const psk = await home.psk();
