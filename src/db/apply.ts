@@ -9,7 +9,9 @@ import type { Batch } from '../protocol/types.ts';
 import type { Taken } from './api.ts';
 import { Adopter } from './adopt.ts';
 import { disclaimAsked } from './asked.ts';
-import { balance, countLoose } from './balance.ts';
+import type { Loose } from './balance.ts';
+import { balance, countLoose, prepareBalance } from './balance.ts';
+import { noteUnderWay } from './beyond.ts';
 import { checkClaims } from './claims.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
@@ -44,11 +46,14 @@ export class Applier {
     this.#checkPass(peer, batch);
     requireKnown(this.#library, batch);
     checkTables(this.#library, batch);
-    const taken = this.#tryToTake(peer, batch, { holdDeletes: false, loose: 0 });
+    const taken = this.#tryToTake(peer, batch, { holdDeletes: false, loose: null });
     if (!(taken instanceof Error)) return taken;
     const loose = countLoose(this.#library);
-    const balanced = loose === 0 ? taken : this.#tryToTake(peer, batch, { holdDeletes: false, loose });
-    if (!(balanced instanceof Error)) return balanced;
+    if (loose !== null) {
+      prepareBalance(this.#library, loose);
+      const balanced = this.#tryToTake(peer, batch, { holdDeletes: false, loose });
+      if (!(balanced instanceof Error)) return balanced;
+    }
     // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
     const held = this.#tryToTake(peer, batch, { holdDeletes: true, loose });
     if (!(held instanceof Error)) return held;
@@ -117,15 +122,17 @@ export class Applier {
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.reached('apply: stamped');
       library.db.pragma('defer_foreign_keys = ON');
-      if (loose > 0) noteDangling(library);
+      if (loose !== null) noteDangling(library);
       const screened = screenRecords(library, batch);
+      const { head } = library;
       const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
       noteSource(library, peer, batch.end.complete);
       const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
       library.count('batchesIn', 1);
       library.count('rowsIn', rows);
+      noteUnderWay(library, head, batch.end.complete);
       if (!disclaimAsked(library)) library.saveCursor(peer, batch.end.cursor);
-      if (loose > 0) balance(library, loose);
+      if (loose !== null) balance(library, loose);
       const { cursor, complete, remaining } = batch.end;
       const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
       library.reached('apply: written');
@@ -220,8 +227,8 @@ export class Applier {
 interface Attempt {
   /** Leave every delete waiting. */
   readonly holdDeletes: boolean;
-  /** References that led nowhere before: SQLite may have lost count of them, see `balance.ts`, and what arrives may refer to their rows. */
-  readonly loose: number;
+  /** What led nowhere before: SQLite may have lost count of it, see `balance.ts`, and what arrives may refer to its rows. */
+  readonly loose: Loose | null;
 }
 
 function countRows(batch: Batch): number {

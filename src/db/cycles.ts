@@ -52,7 +52,7 @@ export class TreeMoves {
       const isOther = columns.map(({ name }) => `${quoteName(name)} IS NOT ?`).join(' OR ');
       const text = `SELECT 1 FROM ${quoteName(model.table)} WHERE (${isOther}) AND ${rowByKey(model)}`;
       const values = this.#rows.valuesOf(row, tree.columns);
-      if (this.#library.sql.value(text, ...values, this.#rows.standingKeyOf(row)) !== undefined) this.#note(tree, row);
+      if (this.#library.sql.value(text, ...values, this.#rows.keyOf(row.index)) !== undefined) this.#note(tree, row);
     }
   }
 

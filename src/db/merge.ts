@@ -186,9 +186,10 @@ class Merge {
     this.#rows.giveKeys(incoming, this.#options.adopter);
     const standing = incoming.filter((row) => row.hold === null);
     const loose = new LooseKeys(library, this.#rows);
-    // What is discarded unseen, and what stays behind, is to be seen before anything makes room for others.
-    for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
+    // What stays behind, and what is discarded unseen, is to be seen before anything makes room for others.
     const stayed = hasDangling(library) ? this.#stayed(standing) : null;
+    if (!this.#rows.follow()) return false;
+    for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
     const going = this.#doomed(incoming);
     const doomed = this.#parks ? parkAll(library, standing, going, this.#rows, loose) : going;
     if (doomed === null || !this.#write(standing, loose, stayed)) return false;
@@ -233,7 +234,7 @@ class Merge {
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
       for (const row of rows) {
         if (!row.isUpdate) continue;
-        loose.before(model, this.#rows.standingKeyOf(row) as Key, row.index);
+        loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
         moves.before(row);
         this.#rows.update(row);
         const keys = stayed?.get(row.index) ?? [];
@@ -330,7 +331,14 @@ class Merge {
   /** Rows that the tombstones of this batch kill, unless a version of a later birth has come or waits: that one lives. */
   #doomed(incoming: readonly Incoming[]): Doomed[] {
     const waiting = this.#parks ? (this.#options.doomed ?? []) : [];
-    const doomed: Doomed[] = [...waiting];
+    // Rows that have followed others have another key by now.
+    const doomed: Doomed[] = waiting.flatMap((row) => {
+      const key = this.#library.sql.value(
+        `SELECT key FROM ${rowsTable(row.model)} WHERE uuid = ?`,
+        Buffer.from(row.uuid),
+      );
+      return key === undefined ? [] : [{ ...row, key: key as Key }];
+    });
     if (this.#buried.length === 0) return doomed;
     const reborn = new Set(incoming.map((row) => this.#at(row.index)));
     this.#buried.forEach((tombstone, at) => {
@@ -339,12 +347,12 @@ class Merge {
       if (row === undefined || !this.#isKilled(tombstone.index, tombstone, row)) return;
       const other = this.#waiting(tombstone.index);
       if (other !== undefined && !other.isDelete) return;
-      const { birthHlc, birthRun, key } = row;
+      const { birthHlc, birthRun } = row;
       const discards = isUnseen(this.#library, tombstone.model, row, tombstone);
       doomed.push({
         ...(discards ? { discards: tombstone.model.ownership === 'shared' ? 'deleted' : 'ownership' } : {}),
         model: tombstone.model,
-        key,
+        key: this.#rows.keyOf(tombstone.index) ?? row.key,
         uuid: this.#rows.uuidOf(tombstone.index),
         birthHlc,
         birthRun,

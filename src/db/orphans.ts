@@ -22,12 +22,11 @@ import { cellsOverWaiting, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
 import { forgetPending, hasWaitingVersion, putPending, versionsOfDeadTargets } from './pending.ts';
-import { unlessRefused } from './rows.ts';
 import type { StandingRow } from './rivals.ts';
 import { valuesHere } from './rivals.ts';
 import { isSettled, isStaying } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
-import { narrow, readBig } from './sql.ts';
+import { narrow, readBig, unlessRefused } from './sql.ts';
 import { asWriter } from './stamp.ts';
 import { joinVersions, targetIndex, targetOf, uuidAt } from './version.ts';
 

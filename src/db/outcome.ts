@@ -6,8 +6,8 @@ import { columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
-import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
+import { requireConstraint } from './sql.ts';
 
 /** What a column is set to: SQL, and its parameter if it has one. */
 export interface Assignment {

@@ -9,18 +9,23 @@ import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
-interface OutsideKey {
+/** A foreign key to a table that syncs. */
+export interface OutsideKey {
   readonly table: string;
   readonly columns: readonly string[];
+  readonly parent: Model;
   readonly targets: readonly string[];
+  /** It forbids that the row goes to which it refers. */
+  readonly holds: boolean;
 }
 
-const known = new WeakMap<Library, Map<Model, OutsideKey[]>>();
+const known = new WeakMap<Library, readonly OutsideKey[]>();
 
 /** Those of the rows that something outside refers to in a way that forbids their removal. */
 export function keysHeldOutside(library: Library, model: Model, keys: readonly Key[]): Key[] {
   const held: Key[] = [];
-  for (const { table, columns, targets } of outsideKeys(library, model)) {
+  for (const { table, columns, parent, targets, holds } of outsideKeys(library)) {
+    if (parent !== model || !holds) continue;
     const rows = library.sql.rows(
       `SELECT m.key FROM json_each(?) j CROSS JOIN ${rowsTable(model)} m ON m.key = j.value
        CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
@@ -32,18 +37,17 @@ export function keysHeldOutside(library: Library, model: Model, keys: readonly K
   return held;
 }
 
-function outsideKeys(library: Library, model: Model): OutsideKey[] {
+export function outsideKeys(library: Library): readonly OutsideKey[] {
   let keys = known.get(library);
   if (keys === undefined) {
     keys = readOutsideKeys(library);
     known.set(library, keys);
   }
-  return keys.get(model) ?? [];
+  return keys;
 }
 
-function readOutsideKeys(library: Library): Map<Model, OutsideKey[]> {
+function readOutsideKeys(library: Library): OutsideKey[] {
   const { models } = library.registry;
-  const keys = new Map<Model, OutsideKey[]>();
   const rows = library.sql.rows(
     `SELECT l.name, k.id, k."table", k."from", k."to", k.on_delete
      FROM pragma_table_list l JOIN pragma_foreign_key_list(l.name, 'main') k
@@ -55,23 +59,22 @@ function readOutsideKeys(library: Library): Map<Model, OutsideKey[]> {
       ...(groups.get(`${String(row[1])} ${String(row[0])}`) ?? []),
       row,
     ]);
-  for (const group of groups.values()) {
+  return [...groups.values()].flatMap((group) => {
     const [table, , named, , , action] = (group[0] ?? []).map(String);
     const parent = models.find((model) => foldName(model.table) === foldName(named ?? ''));
-    if (table === undefined || parent === undefined) continue;
+    if (table === undefined || parent === undefined) return [];
     const child = models.find((model) => model.table === table);
     const columns = group.map((row) => String(row[3]));
     const isLocal = columns.some(
       (name) => child?.columns.find((column) => column.name === name)?.role.kind === 'local',
     );
-    if (child !== undefined && !isLocal) continue;
-    // SQLite carries these out by itself. Only a cascade that reaches a synced row must not happen unseen.
-    if (action === 'SET NULL' && !hasNotNull(library, table, columns)) continue;
-    if (action === 'CASCADE' && child === undefined) continue;
+    if (child !== undefined && !isLocal) return [];
     const targets = group.map((row, i) => (row[4] === null ? (parent.key[i] ?? '') : String(row[4])));
-    keys.set(parent, [...(keys.get(parent) ?? []), { table, columns, targets }]);
-  }
-  return keys;
+    // SQLite carries these out by itself. Only a cascade that reaches a synced row must not happen unseen.
+    const isCarriedOut =
+      (action === 'SET NULL' && !hasNotNull(library, table, columns)) || (action === 'CASCADE' && child === undefined);
+    return [{ table, columns, parent, targets, holds: !isCarriedOut }];
+  });
 }
 
 function hasNotNull(library: Library, table: string, columns: readonly string[]): boolean {

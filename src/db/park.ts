@@ -11,8 +11,9 @@ import type { LooseKeys } from './loose.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, syncedColumns } from './model.ts';
 import type { RowWriter } from './rows.ts';
-import { requireConstraint, takenColumns } from './rows.ts';
+import { takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
+import { requireConstraint } from './sql.ts';
 
 /** Bits that make of a key, whatever it is, a number that fits: far from all ids and counts that people use, and still exact. */
 const PARKED_BITS = -(2n ** 62n);

@@ -14,8 +14,7 @@ import type { Library } from './library.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName, syncedColumns } from './model.ts';
 import { isSame } from './registers.ts';
-import { requireConstraint } from './rows.ts';
-import { readBig } from './sql.ts';
+import { readBig, requireConstraint } from './sql.ts';
 
 /** A row that has been written here. */
 export interface WrittenRow {

@@ -7,9 +7,8 @@ import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, rowsTable } from './model.ts';
 import { forgetPending, hasPending } from './pending.ts';
-import { unlessRefused } from './rows.ts';
 import type { Key } from './sql.ts';
-import { jsonKeys } from './sql.ts';
+import { jsonKeys, unlessRefused } from './sql.ts';
 
 /** A row that leaves the tables. */
 export interface Leaving {

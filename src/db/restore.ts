@@ -17,9 +17,8 @@ import { nameRow, wordsFor } from './names.ts';
 import { forgetPending, noteArrival } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
 import { isSame } from './registers.ts';
-import { requireConstraint } from './rows.ts';
 import type { Key } from './sql.ts';
-import { readBig } from './sql.ts';
+import { readBig, requireConstraint } from './sql.ts';
 import { stampAll } from './stamp.ts';
 import { ringsOf } from './trees.ts';
 

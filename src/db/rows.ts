@@ -12,8 +12,9 @@ import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { readdress } from './readdress.ts';
 import type { Key } from './sql.ts';
-import { insertMany } from './sql.ts';
+import { insertMany, requireConstraint } from './sql.ts';
 
 export class RowWriter {
   /** Rows that a constraint refused, by dictionary index. */
@@ -30,7 +31,7 @@ export class RowWriter {
     readonly columns: readonly Column[];
     readonly data: readonly (ColumnData | undefined)[];
   } = { table: null, columns: [], data: [] };
-  /** Where rows stand whose key is a reference that led nowhere, and leads to a row of another id now. */
+  /** Where rows stand whose key is a reference that led nowhere, and leads to a row of another id now: until {@link follow}. */
   readonly #before = new Map<Incoming, Key>();
 
   /** @param first - see `firstOfEach` */
@@ -45,11 +46,6 @@ export class RowWriter {
   /** Local key of the row that a dictionary index means; undefined if it has none yet. */
   keyOf(index: number): Key | undefined {
     return this.#keys[this.#first === null ? index : (this.#first[index] ?? index)];
-  }
-
-  /** Local key under which a row stands that is to be updated. */
-  standingKeyOf(row: Incoming): Key | undefined {
-    return this.#before.get(row) ?? this.keyOf(row.index);
   }
 
   uuidOf(index: number): Buffer {
@@ -87,6 +83,28 @@ export class RowWriter {
     if (here === undefined || key === undefined || key === here) return;
     if (!this.#before.has(row)) this.#before.set(row, here);
     this.#setKey(row, key);
+  }
+
+  /**
+   * Lets rows go where that has gone which their keys refer to, with all that refers to them. Answers false where a constraint forbids it.
+   */
+  follow(): boolean {
+    for (const [row, from] of this.#before) {
+      const to = this.keyOf(row.index) as Key;
+      const moved = readdress(this.#library, row.model, from, to);
+      if (moved === null) this.failures.set(row.index, { reason: 'unique', detail: 'Another row here has its id.' });
+      else this.#correctKeys(moved, from, to);
+    }
+    return this.failures.size === 0;
+  }
+
+  /** Rows of the dictionary may have followed as well. */
+  #correctKeys(moved: readonly Model[], from: Key, to: Key): void {
+    const names = moved.map((model) => this.#batch.names.indexOf(model.wire));
+    this.#batch.uuidTable.forEach((name, index) => {
+      if (names.includes(name) && this.#keys[index] === from) this.#keys[index] = to;
+    });
+    for (const [row, key] of this.#before) if (moved.includes(row.model) && key === from) this.#before.set(row, to);
   }
 
   /** Parents are paired before their children, whose content names them. */
@@ -215,7 +233,7 @@ export class RowWriter {
   update(row: Incoming): void {
     const library = this.#library;
     const { model } = row;
-    const key = this.standingKeyOf(row);
+    const key = this.keyOf(row.index);
     const columns = takenColumns(row);
     const { unset } = row.outcome;
     const values: unknown[] = [];
@@ -242,10 +260,6 @@ export class RowWriter {
     const keyValues: unknown[] = [];
     this.#pushValues(row, keys, keyValues);
     const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`);
-    if (model.rowidIsRef) {
-      setKeys.push(', key = ?');
-      keyValues.push(this.keyOf(row.index));
-    }
     library.sql.run(
       `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${setKeys.join('')} WHERE key = ?`,
       ...this.#stamps(row),
@@ -327,25 +341,4 @@ export class RowWriter {
 export function takenColumns({ model, outcome }: Incoming): Column[] {
   const columns = syncedColumns(model);
   return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
-}
-
-/**
- * Runs one statement. Answers false, with nothing changed, when a constraint refuses it: OR IGNORE does not cover all of them, such as
- * the type of a STRICT column.
- */
-export function unlessRefused(statement: () => void): boolean {
-  try {
-    statement();
-    return true;
-  } catch (error) {
-    requireConstraint(error);
-    return false;
-  }
-}
-
-/** The code of an error that a constraint raised; throws any other error on. */
-export function requireConstraint(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  if (!code.startsWith('SQLITE_CONSTRAINT')) throw error;
-  return code;
 }

@@ -229,3 +229,24 @@ function valuesList(width: number, size: number): string {
 export function isForeignKeyFailure(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && error.code === 'SQLITE_CONSTRAINT_FOREIGNKEY';
 }
+
+/**
+ * Runs one statement. Answers false, with nothing changed, when a constraint refuses it: OR IGNORE does not cover all of them, such as
+ * the type of a STRICT column.
+ */
+export function unlessRefused(statement: () => void): boolean {
+  try {
+    statement();
+    return true;
+  } catch (error) {
+    requireConstraint(error);
+    return false;
+  }
+}
+
+/** The code of an error that a constraint raised; throws any other error on. */
+export function requireConstraint(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (!code.startsWith('SQLITE_CONSTRAINT')) throw error;
+  return code;
+}

@@ -35,6 +35,9 @@ import type { SqlValue } from '../protocol/types.ts';
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
 
+/** The smallest id that a row can have. */
+const LEAST_ID = -(2n ** 63n);
+
 /** Stamps at most `limit` marks in the running transaction; returns how many it took. */
 export function stampMarks(library: Library, limit: number): number {
   const marks = library.sql.rows(
@@ -71,9 +74,7 @@ export function asWriter(library: Library, work: () => void): void {
 /** Gives identities to the rows of a table that have none: data from before sync. Returns how many. */
 export function stampExisting(library: Library, model: Model, at: number): number {
   let stamped = 0;
-  for (;;) {
-    const keys = unmappedKeys(library, model, isNamedByItself(model) ? -1 : STAMP_SLICE);
-    if (keys.length === 0) return stamped;
+  for (const keys of unmappedKeys(library, model)) {
     bear(
       library,
       model,
@@ -81,29 +82,34 @@ export function stampExisting(library: Library, model: Model, at: number): numbe
     );
     stamped += keys.length;
   }
+  return stamped;
 }
 
-/** Keys of rows without identity, at most `limit`; all if it is negative. */
-function unmappedKeys(library: Library, model: Model, limit: number): MarkKey[] {
+/**
+ * Keys of the rows without identity, in slices. The table is walked once: a walk for each slice would pass all rows that have one by
+ * then, which is most of the time of a large table. So a slice begins where the last one ended, or all keys are read at once where SQLite
+ * would not go on from a key (several columns, WITHOUT ROWID), and where rows are named by each other.
+ */
+function* unmappedKeys(library: Library, model: Model): Generator<readonly MarkKey[]> {
+  const t = quoteName(model.table);
+  const isUnmapped = `NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)})`;
   if (model.rowid !== null) {
-    const rowid = quoteName(model.rowid);
-    // The rows that have a mapping lie before this position when the table is walked in order, so each slice starts where the last ended.
-    return library.sql
-      .rows(
-        `SELECT t.${rowid} FROM ${quoteName(model.table)} t
-         WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE m.key = t.${rowid}) ORDER BY t.${rowid} LIMIT ?`,
-        limit,
-      )
-      .map(([key]) => key as Key);
+    const rowid = `t.${quoteName(model.rowid)}`;
+    const limit = isNamedByItself(model) ? -1 : STAMP_SLICE;
+    const sql = `SELECT ${rowid} FROM ${t} t WHERE ${rowid} >= ? AND ${isUnmapped} ORDER BY ${rowid} LIMIT ?`;
+    for (let from: Key | undefined = LEAST_ID; from !== undefined;) {
+      const keys: Key[] = library.sql.rows(sql, from, limit).map(([key]) => key as Key);
+      if (keys.length > 0) yield keys;
+      from = keys.at(-1);
+    }
+    return;
   }
-  return library.sql
-    .rows(
-      `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t
-       WHERE ${model.key.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ')}
-       AND NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} m WHERE ${mapJoin(model)}) LIMIT ?`,
-      limit,
-    )
+  const isWhole = model.key.map((column) => `t.${quoteName(column)} IS NOT NULL`).join(' AND ');
+  const keys = library.sql
+    .rows(`SELECT ${encodedKey(model, 't')} FROM ${t} t WHERE ${isWhole} AND ${isUnmapped}`)
     .map(([key]) => String(key));
+  const slice = isNamedByItself(model) ? keys.length : STAMP_SLICE;
+  for (let from = 0; from < keys.length; from += slice) yield keys.slice(from, from + slice);
 }
 
 class Replay {

@@ -1,9 +1,9 @@
 /** Group S of docs/spec.md: every kind of key. */
 import { describe, expect, it } from 'vitest';
 
+import { STAMP_SLICE } from '../../src/db/stamp.ts';
 import { expectEqual, fleetOf, pairOf, stampsOf } from '../support/engine.ts';
-import { converge } from '../support/replica.ts';
-import type { Replica } from '../support/replica.ts';
+import { converge, Replica } from '../support/replica.ts';
 
 /** Tables with a value `v`, each with rows to insert: `(key columns…, v)`. */
 const KEYS: ReadonlyArray<readonly [what: string, table: string, columns: string, rows: readonly string[]]> = [
@@ -135,6 +135,29 @@ describe('every kind of key', () => {
       await expectEqual(a, b);
     }
   });
+
+  it.each([
+    ['INTEGER PRIMARY KEY', 'CREATE TABLE t (k INTEGER PRIMARY KEY, v)'],
+    ['another key', 'CREATE TABLE t (k INT PRIMARY KEY, v)'],
+    ['WITHOUT ROWID', 'CREATE TABLE t (k INT, v, PRIMARY KEY (v, k)) WITHOUT ROWID'],
+  ])(
+    '[S1] all rows that were there get an identity, more than a slice and from the smallest id on: %s',
+    async (_, ddl) => {
+      const rows = 2 * STAMP_SLICE;
+      const before = `
+      INSERT INTO t (k, v) VALUES (-9223372036854775808, 'least'), (9223372036854775807, 'greatest');
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows})
+      INSERT INTO t (k, v) SELECT i * 7 % ${rows + 1} - ${STAMP_SLICE}, i FROM n`;
+      const [a, b] = [new Replica({ device: 'A', ddl, before }), new Replica({ device: 'B', ddl })];
+      expect(a.rows('SELECT count(*) FROM t')).toEqual([[rows + 2]]);
+      expect(a.rows('SELECT count(*), count(DISTINCT uuid), count(DISTINCT lsn) FROM flotilla_rows_1')).toEqual([
+        [rows + 2, rows + 2, rows + 2],
+      ]);
+      converge([a, b]);
+      expect(b.rows('SELECT count(DISTINCT v) FROM t')).toEqual([[rows + 2]]);
+      await expectEqual(a, b);
+    },
+  );
 
   it('[S2] ids are given anew, beyond all that AUTOINCREMENT has given out', async () => {
     const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v)');

@@ -1,0 +1,60 @@
+/** What a writer without foreign keys has left: it stays behind, and holds up nothing from elsewhere. */
+import { describe, expect, it } from 'vitest';
+
+import { expectEqual, pairOf } from '../support/engine.ts';
+import { converge } from '../support/replica.ts';
+
+describe('[A10] a row of which one reference leads nowhere', () => {
+  it.each(['', 'DEFERRABLE INITIALLY DEFERRED'])(
+    'takes what others write to its other references %s',
+    async (clause) => {
+      const [a, b] = pairOf(`CREATE TABLE page (
+      id INTEGER PRIMARY KEY,
+      title TEXT,
+      up INTEGER REFERENCES page (id) ${clause},
+      next INTEGER REFERENCES page (id) ${clause}
+    )`);
+      a.write("INSERT INTO page (id, title) VALUES (1, 'one'), (2, 'two')");
+      converge([a, b]);
+      a.write('PRAGMA foreign_keys = OFF; UPDATE page SET up = 99 WHERE id = 1; PRAGMA foreign_keys = ON');
+      b.write('UPDATE page SET next = 2 WHERE id = 1');
+      converge([a, b]);
+      expect(a.rows('SELECT up, next FROM page WHERE id = 1')).toEqual([[99, 2]]);
+      a.write('UPDATE page SET up = NULL WHERE id = 1');
+      converge([a, b]);
+      expect(b.rows('SELECT up, next FROM page WHERE id = 1')).toEqual([[null, 2]]);
+      await expectEqual(a, b);
+    },
+  );
+});
+
+describe('[A10] a row that has the id of another one as its own', () => {
+  it('takes along what refers to it, on whatever terms, when it goes to where the other one is', async () => {
+    const [a, b] = pairOf(
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE photo (p INTEGER PRIMARY KEY REFERENCES p, note TEXT);
+      CREATE TABLE print (photo INTEGER PRIMARY KEY REFERENCES photo, note TEXT);
+      CREATE TABLE tag (id INTEGER PRIMARY KEY, photo INTEGER REFERENCES print ON UPDATE RESTRICT, name TEXT);
+      CREATE TABLE seen (photo INTEGER REFERENCES photo, at TEXT)`,
+      { config: { tables: { seen: { sync: false } } } },
+    );
+    a.write(
+      "INSERT INTO p VALUES (1, 'x'); INSERT INTO photo VALUES (1, 'old'); INSERT INTO print VALUES (1, 'p'); INSERT INTO tag VALUES (1, 1, 't')",
+    );
+    converge([a, b]);
+    a.write(
+      "PRAGMA foreign_keys = OFF; UPDATE p SET id = 40; PRAGMA foreign_keys = ON; INSERT INTO seen VALUES (1, 'now')",
+    );
+    b.write("BEGIN; PRAGMA defer_foreign_keys = ON; REPLACE INTO photo VALUES (1, 'new'); COMMIT");
+    converge([a, b]);
+    a.write("UPDATE photo SET note = note || '!'");
+    converge([a, b]);
+    expect(
+      a.rows(
+        'SELECT photo.p, photo.note, print.note, name FROM photo JOIN print ON print.photo = photo.p JOIN tag ON tag.photo = print.photo',
+      ),
+    ).toEqual([[40, 'new!', 'p', 't']]);
+    expect(a.violations()).toEqual([]);
+    await expectEqual(a, b);
+  });
+});
