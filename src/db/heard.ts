@@ -60,9 +60,12 @@ export function heardMembers(sql: Pick<Statements, 'rows'>, own: string): Heard[
      WHERE m.device <> ? AND m.revoked_at IS NULL`,
     own,
   );
+  const known = new Map<string, Map<number, number>>(devices.map(([device]) => [String(device), new Map()]));
+  for (const [device, run, hlc] of sql.rows('SELECT device, run, hlc FROM flotilla_heard'))
+    known.get(String(device))?.set(Number(run), Number(hlc));
   return devices.map(([device, at]) => ({
     device: String(device),
-    knowledge: knowledgeHeard(sql, String(device)),
+    knowledge: known.get(String(device)) ?? new Map<number, number>(),
     at: Number(at),
   }));
 }
