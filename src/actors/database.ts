@@ -300,6 +300,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     page: (feed, limits) => readStamped('page', [feed, { ...limits, groupEnds: [...heads] }]),
     closeFeed: forward('read', 'closeFeed'),
     peerKnows: forward('read', 'peerKnows'),
+    peerHas: forward('read', 'peerHas'),
+    stampsBeyond: forward('read', 'stampsBeyond'),
     inspect: (query) => readStamped('inspect', [query]),
     status: forward('read', 'status'),
     check: forward('read', 'check'),

@@ -34,6 +34,7 @@ export function makeHello(
   facts: SessionFacts,
   { schemaHash, knowledgeHash, floor }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'floor'>,
   clock: number,
+  load: number,
 ): Hello {
   return {
     type: 'hello',
@@ -44,6 +45,7 @@ export function makeHello(
     clock,
     knowledge: knowledgeHash,
     floor,
+    load,
   };
 }
 

@@ -236,6 +236,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       store,
       clock,
       turns,
+      load: () => [...drivers.values()].filter((other) => !other.inSync()).length,
+      roundTrip: () => host.roundTrip(peer),
       isNeeded: needed?.has(peer) ?? true,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },

@@ -23,7 +23,7 @@ export interface ReceiverOptions {
   /** After each batch that was applied, before its ACK. */
   readonly onDurable: (applied: Applied) => void;
   /** After each batch that was applied and ACKed; `first` until the first pass is complete, that batch included. */
-  readonly onApplied: (applied: Applied, first: boolean) => void;
+  readonly onApplied: (applied: Applied, first: boolean, bytes: number) => void;
   readonly onFault: (error: unknown) => void;
   /** Hears of each step at which a crash is tried. Given by tests alone. @default nobody does */
   readonly reached?: (point: FaultPoint) => void;
@@ -65,7 +65,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
           knowledge: applied.said,
         });
         options.reached?.('ack: sent');
-        options.onApplied(applied, first);
+        options.onApplied(applied, first, bytes);
         if (applied.complete) first = false;
       }
     } catch (error) {

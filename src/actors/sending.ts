@@ -4,6 +4,7 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { Store } from '../db/api.ts';
+import { MAX_STAMP_MESSAGES } from '../protocol/stamp-set.ts';
 import type { Cursor, Frame, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { createGate } from './clock.ts';
 import type { Clock } from './clock.ts';
@@ -21,7 +22,7 @@ export interface BatchLimits {
 
 export interface SenderOptions {
   readonly peer: string;
-  readonly store: Pick<Store, 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'acked' | 'onHead'>;
+  readonly store: Pick<Store, 'openFeed' | 'page' | 'closeFeed' | 'peerKnows' | 'peerHas' | 'acked' | 'onHead'>;
   /** Where the pass begins. */
   readonly cursor: Cursor | null;
   readonly pass: PassKind;
@@ -47,6 +48,10 @@ export interface Sender {
   applied(knowledge: KnowledgeWire | null): void;
   /** The peer says what it has by now. */
   offered(knowledge: KnowledgeWire): void;
+  /** The peer tells of versions that it has beyond that; throws `PROTOCOL` when it tells of too many. */
+  has(stamps: Uint8Array): void;
+  /** The peer wants nothing for a while, or goes on. */
+  rest(rests: boolean): void;
   /** True while a batch is on its way that the peer has not ACKed. */
   owed(): boolean;
   /** True when the peer has ACKed all that we know of. */
@@ -63,6 +68,9 @@ export function createSender(options: SenderOptions): Sender {
   let feed: number | null = null;
   /** What the peer has told before the feed was open. */
   const told: KnowledgeWire[] = [];
+  /** What it has told of before the next page. */
+  const stamps: Uint8Array[] = [];
+  let isResting = false;
   /** True when there may be something behind the last page. */
   let dirty = true;
   let head = 0;
@@ -113,11 +121,12 @@ export function createSender(options: SenderOptions): Sender {
 
   async function follow(opened: number): Promise<never> {
     for (;;) {
-      while (!dirty || credit <= 0) {
+      while (!dirty || credit <= 0 || isResting) {
         await wake.wait(signal);
         if (storeFault !== null) throw storeFault;
       }
       dirty = false;
+      for (let told = stamps.shift(); told !== undefined; told = stamps.shift()) await store.peerHas(opened, told);
       const page = await store.page(opened, limits);
       signal.throwIfAborted();
       sentHead = page.head;
@@ -153,6 +162,15 @@ export function createSender(options: SenderOptions): Sender {
       if (dirty) wake.open();
     },
     offered: hasSaid,
+    has(told) {
+      if (stamps.length >= MAX_STAMP_MESSAGES)
+        throw new FlotillaError('PROTOCOL', 'The peer tells of more versions that it has than anybody can have.');
+      stamps.push(told);
+    },
+    rest(rests) {
+      isResting = rests;
+      wake.open();
+    },
     owed: () => inFlight.length > 0,
     upToDate: () => passEnded && inFlight.length === 0 && head <= sentHead && !dirty,
     async run() {

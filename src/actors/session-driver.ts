@@ -6,9 +6,10 @@
 import type { Progress } from '../api.ts';
 import type { Applied, SessionStart, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
-import { MAX_HEARD } from '../protocol/messages.ts';
+import { coversWire } from '../protocol/knowledge.ts';
 import { compareSchemas } from '../protocol/schema.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
+import { MAX_STAMP_MESSAGES } from '../protocol/stamp-set.ts';
 import type {
   Channel,
   Frame,
@@ -27,12 +28,16 @@ import { createInspecting } from './inspecting.ts';
 import { whyOf } from './peer-session.ts';
 import type { DriverEvent } from './peer-session.ts';
 import { createPassProgress } from './progress.ts';
+import { startReading } from './reading.ts';
+import type { Reading } from './reading.ts';
 import { createReceiver, RECEIVE_CREDIT_BYTES } from './receiving.ts';
 import type { Priority } from './receiving.ts';
+import { createResting } from './resting.ts';
 import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
+import { spread } from './spreading.ts';
 import { createTaking } from './taking.ts';
-import type { Turn, Turns } from './turns.ts';
+import type { Taker, Turn, Turns } from './turns.ts';
 
 /**
  * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
@@ -42,9 +47,6 @@ export const FAREWELL_TIMEOUT_MS = 3_000;
 
 /** How often a newcomer asks whether it is this peer's turn to give it its first pass, ms. */
 export const TURN_EVERY_MS = 1_000;
-
-/** How often what others know is passed on, ms: pruning and "is it on two devices" can wait so long. */
-export const SPREAD_EVERY_MS = 5_000;
 
 /**
  * How long a peer that owes us something (what it wants, the rest of a pass, an ACK) may say nothing, ms. Its heart beats, so it is there;
@@ -72,6 +74,8 @@ export interface SessionStore extends Pick<
   | 'page'
   | 'closeFeed'
   | 'peerKnows'
+  | 'peerHas'
+  | 'stampsBeyond'
   | 'inspect'
   | 'onHead'
 > {
@@ -90,6 +94,10 @@ export interface DriverOptions {
   readonly isNeeded?: boolean;
   /** Whose feed this device takes now. */
   readonly turns: Turns;
+  /** Sessions of this device in which something is to be given or taken. @default none */
+  readonly load?: () => number;
+  /** Of the peer, ms; null when it is not known. @default it is not */
+  readonly roundTrip?: () => number | null;
   /** To the machine. */
   readonly emit: (event: DriverEvent) => void;
   readonly onName?: (name: string) => void;
@@ -136,6 +144,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Our knowledge as our hello named it. */
   let spoken = NOTHING;
   let greeted = false;
+  /** What the peer has told before its `want` of versions that it has. */
+  const stamps: Uint8Array[] = [];
   /** Our `want` has gone out: from then on the peer takes offers. */
   let hasAsked = false;
   /** The peer owes us its feed, or a snapshot. */
@@ -149,6 +159,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Opens when that is known. */
   const decided = createGate();
   let turn: Turn | null = null;
+  /** As its hello said. */
+  let load = 0;
   let isNeeded = options.isNeeded ?? true;
   let saidNeeded = true;
   let isNeededThere = true;
@@ -194,7 +206,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   /** Ends the session with a peer that owes something and has said nothing for too long. */
   function watchOwing(): void {
-    const owes = (isOwed && !lastComplete) || sender?.owed() === true;
+    const owes = (isOwed && !lastComplete && !resting.rests()) || sender?.owed() === true;
     // Never longer: the clock may have been set back.
     const left = Math.min(OWING_TIMEOUT_MS, lastHeard + OWING_TIMEOUT_MS - clock.now());
     if (owes && left <= 0)
@@ -204,6 +216,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     watch = clock.setTimeout(watchOwing, owes ? left : OWING_TIMEOUT_MS);
   }
 
+  const resting = createResting({ store, send, signal, onFault: fault });
   const inspecting = createInspecting({ store, send, clock, onFault: fault });
   const giving = createGiving({
     peer,
@@ -226,25 +239,36 @@ export function startSession(options: DriverOptions): SessionDriver {
     send,
     onFault: fault,
     onDurable: (applied) => sender?.applied(applied.knowledge),
-    onApplied(applied, first) {
+    onApplied(applied, first, bytes) {
       const oneBatch = progress.current() === null && applied.complete;
       const now = progress.add(applied);
       lastComplete = applied.complete;
-      if (applied.complete) turn?.end();
-      else turn?.goesOn();
       options.onApplied?.(applied);
+      // Whoever is to go on has been told before what need not be sent.
+      if (applied.complete) turn?.end();
+      else turn?.came(bytes, applied.rows, applied.remaining);
       if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
       if (applied.complete && !inboundComplete) {
         inboundComplete = true;
         inbound.open();
         emit({ type: 'INBOUND_COMPLETE' });
-        spreading = spread().catch((error: unknown) => {
+        spreading = spread({ peer, store, send, clock, signal }).catch((error: unknown) => {
           if (!signal.aborted) fault(error);
         });
       }
       weigh();
     },
   });
+
+  const taker: Taker = {
+    peer,
+    standing: () => ({
+      hasNews: base === null || !coversWire(spoken, base),
+      load,
+      roundTripMs: options.roundTrip?.() ?? null,
+    }),
+    rest: (rests) => resting.rest(rests),
+  };
 
   function refuse(refusal: Refusal): null {
     if (finish({ type: 'refuse', ...refusal })) emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
@@ -261,6 +285,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     if (frame.type !== 'hello')
       throw new FlotillaError('PROTOCOL', `The peer began with "${frame.type}", not with hello.`);
     options.onName?.(frame.name);
+    ({ load } = frame);
     const refusal = checkHello(frame, facts, clock.now());
     if (refusal !== null) return refuse(refusal);
     // The clock is right by now, though it was not when something was stamped.
@@ -308,6 +333,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       applying: () => receiver.applying(),
       onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
     });
+    for (const data of stamps.splice(0)) sender.has(data);
     const following = sender;
     const run = async (): Promise<void> => {
       await store.hear(peer, knowledge ?? spoken);
@@ -349,26 +375,18 @@ export function startSession(options: DriverOptions): SessionDriver {
       const isSame = begun.knowledgeHash === theirs;
       if (begun.pass === 'ordinary' && !isSame && turn === null) {
         // Another look when it has come: by then we may know what this peer has.
-        turn = await options.turns.take(signal);
+        turn = await options.turns.take(taker, signal);
         continue;
       }
       if (isSame) turn?.end();
+      await resting.tellStamps();
       hasAsked = true;
       isOwed = true;
       weigh();
       const { pass, cursor } = begun;
       const knowledge = isSame ? null : begun.knowledge;
-      return send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
-    }
-  }
-
-  /** Tells the peer what others know, as long as the session lasts. */
-  async function spread(): Promise<void> {
-    for (;;) {
-      const members = await store.heardNews(peer);
-      signal.throwIfAborted();
-      for (const few of inFrames(members)) await send({ type: 'heard', members: few });
-      await pause(clock, SPREAD_EVERY_MS, signal);
+      await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+      return resting.begun();
     }
   }
 
@@ -418,6 +436,17 @@ export function startSession(options: DriverOptions): SessionDriver {
         throw new FlotillaError('PROTOCOL', 'The peer described its tables without being asked.');
       case 'want':
         return startSending(frame);
+      case 'has':
+        if (sender !== null) return sender.has(frame.data);
+        if (stamps.push(frame.data) > MAX_STAMP_MESSAGES)
+          throw new FlotillaError(
+            'PROTOCOL',
+            'The peer tells of more versions than it can have, and asks for nothing.',
+          );
+        return;
+      case 'rest':
+        if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer wants a rest before it asked for anything.');
+        return sender.rest(frame.rests);
       case 'batch':
         return receiver.take(frame.data);
       case 'ack':
@@ -457,7 +486,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     const start = await store.sessionStart(peer);
     signal.throwIfAborted();
     spoken = start.knowledge;
-    await send(makeHello(facts, start, clock.now()));
+    await send(makeHello(facts, start, clock.now(), options.load?.() ?? 0));
     reading = startReading(channel);
     const aborted = whenAborted(signal);
     try {
@@ -534,48 +563,6 @@ export function startSession(options: DriverOptions): SessionDriver {
 }
 
 const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
-
-/** Entries of knowledge that one frame carries, if it is not of one member alone. */
-const HEARD_ENTRIES = 10_000;
-
-function inFrames(members: readonly HeardWire[]): HeardWire[][] {
-  const frames: HeardWire[][] = [];
-  let left = 0;
-  for (const member of members) {
-    left -= member.knowledge.hlc.length;
-    if (left >= 0 && (frames.at(-1)?.length ?? MAX_HEARD) < MAX_HEARD) frames.at(-1)?.push(member);
-    else {
-      frames.push([member]);
-      left = HEARD_ENTRIES - member.knowledge.hlc.length;
-    }
-  }
-  return frames;
-}
-
-/** The frames of a channel, so that a wait for the next one can be left and taken up again. */
-interface Reading {
-  /** The next frame that was not taken: call it again after a wait that was left. */
-  next(): Promise<IteratorResult<Frame>>;
-  /** Reads and drops what still comes, until the other side has closed as well. */
-  toEnd(): Promise<void>;
-}
-
-function startReading(channel: Channel): Reading {
-  const frames = channel.frames[Symbol.asyncIterator]();
-  let pending: Promise<IteratorResult<Frame>> | null = null;
-  const next = async (): Promise<IteratorResult<Frame>> => {
-    pending ??= frames.next();
-    const result = await pending;
-    pending = null;
-    return result;
-  };
-  return {
-    next,
-    async toEnd() {
-      while ((await next()).done !== true);
-    },
-  };
-}
 
 function onceOnly(action: () => void): () => void {
   let done = false;

@@ -22,11 +22,11 @@ import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { keyColumn, mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
-import { cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
+import { cellsHere, cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
 import { foreignCondition } from './owners.ts';
 import { canPark, park } from './park.ts';
 import type { Pending } from './pending.ts';
-import { collidingVersions, forgetPending, noteArrival, pendingKind } from './pending.ts';
+import { collidingVersions, forgetPending, noteArrival, pendingKind, putPending } from './pending.ts';
 import { OP_REBORN, markReferences, touchReferrers } from './remark.ts';
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesHere, valuesOfRow } from './rivals.ts';
@@ -214,7 +214,7 @@ export function redirect(library: Library, from: StandingRow, to: StandingRow, g
       }
       move(library, child, foreignKey, from, to, '', []);
       for (const left of referrersOf(library, from.model, [from.key]))
-        if (left.model === child && left.foreignKey === foreignKey && mayWriteHere(library, child, left.key))
+        if (left.model === child && left.foreignKey === foreignKey && mayMove(library, left))
           makeRoom(library, left, from, to, goes);
     }
   }
@@ -246,7 +246,7 @@ function isKeyOfOthers(library: Library, model: Model, { columns }: ForeignKey):
  * the other: what their ON UPDATE says is for programs that change a key.
  */
 function rekey(library: Library, left: Referrer, to: StandingRow): void {
-  if (!mayFollow(library, left)) return;
+  if (isGoing(library, left) || !mayWriteHere(library, left.model, left.key)) return;
   const values = valuesOfRow(library, left);
   const targets = readTargets(library, left.foreignKey, to);
   left.foreignKey.columns.forEach((name, i) => values.set(name, targets[i]));
@@ -257,15 +257,44 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
     const heir = twin ?? insertTwin(library, values, left);
     if (heir === null) return false;
     redirect(library, left, heir);
-    asWriter(library, () => deleteRow(library, left));
-    nameAlias(library, left.uuid, heir.uuid);
+    const others = referrersOf(library, left.model, [left.key]);
+    // It has made room for its heir, and cannot stay.
+    const isParked = twin === null && canPark(library, left.model);
+    if (isParked && others.length > 0 && !hideRows(library, others, { ...DEAD_TARGET, targets: [left.uuid] }))
+      return false;
+    leaveTo(library, left, heir);
     return true;
   });
 }
 
+/** A row goes for its heir; rows of other devices that refer to it keep it until their owners have heard of that. */
+function leaveTo(library: Library, left: Referrer, heir: StandingRow): void {
+  const { model, key, uuid, birthHlc, birthRun } = left;
+  if (referrersOf(library, model, [key]).length === 0) asWriter(library, () => deleteRow(library, left));
+  else {
+    const cells = (model.ownership === 'shared' ? null : cellsHere(library, left)) ?? left.cells;
+    writeTombstone(library, model, uuid, birthHlc, birthRun, library.around.now(), cells);
+    holdForHeir(library, left);
+  }
+  nameAlias(library, uuid, heir.uuid);
+}
+
+/** The delete of a row that has an heir, and has just been stamped, waits. */
+export function holdForHeir(library: Library, row: StandingRow): void {
+  putPending(library, {
+    ...row,
+    hlc: library.hlc,
+    run: library.run,
+    reason: 'referrers',
+    detail: 'It has another name now, but rows here still refer to it.',
+    version: null,
+    targets: [],
+  });
+}
+
 /** Whether this device may write a row and all that has to follow it. */
-function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): boolean {
-  if (!mayWriteHere(library, row.model, row.key)) return false;
+function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key' | 'uuid'>): boolean {
+  if (isGoing(library, row) || !mayWriteHere(library, row.model, row.key)) return false;
   return referrersOf(library, row.model, [row.key]).every((referrer) => mayMove(library, referrer));
 }
 
@@ -273,7 +302,12 @@ function mayFollow(library: Library, row: Pick<StandingRow, 'model' | 'key'>): b
 function mayMove(library: Library, row: Referrer): boolean {
   return isKeyOfOthers(library, row.model, row.foreignKey)
     ? mayFollow(library, row)
-    : mayWriteHere(library, row.model, row.key);
+    : !isGoing(library, row) && mayWriteHere(library, row.model, row.key);
+}
+
+/** The row is dead, and only its delete waits: another name would bring it back. It may have one already, which it was given since. */
+function isGoing(library: Library, { uuid }: Pick<StandingRow, 'uuid'>): boolean {
+  return pendingKind(library, uuid) === 'delete';
 }
 
 const DEAD_TARGET = {
@@ -327,7 +361,9 @@ function move(
     child.ownership === 'shared'
       ? ''
       : ` AND NOT (${foreignCondition(child, quoteName(child.table), library.registry)})`;
-  const where = `(${list}) = ${row}${own}${condition}`;
+  const map = rowsTable(child);
+  const stays = `NOT EXISTS (SELECT 1 FROM ${map} m JOIN flotilla_pending w USING (uuid) WHERE w.version IS NULL AND ${mapJoin(child, quoteName(child.table))})`;
+  const where = `(${list}) = ${row}${own} AND ${stays}${condition}`;
   const update = (): void => {
     unlessRefused(() =>
       library.sql.run(
@@ -413,9 +449,9 @@ function isIdentity({ identity }: Model, { columns, partial }: UniqueIndex): boo
 
 /** A row that would have the name of one that is here is that row from now on. */
 function becomeTwin(library: Library, left: Referrer, twin: StandingRow): void {
-  if (!mayFollow(library, left)) return;
-  absorb(library, left, twin);
-  nameAlias(library, left.uuid, twin.uuid);
+  redirect(library, left, twin);
+  recordRow(library, left.model, left.uuid, 'merged', twin);
+  leaveTo(library, left, twin);
 }
 
 /** The row here with a natural key. */

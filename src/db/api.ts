@@ -452,6 +452,10 @@ export interface ReadStore {
   closeFeed(feed: number): Promise<void>;
   /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */
   peerKnows(feed: number, knowledge: KnowledgeWire): Promise<void>;
+  /** The peer of this feed told of versions that it has, whatever it knows: a message as `stampsBeyond` gives them. */
+  peerHas(feed: number, stamps: Uint8Array): Promise<void>;
+  /** What is here beyond what is known, from passes that are not complete, as messages for whoever takes over; none when there are none. */
+  stampsBeyond(): Promise<readonly Uint8Array[]>;
   /**
    * Makes a snapshot for a peer, or finds one that is there; null when the feed is to be taken.
    * @param leastRows - with fewer rows the feed does as well

@@ -11,17 +11,18 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { FlotillaError } from '../errors.ts';
-import { parseCells, parseSeen, stampsOf } from './cells.ts';
+import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
+import { hasStamp, isAskedFor, isNoNews, newPass, raise } from './pass.ts';
+import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
   BIRTH_HLC,
   BIRTH_RUN,
-  CELLS,
   HLC,
   LSN,
   PageBuilder,
@@ -49,52 +50,6 @@ export interface NotYet {
   readonly dangling: boolean;
 }
 
-/** One pass over the feed, for one peer. */
-interface Pass {
-  /** Our floor when it was opened. */
-  readonly floor: ReadonlyMap<string, number>;
-  readonly kind: PassKind;
-  /** Without the rows of the user's tables, which go another way (`snapshot.ts`). */
-  readonly isBeside: boolean;
-  position: number;
-  /** What the peer knows, by run id (hex). */
-  readonly known: Map<string, number>;
-  /** Our knowledge as it was sent in this pass. */
-  readonly sent: Map<string, number>;
-  /** lsn of the versions that went ahead of their place, by UUID: not sent again when their place comes. */
-  readonly ahead: Map<string, number>;
-  remaining: number;
-  /** It has reached the head once. */
-  completed: boolean;
-  /** The last page that went out did not reach the head. */
-  isOpen: boolean;
-  /** lsn up to which records of membership went out. */
-  records: number;
-  /** All that there were at the beginning of the pass did. */
-  hasLed: boolean;
-}
-
-interface Row {
-  readonly model: Model;
-  readonly uuid: Uint8Array;
-}
-
-/** One version or tombstone between two lsns. */
-interface Entry {
-  readonly lsn: number;
-  readonly size: number;
-  /** Of a tombstone: which row the dead one is from now on. */
-  readonly heir?: Row;
-  /** The row of a version that waits. */
-  readonly waits?: Row;
-  readonly add: (builder: PageBuilder) => void;
-  /** Of table rows, which are added a table at a time. */
-  readonly model?: Model;
-  readonly version?: RawRow;
-  /** Stamps of single columns of a version that waits: run (hex) and hlc. */
-  readonly cells?: ReadonlyArray<readonly [run: string, hlc: number]>;
-}
-
 export class Feeds {
   readonly #db: Database;
   readonly #sql: Statements;
@@ -105,6 +60,7 @@ export class Feeds {
   /** Mean size of a table's rows, to read no more at once than a page holds. */
   readonly #meanSize = new Map<string, number>();
   readonly #clock: () => number;
+  readonly #runHex = (ordinal: number): string => this.#run(ordinal).hex;
   #lastId = 0;
   /** Since the start: pages that carried something, rows in them, queries for their references. */
   readonly counters = { batchesOut: 0, rowsOut: 0, lookupsOut: 0 };
@@ -143,20 +99,7 @@ export class Feeds {
       if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
       const remaining = this.#countBeyond(isBeside, position);
       this.#lastId += 1;
-      this.#passes.set(this.#lastId, {
-        floor,
-        kind,
-        isBeside,
-        position,
-        known,
-        sent: new Map(),
-        ahead: new Map(),
-        remaining,
-        completed: false,
-        isOpen: false,
-        records: 0,
-        hasLed: false,
-      });
+      this.#passes.set(this.#lastId, newPass({ floor, kind, isBeside, position, known, remaining }));
       return { feed: this.#lastId, resumed, total: remaining };
     });
   }
@@ -170,6 +113,12 @@ export class Feeds {
     const pass = this.#passes.get(id);
     if (pass === undefined) return;
     for (const [run, hlc] of entriesOf(knowledge)) raise(pass.known, run, hlc);
+  }
+
+  /** The peer told of stamps of versions that it has, whatever it knows: they need not be sent before the end of the pass. */
+  peerHas(id: number, stamps: Uint8Array): void {
+    const pass = this.#passes.get(id);
+    if (pass?.completed === false) pass.has.add(stamps);
   }
 
   /** The next page of a pass. */
@@ -213,7 +162,10 @@ export class Feeds {
     if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
       return { data: null, rows: 0, complete, remaining: pass.remaining, head };
     }
-    pass.completed ||= complete;
+    if (complete && !pass.completed) {
+      pass.completed = true;
+      pass.has.clear();
+    }
     pass.isOpen = !complete;
     for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
     const batch = builder.build({
@@ -374,7 +326,7 @@ export class Feeds {
 
   /** True when the peer has this already: all its stamps are known there, or it went ahead and has not changed since. */
   #spared(pass: Pass, entry: Entry, builder: PageBuilder): boolean {
-    if (!this.#isNoNews(pass, entry)) return false;
+    if (!isNoNews(pass, entry, this.#runHex)) return false;
     const { version, waits } = entry;
     if (pass.kind !== 'reconcile' || pass.completed || version === undefined) return true;
     // What waits here is here, but what it refers to may not be.
@@ -382,35 +334,6 @@ export class Feeds {
       builder.name(waits.model, waits.uuid, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number);
     else if (entry.model !== undefined) builder.mention(entry.model, version);
     return true;
-  }
-
-  #isNoNews(pass: Pass, entry: Entry): boolean {
-    const { version } = entry;
-    if (version === undefined) return false;
-    if (isAskedFor(version)) return true;
-    if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
-    if (
-      this.#isKnown(pass, version[HLC] as number, version[RUN] as number) &&
-      this.#isKnown(pass, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number) &&
-      this.#knowsCells(pass, entry)
-    )
-      return true;
-    if (entry.model === undefined || pass.ahead.size === 0) return false;
-    const uuid = bytesToHex(version[2] as Uint8Array);
-    const lsn = pass.ahead.get(uuid);
-    if (lsn === undefined) return false;
-    pass.ahead.delete(uuid);
-    return lsn === entry.lsn;
-  }
-
-  /** What the cells' writers had seen need not be known: it is news to nobody. */
-  #knowsCells(pass: Pass, { version, cells }: Entry): boolean {
-    if (cells !== undefined) return cells.every(([run, hlc]) => hlc <= (pass.known.get(run) ?? -1));
-    if (typeof version?.[CELLS] !== 'string') return true;
-    // What an owned row says of its ownership is no change.
-    return [...parseCells(version[CELLS])].every(
-      ([column, cell]) => column < 0 || stampsOf(cell).every(({ hlc, run }) => this.#isKnown(pass, hlc, run)),
-    );
   }
 
   /** What was pruned since the pass began may be among what it has sent, and never will be taken back. */
@@ -421,10 +344,6 @@ export class Feeds {
     for (const [run, hlc] of pass.sent) raise(known, run, hlc);
     const isFirst = pass.kind !== 'ordinary' && !pass.completed;
     if (isFirst || isBelow(known, floor)) throw belowFloor();
-  }
-
-  #isKnown(pass: Pass, hlc: number, run: number): boolean {
-    return hlc <= (pass.known.get(this.#run(run).hex) ?? -1);
   }
 
   /**
@@ -438,7 +357,7 @@ export class Feeds {
       const early = new Map<Model, Key[]>();
       for (const { model, key, uuid, lsn, birthHlc, birthRun } of targets) {
         const name = bytesToHex(uuid);
-        if (lsn <= upTo || this.#isKnown(pass, birthHlc, birthRun) || pass.ahead.has(name)) continue;
+        if (lsn <= upTo || hasStamp(pass, this.#runHex(birthRun), birthHlc) || pass.ahead.has(name)) continue;
         early.set(model, [...(early.get(model) ?? []), key]);
         pass.ahead.set(name, lsn);
       }
@@ -487,7 +406,7 @@ export class Feeds {
         this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
         this.#readWaiting(Number(lsn) - 1, Number(lsn), found);
       }
-      const news = found.filter((entry) => !this.#isNoNews(pass, entry));
+      const news = found.filter((entry) => !isNoNews(pass, entry, this.#runHex));
       entries.push(...news);
       queue.push(...news.flatMap((entry) => entry.heir ?? []));
     }
@@ -567,11 +486,6 @@ function lastWithin(ends: readonly number[], from: number, to: number): number |
   return ends.findLast((end) => end > from && end <= to);
 }
 
-/** A row of another device's that was written here without right: it is fetched again (O8), and is nothing to tell until then. */
-function isAskedFor(version: RawRow): boolean {
-  return version[HLC] === 0;
-}
-
 function stampOnly(hlc: number, run: number): RawRow {
   const row: RawRow = [];
   row[BIRTH_HLC] = hlc;
@@ -586,10 +500,6 @@ function belowFloor(): FlotillaError {
     'BELOW_FLOOR',
     'Deletes that the peer has not seen were pruned here: it has to compare all rows first, which it does with the next session.',
   );
-}
-
-function raise(map: Map<string, number>, run: string, hlc: number): void {
-  if (hlc > (map.get(run) ?? -1)) map.set(run, hlc);
 }
 
 /** The bytes in an ArrayBuffer of their own, which can move to another thread. */

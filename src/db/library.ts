@@ -10,6 +10,7 @@ import { tick } from '../protocol/hlc.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire } from '../protocol/types.ts';
 import type { Counters } from './api.ts';
+import { distrustStamps } from './beyond.ts';
 import type { FaultPoint } from './fault-points.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
@@ -402,6 +403,7 @@ export class Library {
   forgetKnowledge(): void {
     this.sql.run('DELETE FROM flotilla_knowledge');
     this.sql.run('DELETE FROM flotilla_cursors');
+    distrustStamps(this);
     for (const run of this.#knowledge.keys()) if (run !== this.#run) this.#knowledge.delete(run);
     this.#savedKnowledge.clear();
   }

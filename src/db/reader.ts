@@ -21,6 +21,7 @@ import type {
 } from './api.ts';
 import type { OpenFile, ReadAccess } from './access.ts';
 import { fileAccess } from './access.ts';
+import { stampsBeyond } from './beyond.ts';
 import { RETENTION_DAYS } from './config.ts';
 import { listConflicts } from './conflict-list.ts';
 import { inspect } from './digest.ts';
@@ -102,6 +103,14 @@ export class Reader {
 
   peerKnows(feed: number, knowledge: KnowledgeWire): void {
     this.#feeds.peerKnows(feed, knowledge);
+  }
+
+  peerHas(feed: number, stamps: Uint8Array): void {
+    this.#feeds.peerHas(feed, stamps);
+  }
+
+  stampsBeyond(): Uint8Array[] {
+    return this.#do(() => (this.#isCurrent() ? stampsBeyond(this.#sql, this.#registry) : []));
   }
 
   /** Begins to make a snapshot; `snapshotReady` gives it. Whether there will be one. */

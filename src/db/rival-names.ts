@@ -6,7 +6,7 @@
 import { decodeBatch } from '../protocol/batch.ts';
 import type { Batch, TableData } from '../protocol/types.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import { mayMakeRoom } from './alias.ts';
+import { holdForHeir, mayMakeRoom } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
@@ -20,7 +20,7 @@ import type { KnownVersion } from './lookup.ts';
 import { setState } from './metadata.ts';
 import type { Model } from './model.ts';
 import { syncedColumns } from './model.ts';
-import { forgetPending, hasWaitingVersion, pendingKind, putPending, waitingVersion } from './pending.ts';
+import { forgetPending, hasWaitingVersion, pendingKind, waitingVersion } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { standingRow, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
@@ -177,17 +177,7 @@ function settleName(
     Buffer.from(winner.uuid),
     Buffer.from(uuid),
   );
-  if (standing !== null) {
-    putPending(library, {
-      ...standing,
-      hlc: library.hlc,
-      run: library.run,
-      reason: 'referrers',
-      detail: 'It has another name now, but rows here still refer to it.',
-      version: null,
-      targets: [],
-    });
-  }
+  if (standing !== null) holdForHeir(library, standing);
   return 'settled';
 }
 

@@ -37,6 +37,8 @@ export interface Host {
   onTwin(listener: (device: string, by: string) => void): () => void;
   /** Looks whether somebody else has our own key at one of `addresses`; what is found comes by `onTwin`. */
   meetSelf(addresses: readonly string[], signal: AbortSignal): Promise<void>;
+  /** How long a peer takes to answer, as measured last, ms; null when it was not. */
+  roundTrip(peer: string): number | null;
   /** Closes every connection to a peer. */
   hangUp(peer: string): Promise<void>;
   /** Twice is harmless. */

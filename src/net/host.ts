@@ -78,6 +78,8 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     throw new FlotillaError('CONFIG', `A local-only node listens on 127.0.0.1, not on ${options.listen.join(', ')}.`);
   }
   const heartbeat = new Heartbeat();
+  /** By connection, ms, as the last beat measured it. */
+  const roundTrips = new Map<string, number>();
   const twins = new TwinWatch();
   /** After Noise: the peer id is proven here. Bytes are counted from here on as signs of life. */
   const deny = (peer: PeerId, connection: MultiaddrConnection, may: boolean): boolean => {
@@ -130,7 +132,11 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   const stopping = new AbortController();
 
   const beats = setInterval(() => {
-    heartbeat.beat(libp2p.getConnections().map(beating), stopping.signal);
+    const connections = libp2p.getConnections();
+    for (const id of roundTrips.keys())
+      if (!connections.some((connection) => connection.id === id)) roundTrips.delete(id);
+    const beats = connections.map((connection) => beating(connection, (ms) => roundTrips.set(connection.id, ms)));
+    heartbeat.beat(beats, stopping.signal);
   }, options.beatMs ?? BEAT_MS);
   beats.unref();
 
@@ -252,6 +258,10 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
       for (const address of new Set(dialable(addresses, localOnly).map(withoutPeer)))
         await libp2p.dial(multiaddr(address), { signal }).catch(() => {});
     },
+    roundTrip(peer) {
+      const measured = openConnections(peer).flatMap(({ id }) => roundTrips.get(id) ?? []);
+      return measured.length === 0 ? null : Math.min(...measured);
+    },
     async hangUp(peer) {
       await libp2p.hangUp(peerIdFromString(peer));
     },
@@ -306,13 +316,15 @@ async function answered(connection: Connection, signal: AbortSignal): Promise<vo
   }
 }
 
-function beating(connection: Connection): Beating {
+/** @param onAnswer - hears how long the answer took, ms */
+function beating(connection: Connection, onAnswer: (ms: number) => void): Beating {
   return {
     id: connectionKey(connection.remotePeer, connection.remoteAddr),
     async ping(signal) {
       const stream = await connection.newStream(PING_PROTOCOL, { signal });
-      // The answer counts by its bytes, like anything that arrives; it only has to be taken off the stream.
-      stream.addEventListener('message', () => {});
+      // As a sign of life the answer counts by its bytes, like anything that arrives.
+      const sent = performance.now();
+      stream.addEventListener('message', () => onAnswer(performance.now() - sent));
       stream.send(crypto.getRandomValues(new Uint8Array(PING_BYTES)));
       await stream.close({ signal });
     },

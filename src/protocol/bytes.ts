@@ -199,9 +199,14 @@ export class ByteReader {
     return at;
   }
 
+  /** Bytes that have not been read. */
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
   /** Fails when anything is left. */
   end(): void {
-    if (this.#at !== this.#bytes.length) damaged('It goes on after its end.');
+    if (this.left > 0) damaged('It goes on after its end.');
   }
 
   byte(): number {

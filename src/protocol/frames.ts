@@ -1,6 +1,6 @@
 /**
  * Frames: what crosses a session's stream, one length-prefixed message each. A type byte, then MessagePack of the fields for
- * control frames, or the batch or chunk as it is: it is never looked into nor copied here.
+ * control frames; batches, chunks and lists of stamps as they are: they are never looked into nor copied here.
  */
 import type { z } from 'zod';
 import { FlotillaError, messageOf } from '../errors.ts';
@@ -8,18 +8,19 @@ import { MAX_BATCH_BYTES } from './batch.ts';
 import { damaged } from './bytes.ts';
 import * as messages from './messages.ts';
 import { pack, type Plain, unpack } from './msgpack.ts';
+import { MAX_STAMPS_BYTES } from './stamp-set.ts';
 import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, offer, heard, inspect, inspected, bye.
+ * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, keep, has, rest, offer, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
 /** Bytes of the longest frame: 32 MiB. The greatest batch and its type byte; a peer that announces more is cut off before it sends it. */
 export const MAX_FRAME_BYTES = MAX_BATCH_BYTES + 1;
 
-/** First byte of each frame. 11 is free. */
+/** First byte of each frame. */
 export const FRAME_TYPES = {
   hello: 1,
   refuse: 2,
@@ -31,12 +32,14 @@ export const FRAME_TYPES = {
   bye: 8,
   offer: 9,
   keep: 10,
+  has: 11,
   schema: 12,
   heard: 13,
   fetch: 14,
   snapshot: 15,
   part: 16,
   chunk: 17,
+  rest: 18,
 } as const;
 
 const KIB = 1024;
@@ -70,11 +73,20 @@ export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
   snapshot: KIB,
   part: KIB,
   chunk: messages.CHUNK_BYTES + 1,
+  has: MAX_STAMPS_BYTES + 1,
+  rest: KIB,
 };
 
 const BYTES_BY_TYPE = new Map(
   Object.entries(FRAME_TYPES).map(([name, type]) => [type as number, FRAME_BYTES[name as Frame['type']]]),
 );
+
+/** Frames whose content is bytes as they are, by their first byte. */
+const RAW = new Map<number, 'batch' | 'chunk' | 'has'>([
+  [FRAME_TYPES.batch, 'batch'],
+  [FRAME_TYPES.chunk, 'chunk'],
+  [FRAME_TYPES.has, 'has'],
+]);
 
 /** How long a frame may be, by its first byte; 0 for one that is of no type. */
 export function frameLimit(first: number): number {
@@ -82,12 +94,12 @@ export function frameLimit(first: number): number {
 }
 
 /**
- * @returns one array of bytes, or for a batch or a chunk two: the type, and `data` itself, not copied
+ * @returns one array of bytes, or for bytes as they are two: the type, and `data` itself, not copied
  * @throws FlotillaError PROTOCOL when the receiver would refuse it
  */
 export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
   const type = FRAME_TYPES[frame.type];
-  if (frame.type === 'batch' || frame.type === 'chunk') {
+  if ('data' in frame) {
     const most = FRAME_BYTES[frame.type] - 1;
     if (frame.data.length > most) damaged(`A ${frame.type} of ${frame.data.length} bytes is larger than ${most}.`);
     return [Uint8Array.of(type), frame.data];
@@ -101,7 +113,7 @@ export function encodeFrame(frame: Frame): Uint8Array | Uint8Array[] {
 }
 
 /**
- * Reads a frame. The `data` of a batch or a chunk is a view of `bytes`.
+ * Reads a frame. Its `data`, if it has any, is a view of `bytes`.
  *
  * @throws FlotillaError PROTOCOL for whatever {@link encodeFrame} does not write, and nothing else
  */
@@ -118,9 +130,10 @@ function readFrame(bytes: Uint8Array): Frame {
   const type = bytes[0];
   if (type === undefined) damaged('A frame is empty.');
   checkSize(type, bytes.length);
-  if (type === FRAME_TYPES.batch || type === FRAME_TYPES.chunk) {
+  const raw = RAW.get(type);
+  if (raw !== undefined) {
     const data = new Uint8Array(bytes.buffer, bytes.byteOffset + 1, bytes.byteLength - 1);
-    return { type: type === FRAME_TYPES.batch ? 'batch' : 'chunk', data };
+    return { type: raw, data };
   }
   const fields = bytes.subarray(1);
   switch (type) {
@@ -136,6 +149,8 @@ function readFrame(bytes: Uint8Array): Frame {
       return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
     case FRAME_TYPES.keep:
       return { type: 'keep', ...check(messages.keep, unpack(fields), 'keep') };
+    case FRAME_TYPES.rest:
+      return { type: 'rest', ...check(messages.rest, unpack(fields), 'rest') };
     case FRAME_TYPES.offer:
       return { type: 'offer', ...check(messages.offer, unpack(fields), 'offer') };
     case FRAME_TYPES.heard:
@@ -167,7 +182,7 @@ function checkSize(type: number, bytes: number): void {
  * The fields of a control frame, checked, in the order of the schema (so that equal frames have equal bytes). Words for people are
  * cut to what fits; whatever else does not fit is a fault of ours.
  */
-function toFields(frame: Exclude<Frame, { type: 'batch' | 'chunk' }>): Plain {
+function toFields(frame: Exclude<Frame, { data: Uint8Array }>): Plain {
   const { type, ...fields } = frame;
   switch (frame.type) {
     case 'refuse':
@@ -186,6 +201,8 @@ function toFields(frame: Exclude<Frame, { type: 'batch' | 'chunk' }>): Plain {
       return check(messages.ack, fields, type);
     case 'keep':
       return check(messages.keep, fields, type);
+    case 'rest':
+      return check(messages.rest, fields, type);
     case 'offer':
       return check(messages.offer, fields, type);
     case 'heard':

@@ -130,6 +130,13 @@ export class Knowledge {
   }
 }
 
+/** True when everything that is known to `theirs` is known to `ours`. */
+export function coversWire(ours: KnowledgeWire, theirs: KnowledgeWire): boolean {
+  const read = ({ runs, hlc }: KnowledgeWire): Knowledge =>
+    new Knowledge(unpackRuns(runs).map((run, index) => [run, hlc[index] ?? 0]));
+  return read(ours).coversAll(read(theirs));
+}
+
 /** What is wrong with the shape of a knowledge from outside, as a sentence; null when nothing is. Order is not looked at. */
 export function knowledgeFault(wire: KnowledgeWire): string | null {
   if (wire.hlc.length > MAX_KNOWN_RUNS)

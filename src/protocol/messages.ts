@@ -62,6 +62,7 @@ export const hello = z.object({
   knowledge: hex,
   // Another version's hello may lack it, and is answered all the same.
   floor: knowledge.default({ runs: new Uint8Array(), hlc: [] }),
+  load: natural.default(0),
 });
 
 const columnName = tableName;
@@ -129,6 +130,8 @@ export const ack = z.strictObject({
 });
 
 export const keep = z.strictObject({ needed: z.boolean() });
+
+export const rest = z.strictObject({ rests: z.boolean() });
 
 export const offer = z.strictObject({ knowledge });
 

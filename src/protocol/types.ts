@@ -195,6 +195,8 @@ export type Frame =
       readonly knowledge: string;
       /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
       readonly floor: KnowledgeWire;
+      /** Its sessions in which something is to be given or taken: who has a choice takes the feed of one that has little to do. */
+      readonly load: number;
     }
   | {
       /** Follows both hellos when their schema hashes differ. */
@@ -232,6 +234,16 @@ export type Frame =
       /** What is here by now, durable: it need not be sent. Told when it came from somebody else. */
       readonly type: 'offer';
       readonly knowledge: KnowledgeWire;
+    }
+  | {
+      /** Stamps of versions that are here beyond what is known, from a pass that was broken off (`stamp-set.ts`): they need not be sent. */
+      readonly type: 'has';
+      readonly data: Uint8Array;
+    }
+  | {
+      /** Whether the other side is to pause its feed, as somebody else gives more; it is not until it is said. */
+      readonly type: 'rest';
+      readonly rests: boolean;
     }
   | {
       /** What others know, so that it spreads to devices that never meet them. */

@@ -269,6 +269,77 @@ describe('a declared identity that is renamed', () => {
   });
 
   it.each([
+    [
+      'key',
+      `CREATE TABLE p (code TEXT PRIMARY KEY);
+       CREATE TABLE c (p TEXT NOT NULL REFERENCES p ON DELETE CASCADE ON UPDATE CASCADE, name TEXT NOT NULL, hash BLOB UNIQUE, v TEXT, PRIMARY KEY (p, name));
+       CREATE TABLE d (id INTEGER PRIMARY KEY, v TEXT, p TEXT, name TEXT, FOREIGN KEY (p, name) REFERENCES c ON UPDATE CASCADE)`,
+      [
+        "INSERT INTO p VALUES ('x'); INSERT INTO c VALUES ('x', 'n', x'01', 'first')",
+        "INSERT INTO d VALUES (1, 'of A', 'x', 'n')",
+      ],
+      'SELECT d.v, c.p, c.name, c.v FROM c LEFT JOIN d USING (p, name)',
+    ],
+    [
+      'declared identity',
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p ON DELETE CASCADE, name TEXT NOT NULL, hash BLOB UNIQUE, v TEXT, UNIQUE (p, name));
+       CREATE TABLE d (id INTEGER PRIMARY KEY, v TEXT, c INTEGER REFERENCES c)`,
+      [
+        "INSERT INTO p VALUES (1, 'x'); INSERT INTO c VALUES (1, 1, 'n', x'01', 'first')",
+        "INSERT INTO d VALUES (1, 'of A', 1)",
+      ],
+      'SELECT d.v, p.code, c.name, c.v FROM c JOIN p ON p.id = c.p LEFT JOIN d ON d.c = c.id',
+    ],
+  ] as const)(
+    '[N1] what has it in its name, and has got another one since, is not led back to an older one: %s',
+    async (form, ddl, [before, meanwhile], shown) => {
+      const identities = { p: { identity: 'code' }, c: { identity: ['p', 'name'] } };
+      const config = { tables: form === 'key' ? {} : identities };
+      const [a, b, c] = fleetOf(3, ddl, { config }) as [Replica, Replica, Replica];
+      a.write(before);
+      converge([a, b, c]);
+      a.write(meanwhile);
+      a.stamp();
+      for (const change of ["p SET code = 'y'", "c SET v = 'second'", "c SET name = 'm'"]) {
+        b.write(`UPDATE ${change}`);
+        b.stamp();
+      }
+      converge([a, b, c]);
+      await expectShown([a, b, c], shown, [['of A', 'y', 'm', 'second']]);
+    },
+  );
+
+  it.each([
+    ['', ''],
+    [' where it has to make room for itself', ', hash BLOB UNIQUE'],
+  ])(
+    "[N2] what is named by it follows when its owner says so, though another device's rows refer to it%s",
+    async (_, unique) => {
+      const replicas = fleetOf(
+        4,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (p INTEGER NOT NULL REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, name TEXT NOT NULL${unique}, PRIMARY KEY (p, name));
+       CREATE TABLE d (id INTEGER PRIMARY KEY, p INTEGER, name TEXT, FOREIGN KEY (p, name) REFERENCES c ON UPDATE CASCADE);`,
+        { config: { tables: { p: { identity: 'code' }, c: { ownership: 'device' }, d: { ownership: 'device' } } } },
+      ) as [Replica, Replica, Replica, Replica];
+      const [a, b, c] = replicas;
+      c.write("INSERT INTO p VALUES (1, 'x')");
+      converge(replicas);
+      b.write(`INSERT INTO c VALUES (1, 'n'${unique === '' ? '' : ", x'01'"})`);
+      converge(replicas);
+      a.write("INSERT INTO d VALUES (1, 1, 'n')");
+      converge(replicas);
+      c.write("UPDATE p SET code = 'y'");
+      converge(replicas);
+      await expectShown(replicas, 'SELECT d.id, p.code, name FROM d JOIN c USING (p, name) JOIN p ON p.id = c.p', [
+        [1, 'y', 'n'],
+      ]);
+      for (const replica of replicas) expect(replica.rows('SELECT count(*) FROM c')).toEqual([[1]]);
+    },
+  );
+
+  it.each([
     ['id', 'CREATE TABLE more (id INTEGER PRIMARY KEY REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, v TEXT);'],
     [
       'name',

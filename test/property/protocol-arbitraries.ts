@@ -291,6 +291,7 @@ export const frame: fc.Arbitrary<Frame> = fc.oneof(
     clock: fc.maxSafeNat(),
     knowledge: hex,
     floor: knowledge.map((known) => known.toWire()),
+    load: fc.maxSafeNat(),
   }),
   record({
     type: fc.constant('want' as const),
@@ -308,6 +309,8 @@ export const frame: fc.Arbitrary<Frame> = fc.oneof(
     knowledge: knowledge.map((known) => known.toWire()),
   }),
   record({ type: fc.constant('keep' as const), needed: fc.boolean() }),
+  record({ type: fc.constant('rest' as const), rests: fc.boolean() }),
+  record({ type: fc.constant('has' as const), data: fc.uint8Array({ maxLength: 40 }) }),
   record({ type: fc.constant('offer' as const), knowledge: knowledge.map((known) => known.toWire()) }),
   record({
     type: fc.constant('heard' as const),

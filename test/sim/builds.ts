@@ -69,6 +69,24 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     trace: ['test/conformance/feed.test.ts', 'A2'],
   },
   {
+    name: 'stamps-in-between',
+    what: 'whoever tells of versions that came in a broken pass tells of those between them as well',
+    changes: [
+      {
+        file: 'src/protocol/stamp-set.ts',
+        from: 'if (last !== undefined && hlc <= last + 1)',
+        to: 'if (last !== undefined)',
+      },
+    ],
+    trace: ['test/conformance/takeover.test.ts', 'A16'],
+  },
+  {
+    name: 'lost-and-still-told-of',
+    what: 'a row of which a column was lost and has come back is told of as if it were whole',
+    changes: [change('library', 'distrustStamps(this);', '')],
+    trace: ['test/conformance/takeover.test.ts', 'A16'],
+  },
+  {
     name: 'births-by-column',
     what: 'two versions with different births are joined column by column',
     changes: [

@@ -66,6 +66,7 @@ export class SimNetwork {
       onConnection: (listener) => added(own.connections, listener),
       onTwin: () => () => {},
       meetSelf: async () => {},
+      roundTrip: () => null,
       hangUp: async (peer) => this.cut(device, peer, 0),
       stop: async () => {
         for (const peer of this.#parties.keys()) this.cut(device, peer, 0);

@@ -23,6 +23,7 @@ import type {
 import type { NodeStore } from '../../src/actors/database.ts';
 import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
+import { encodeStamps, StampSet } from '../../src/protocol/stamp-set.ts';
 import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
 
 interface Row {
@@ -48,6 +49,7 @@ interface Feed {
   /** True when the last batch was complete. */
   passEnded: boolean;
   readonly known: Map<string, number>;
+  readonly has: StampSet;
 }
 
 export interface FakeStoreOptions {
@@ -346,7 +348,7 @@ export class FakeStore implements NodeStore {
     const position = resumed ? cursor.position : 0;
     const known = new Map(knowledge === null ? this.#knowledge : entriesOf(knowledge));
     this.#lastFeed += 1;
-    this.#feeds.set(this.#lastFeed, { position, passEnded: false, known });
+    this.#feeds.set(this.#lastFeed, { position, passEnded: false, known, has: new StampSet() });
     return { feed: this.#lastFeed, resumed, total: this.#log.filter((row) => row.lsn > position).length };
   }
 
@@ -358,7 +360,7 @@ export class FakeStore implements NodeStore {
     const most = Math.min(limits.rows, rowBytes === 0 ? Infinity : Math.max(1, Math.floor(limits.bytes / rowBytes)));
     const ahead = this.#log.filter((row) => row.lsn > feed.position).slice(0, most);
     feed.position = ahead.at(-1)?.lsn ?? feed.position;
-    const rows = ahead.filter((row) => row.hlc > (feed.known.get(row.run) ?? 0));
+    const rows = ahead.filter((row) => row.hlc > (feed.known.get(row.run) ?? 0) && !feed.has.has(row.run, row.hlc));
     const remaining = this.#head - feed.position;
     const complete = remaining === 0;
     // Whatever was sent, the last batch of it says that it was the last.
@@ -389,6 +391,17 @@ export class FakeStore implements NodeStore {
   async peerKnows(id: number, knowledge: KnowledgeWire): Promise<void> {
     const known = this.#feeds.get(id)?.known;
     for (const [run, hlc] of entriesOf(knowledge)) known?.set(run, Math.max(hlc, known.get(run) ?? 0));
+  }
+
+  async peerHas(id: number, stamps: Uint8Array): Promise<void> {
+    this.#feeds.get(id)?.has.add(stamps);
+  }
+
+  async stampsBeyond(): Promise<readonly Uint8Array[]> {
+    const beyond = new Map<string, number[]>();
+    for (const { run, hlc } of this.#log)
+      if (hlc > (this.#knowledge.get(run) ?? 0)) beyond.set(run, [...(beyond.get(run) ?? []), hlc]);
+    return encodeStamps(beyond);
   }
 
   async inspect(query: Inspection): Promise<InspectionAnswer> {

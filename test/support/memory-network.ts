@@ -65,6 +65,7 @@ export class MemoryNetwork {
       onConnection: (listener) => add(own.connections, listener),
       onTwin: () => () => {},
       meetSelf: async () => {},
+      roundTrip: () => null,
       hangUp: async (peer) => this.cut(device, peer),
       stop: async () => {
         for (const peer of this.#hosts.keys()) this.cut(device, peer);

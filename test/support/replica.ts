@@ -7,6 +7,7 @@ import type { Database } from 'better-sqlite3';
 
 import type { Taken } from '../../src/db/api.ts';
 import type { Applier } from '../../src/db/apply.ts';
+import { stampsBeyond } from '../../src/db/beyond.ts';
 import { parseConfig } from '../../src/db/config.ts';
 import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
@@ -237,6 +238,7 @@ export class Replica {
       beginPass(this.library, from.device, kind);
     });
     const { feed } = from.feeds.open(cursor, knowledge, kind);
+    for (const stamps of stampsBeyond(this.library.sql, this.library.registry)) from.feeds.peerHas(feed, stamps);
     return new Pass(this, from, feed);
   }
 

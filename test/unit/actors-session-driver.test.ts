@@ -93,6 +93,7 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     clock: clockMs,
     knowledge: 'other',
     floor: NOTHING,
+    load: 0,
   });
   const want = (credit: number): Frame => ({
     type: 'want',

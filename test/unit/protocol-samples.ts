@@ -69,6 +69,7 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
     clock: 1_767_225_600_000,
     knowledge: 'cd'.repeat(32),
     floor: { runs: packRuns([RUN_A]), hlc: [HLC] },
+    load: 3,
   },
   schema: {
     type: 'schema',
@@ -112,6 +113,8 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
   batch: { type: 'batch', data: Uint8Array.of(1, 2, 3) },
   ack: { type: 'ack', cursor, complete: true, credit: 70_000, knowledge: { runs: packRuns([RUN_A]), hlc: [HLC] } },
   keep: { type: 'keep', needed: false },
+  has: { type: 'has', data: Uint8Array.of(7, 8) },
+  rest: { type: 'rest', rests: true },
   offer: { type: 'offer', knowledge: { runs: packRuns([RUN_A]), hlc: [HLC] } },
   heard: {
     type: 'heard',

@@ -17,6 +17,7 @@ import { decodeFrame, encodeFrame } from '../../../src/protocol/frames.ts';
 import { Knowledge } from '../../../src/protocol/knowledge.ts';
 import { pack, unpack } from '../../../src/protocol/msgpack.ts';
 import type { Plain } from '../../../src/protocol/msgpack.ts';
+import { encodeStamps, StampSet } from '../../../src/protocol/stamp-set.ts';
 import type { Frame } from '../../../src/protocol/types.ts';
 import { dialable, ipOf, parseAddress, peerOf, withPeer } from '../../../src/net/addresses.ts';
 import { readAnswer, readRequest } from '../../../src/net/control.ts';
@@ -24,7 +25,7 @@ import { peersIn } from '../../../src/net/discovery.ts';
 import { decodeInvitation, encodeInvitation } from '../../../src/net/invitation.ts';
 import { pairTalk } from '../../../src/net/pairing.ts';
 import { joinTalk } from '../../../src/net/join.ts';
-import { batch, frame, knowledge, schemaDescription, sqlValue } from '../../property/protocol-arbitraries.ts';
+import { anyRun, batch, frame, knowledge, schemaDescription, sqlValue } from '../../property/protocol-arbitraries.ts';
 import type { Chance } from '../random/chance.ts';
 import { BATCH_BOMBS, COLUMN_BOMBS, FRAME_BOMBS, MESSAGE_BOMBS, TEXT_BOMBS } from './bombs.ts';
 import type { Bomb } from './bombs.ts';
@@ -78,7 +79,7 @@ function frameBytes(one: Frame): Uint8Array {
 /** A frame whose fields were exchanged, under its own type. */
 function twistedFrame(one: Frame, chance: Chance): Uint8Array {
   const bytes = frameBytes(one);
-  if (one.type === 'batch') return bytes;
+  if ('data' in one) return bytes;
   const fields = toMessagePack(twisted(unpack(bytes.subarray(1)), chance));
   return new Uint8Array(Buffer.concat([bytes.subarray(0, 1), fields]));
 }
@@ -263,6 +264,17 @@ export const TARGETS: readonly Target[] = [
       });
       return again('a knowledge', () => known.canonicalBytes());
     },
+    codes: PROTOCOL,
+    causes: [],
+    bombs: [],
+  },
+  {
+    name: 'stamps',
+    open: open(
+      fc.dictionary(anyRun, fc.array(fc.maxSafeNat(), { minLength: 1, maxLength: 20 }), { minKeys: 1, maxKeys: 4 }),
+      (stamps) => encodeStamps(new Map(Object.entries(stamps)))[0] as Uint8Array,
+    ),
+    read: (bytes) => new StampSet().add(bytes),
     codes: PROTOCOL,
     causes: [],
     bombs: [],

@@ -1,0 +1,114 @@
+/**
+ * One pass over the feed for one peer: where it is, and what the peer has already, so that it is not sent again.
+ */
+import { StampSet } from '../protocol/stamp-set.ts';
+import type { PassKind } from '../protocol/types.ts';
+import { bytesToHex } from '../protocol/uuid.ts';
+import { parseCells, stampsOf } from './cells.ts';
+import { MEMBERSHIP_TABLE } from './choose.ts';
+import type { Model } from './model.ts';
+import { BIRTH_HLC, BIRTH_RUN, CELLS, HLC, RUN } from './page.ts';
+import type { PageBuilder } from './page.ts';
+import type { RawRow } from './sql.ts';
+
+export interface Pass {
+  /** Our floor when it was opened. */
+  readonly floor: ReadonlyMap<string, number>;
+  readonly kind: PassKind;
+  /** Without the rows of the user's tables, which go another way (`snapshot.ts`). */
+  readonly isBeside: boolean;
+  position: number;
+  /** What the peer knows, by run id (hex). */
+  readonly known: Map<string, number>;
+  /** What it has beyond that, from a pass that was broken off. */
+  readonly has: StampSet;
+  /** Our knowledge as it was sent in this pass. */
+  readonly sent: Map<string, number>;
+  /** lsn of the versions that went ahead of their place, by UUID: not sent again when their place comes. */
+  readonly ahead: Map<string, number>;
+  remaining: number;
+  /** It has reached the head once. */
+  completed: boolean;
+  /** The last page that went out did not reach the head. */
+  isOpen: boolean;
+  /** lsn up to which records of membership went out. */
+  records: number;
+  /** All that there were at the beginning of the pass did. */
+  hasLed: boolean;
+}
+
+interface Row {
+  readonly model: Model;
+  readonly uuid: Uint8Array;
+}
+
+/** One version or tombstone between two lsns. */
+export interface Entry {
+  readonly lsn: number;
+  readonly size: number;
+  /** Of a tombstone: which row the dead one is from now on. */
+  readonly heir?: Row;
+  /** The row of a version that waits. */
+  readonly waits?: Row;
+  readonly add: (builder: PageBuilder) => void;
+  /** Of table rows, which are added a table at a time. */
+  readonly model?: Model;
+  readonly version?: RawRow;
+  /** Stamps of single columns of a version that waits: run (hex) and hlc. */
+  readonly cells?: ReadonlyArray<readonly [run: string, hlc: number]>;
+}
+
+export function newPass(begun: Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining'>): Pass {
+  return {
+    ...begun,
+    has: new StampSet(),
+    sent: new Map(),
+    ahead: new Map(),
+    completed: false,
+    isOpen: false,
+    records: 0,
+    hasLed: false,
+  };
+}
+
+/** True when what was stamped so has been merged by the peer. */
+export function hasStamp({ known, has }: Pass, run: string, hlc: number): boolean {
+  return hlc <= (known.get(run) ?? -1) || (!has.isEmpty && has.has(run, hlc));
+}
+
+/**
+ * True when the peer has all of an entry: each of its stamps was merged there, or it went ahead and has not changed since.
+ * @param runHex - id of a run, by its local number
+ */
+export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => string): boolean {
+  const { version, cells } = entry;
+  if (version === undefined) return false;
+  if (isAskedFor(version)) return true;
+  if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
+  const has = (hlc: unknown, run: unknown): boolean => hasStamp(pass, runHex(run as number), hlc as number);
+  // What the writers of single columns had seen need not be there: it is news to nobody.
+  const hasCells = (): boolean => {
+    if (cells !== undefined) return cells.every(([run, hlc]) => hasStamp(pass, run, hlc));
+    if (typeof version[CELLS] !== 'string') return true;
+    // What an owned row says of its ownership is no change.
+    return [...parseCells(version[CELLS])].every(
+      ([column, cell]) => column < 0 || stampsOf(cell).every(({ hlc, run }) => has(hlc, run)),
+    );
+  };
+  if (has(version[HLC], version[RUN]) && has(version[BIRTH_HLC], version[BIRTH_RUN]) && hasCells()) return true;
+  if (entry.model === undefined || pass.ahead.size === 0) return false;
+  const uuid = bytesToHex(version[2] as Uint8Array);
+  const lsn = pass.ahead.get(uuid);
+  if (lsn === undefined) return false;
+  pass.ahead.delete(uuid);
+  return lsn === entry.lsn;
+}
+
+/** A row of another device's that was written here without right: it is fetched again (O8), and is nothing to tell until then. */
+export function isAskedFor(version: RawRow): boolean {
+  return version[HLC] === 0;
+}
+
+export function raise(map: Map<string, number>, run: string, hlc: number): void {
+  if (hlc > (map.get(run) ?? -1)) map.set(run, hlc);
+}
