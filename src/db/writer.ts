@@ -463,7 +463,7 @@ export class Writer {
   /** Stamps all marks, a transaction for each slice: other programs get to write in between. */
   #stampSlices(): number {
     let stamped = 0;
-    for (let taken = STAMP_SLICE; taken === STAMP_SLICE; stamped += taken) taken = this.#stampSlice();
+    for (let taken = STAMP_SLICE; taken >= STAMP_SLICE; stamped += taken) taken = this.#stampSlice();
     return stamped;
   }
 
