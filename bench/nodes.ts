@@ -107,7 +107,7 @@ export function cpuMsOf(...nodes: readonly RunningNode[]): number {
 }
 
 /** Bytes that processes have sent over TCP connections that stand. */
-export function bytesSentBy(...nodes: readonly RunningNode[]): number {
+export function bytesSentBy(...nodes: readonly { readonly pid: number }[]): number {
   const sockets = execFileSync('ss', ['-tinpHO'], { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 }).split('\n');
   return sockets
     .filter((line) => nodes.some(({ pid }) => line.includes(`pid=${pid},`)))
