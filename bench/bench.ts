@@ -9,6 +9,10 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** A line of progress for people. */
   readonly say: (line: string) => void;
+  /** How long each step of another system may take, s (`peers`). */
+  readonly limitS: number;
+  /** The other systems that are wanted, null for all (`peers`). */
+  readonly only: readonly string[] | null;
 }
 
 /** What a benchmark found. */
@@ -28,6 +32,8 @@ export interface Bench {
   readonly name: string;
   /** One line for the list of benchmarks. */
   readonly about: string;
+  /** Runs only when it is named. */
+  readonly onDemand?: boolean;
   run(options: BenchOptions): Promise<BenchReport>;
 }
 

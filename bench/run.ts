@@ -3,33 +3,49 @@
  * line of its own each for machines, and everything else on the error output.
  *
  *   npm run bench [-- NAME…] [--json] [--quick]
+ *   npm run bench -- peers [--limit 600] [--only yjs,loro] [--json] [--quick]
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import Database from 'better-sqlite3';
 import Table from 'cli-table3';
-import type { Bench, BenchReport } from './bench.ts';
+import type { Bench, BenchOptions, BenchReport } from './bench.ts';
 import { capture } from './capture.ts';
 import { catchup } from './catchup.ts';
 import { backfill, bootstrap } from './first-pass.ts';
 import { fanout, live } from './live.ts';
 import { lookup } from './lookup.ts';
+import { peers } from './peers.ts';
 import { scale } from './scale.ts';
 
-const BENCHES: readonly Bench[] = [backfill, bootstrap, scale, live, catchup, capture, lookup, fanout];
+const BENCHES: readonly Bench[] = [backfill, bootstrap, scale, live, catchup, capture, lookup, fanout, peers];
 
-function readArguments(): { benches: readonly Bench[]; json: boolean; quick: boolean } {
+interface Arguments extends Pick<BenchOptions, 'quick' | 'limitS' | 'only'> {
+  readonly benches: readonly Bench[];
+  readonly json: boolean;
+}
+
+function readArguments(): Arguments {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false } },
+    options: {
+      json: { type: 'boolean', default: false },
+      quick: { type: 'boolean', default: false },
+      limit: { type: 'string', default: '600' },
+      only: { type: 'string' },
+    },
   });
+  const limitS = Number(values.limit);
+  if (!(limitS > 0)) throw new Error('--limit takes seconds.');
   const unknown = positionals.find((name) => !BENCHES.some((bench) => bench.name === name));
   if (unknown !== undefined) {
     const known = BENCHES.map(({ name, about }) => `  ${name.padEnd(10)} ${about}`);
     throw new Error([`There is no benchmark "${unknown}". There are:`, ...known].join('\n'));
   }
-  const benches = positionals.length === 0 ? BENCHES : BENCHES.filter(({ name }) => positionals.includes(name));
-  return { benches, json: values.json, quick: values.quick };
+  const benches = BENCHES.filter(({ name, onDemand }) =>
+    positionals.length === 0 ? onDemand !== true : positionals.includes(name),
+  );
+  return { benches, json: values.json, quick: values.quick, limitS, only: values.only?.split(',') ?? null };
 }
 
 /** What the figures were measured on, since they mean nothing without. */
@@ -52,7 +68,7 @@ function print({ table, notes }: BenchReport, to: NodeJS.WriteStream): void {
 }
 
 async function main(): Promise<void> {
-  const { benches, json, quick } = readArguments();
+  const { benches, json, quick, limitS, only } = readArguments();
   const people = json ? process.stderr : process.stdout;
   const around = surroundings();
   people.write(
@@ -60,7 +76,7 @@ async function main(): Promise<void> {
   );
   for (const bench of benches) {
     people.write(`\n${bench.name}: ${bench.about}\n`);
-    const report = await bench.run({ quick, say: (line) => void people.write(`  ${line}\n`) });
+    const report = await bench.run({ quick, limitS, only, say: (line) => void people.write(`  ${line}\n`) });
     print(report, people);
     if (json) {
       const { ratio, figures } = report;

@@ -86,7 +86,8 @@ function childEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('FLOTILLA_')));
 }
 
-function startChild(file: string, args: readonly string[]): { child: ChildProcess; errorOutput: () => string } {
+/** Starts a script of ours that does not outlive this process; `errorOutput` is the end of what it has said there. */
+export function startChild(file: string, args: readonly string[]): { child: ChildProcess; errorOutput: () => string } {
   cleanUpAtExit();
   const child = spawn(process.execPath, [file, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -147,6 +148,16 @@ export function libraryScript(name: string): string {
 /** Folder of the project. */
 export const projectFolder: string = PROJECT;
 
+/** Peak resident memory of a process so far, MB (10^6 bytes); null where the system does not tell (Linux does). */
+export function peakRssMB(pid: number): number | null {
+  try {
+    const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return kilobytes === undefined ? null : Math.round((Number(kilobytes) * 1_024) / 100_000) / 10;
+  } catch {
+    return null;
+  }
+}
+
 /** One `flotilla up`: the process and what it says. */
 export class RunningNode {
   /** Everything that it has said, in order, with the moment at which we read it (`performance.now()`). */
@@ -189,13 +200,7 @@ export class RunningNode {
 
   /** Peak resident memory of the process so far, MB (10^6 bytes); null where the system does not tell (Linux does). */
   get peakRssMB(): number | null {
-    try {
-      const text = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
-      const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(text)?.[1];
-      return kilobytes === undefined ? null : Math.round((Number(kilobytes) * 1_024) / 100_000) / 10;
-    } catch {
-      return null;
-    }
+    return peakRssMB(this.pid);
   }
 
   /** Calls back after each event and at the end; the returned function stops it. */

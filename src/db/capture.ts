@@ -285,12 +285,17 @@ function rivals(model: Model): Rival[] {
   return [{ index: key, isKey: model.ownedBy === null }, ...found];
 }
 
+/** Whether an insert under the key of a row that is there comes with an {@link OP_STANDS} mark. */
+export function saysWhatStands({ uniques, ownedBy }: Model): boolean {
+  return uniques.length > 0 || ownedBy !== null;
+}
+
 function evictions(model: Model, name: (part: string) => string): string[] {
   const found = rivals(model);
   if (found.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
-  if (model.uniques.length > 0 || model.ownedBy !== null) insert.push(standsMark(model));
+  if (saysWhatStands(model)) insert.push(standsMark(model));
   const update = found.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.

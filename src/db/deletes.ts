@@ -128,6 +128,14 @@ export function carryOutDeletes(
   return going.size;
 }
 
+/** Those of the rows that are here, with the keys that they have by now. */
+export function stillHere(library: Library, rows: readonly Doomed[]): Doomed[] {
+  return rows.flatMap((row) => {
+    const key = library.sql.value(`SELECT key FROM ${rowsTable(row.model)} WHERE uuid = ?`, Buffer.from(row.uuid));
+    return key === undefined ? [] : [{ ...row, key: key as Key }];
+  });
+}
+
 /** Takes rows out of the tables, referrers first, though nobody deleted them. */
 export function takeOut(library: Library, rows: readonly Leaving[]): void {
   const nodes = new Map(rows.map((row) => [nodeId(row.model, row.key), row]));

@@ -7,7 +7,7 @@ import { encodeBatch } from '../protocol/batch.ts';
 import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
-import { carryOutDeletes } from './deletes.ts';
+import { carryOutDeletes, stillHere } from './deletes.ts';
 import type { Hold, Incoming, Outcome } from './incoming.ts';
 import { cellsOf, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
@@ -19,7 +19,7 @@ import type { Judged } from './judged.ts';
 import { PLAIN, holdFor, isPlain, lostIn, withShown } from './judged.ts';
 import { LooseKeys } from './loose.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { rowsTable, syncedColumns } from './model.ts';
+import { syncedColumns } from './model.ts';
 import { canPark, parkAll } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
@@ -37,6 +37,7 @@ import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.
 import { recordOverwritten } from './conflicts.ts';
 import { recordDead, recordOvertaken } from './given-up.ts';
 import { TRANSFERS_TABLE } from './choose.ts';
+import { storeGrave } from './graves.ts';
 import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
 import { tenureOf } from './tenure.ts';
 import { joinVersion, readVersion, translateRuns } from './join.ts';
@@ -179,7 +180,7 @@ class Merge {
     for (const row of incoming) if (row.hold !== null) this.#setAside(row, row.hold);
     carryOutDeletes(library, doomed, undefined, this.#options.holdDeletes);
     this.result.changed += incoming.length;
-    return !this.#parks || doomed.every((row) => !canPark(library, row.model) || isGone(library, row));
+    return !this.#parks || stillHere(library, doomed).every(({ model }) => !canPark(library, model));
   }
 
   /** The foreign keys of rows that stayed behind here, by dictionary index. */
@@ -196,6 +197,7 @@ class Merge {
     stayed: ReadonlyMap<number, readonly ForeignKey[]> | null,
   ): boolean {
     const library = this.#library;
+    const { head } = library;
     const moves = new TreeMoves(library, this.#rows);
     for (const model of library.registry.models) {
       const rows = standing.filter((row) => row.model === model);
@@ -207,7 +209,7 @@ class Merge {
         if (this.#options.retake || this.#tombstone(row.index) !== undefined) moves.born(row);
       }
       if (stayed !== null && this.failures.size === 0)
-        for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index));
+        for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index), head);
       for (const row of rows) {
         if (!row.isUpdate) continue;
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
@@ -259,18 +261,7 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
-        library.sql.run(
-          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-          this.#rows.uuidOf(index),
-          model.n,
-          birthHlc,
-          birthRun,
-          hlc,
-          run,
-          library.nextLsn(),
-          seen,
-          heir,
-        );
+        storeGrave(library, model, this.#rows.uuidOf(index), grave, heir);
         this.result.changed += 1;
         const buried = { model, index, ...grave };
         this.#buried[this.#at(index)] = buried;
@@ -306,15 +297,7 @@ class Merge {
 
   /** Rows that the tombstones of this batch kill, unless a version of a later birth has come or waits: that one lives. */
   #doomed(incoming: readonly Incoming[]): Doomed[] {
-    const waiting = this.#parks ? (this.#options.doomed ?? []) : [];
-    // Rows that have followed others have another key by now.
-    const doomed: Doomed[] = waiting.flatMap((row) => {
-      const key = this.#library.sql.value(
-        `SELECT key FROM ${rowsTable(row.model)} WHERE uuid = ?`,
-        Buffer.from(row.uuid),
-      );
-      return key === undefined ? [] : [{ ...row, key: key as Key }];
-    });
+    const doomed = this.#parks ? stillHere(this.#library, this.#options.doomed ?? []) : [];
     if (this.#buried.length === 0) return doomed;
     const reborn = new Set(incoming.map((row) => this.#at(row.index)));
     this.#buried.forEach((tombstone, at) => {
@@ -569,7 +552,3 @@ const NOTHING: ReadonlySet<number> = new Set();
 const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };
 const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();
-
-function isGone(library: Library, row: Doomed): boolean {
-  return library.sql.value(`SELECT 1 FROM ${rowsTable(row.model)} WHERE uuid = ?`, Buffer.from(row.uuid)) === undefined;
-}

@@ -57,16 +57,20 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
   }
 }
 
-/** A row came from elsewhere, and rows here that stayed behind may be waiting for its values. Their ids are never given to it. */
-export function touchDangling(library: Library, model: Model, uuid: Uint8Array): void {
+/**
+ * A row came from elsewhere, and rows here that stayed behind may be waiting for its values. Their ids are never given to it.
+ * @param head - lsn of the last change before it came: what has come with it did not stay behind
+ */
+export function touchDangling(library: Library, model: Model, uuid: Uint8Array, head: number): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
-      if (foreignKey.table !== model.table || foreignKey.simple || child === model) continue;
+      if (foreignKey.table !== model.table || foreignKey.simple) continue;
       const key = library.sql.value(
         `SELECT ${encodedKey(model, 't')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
         Buffer.from(uuid),
       );
-      if (key !== undefined) touch(library, child, foreignKey, model, key as MarkKey);
+      const wasHere = ` AND EXISTS (SELECT 1 FROM ${rowsTable(child)} m WHERE ${mapJoin(child)} AND m.lsn <= ${head})`;
+      if (key !== undefined) touch(library, child, foreignKey, model, key as MarkKey, wasHere);
     }
   }
 }

@@ -49,6 +49,8 @@ export interface Slot {
   hasMoved: boolean;
   /** A mark says that a REPLACE may have evicted it, and none says since that it is there. */
   suspect: boolean;
+  /** A mark says that it is there as another row is about to be inserted under its key. */
+  stands: boolean;
   /** It gets a new birth, though it is the same row. */
   reborn: boolean;
   /** What was added to columns with a policy, by column number. */
@@ -76,6 +78,7 @@ export function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slo
     hasMoved: false,
     inherited: null,
     suspect: false,
+    stands: false,
     reborn: false,
     differences: NO_DIFFERENCES,
   };

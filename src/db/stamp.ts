@@ -3,7 +3,17 @@
  * read or merged, else a fresh local write would wear an old stamp. Marks are replayed in order: delete then insert is a
  * new row, even under the same id; a changed key only moves the mapping.
  */
-import { OP_DELETE, OP_EVICT, OP_FOLLOW, OP_INSERT, OP_STANDS, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import {
+  OP_DELETE,
+  OP_EVICT,
+  OP_FOLLOW,
+  OP_INSERT,
+  OP_STANDS,
+  OP_UPDATE,
+  decodeKey,
+  encodedKey,
+  saysWhatStands,
+} from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
@@ -15,7 +25,7 @@ import { lastVersions } from './graves.ts';
 import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
-import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
+import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named, standingAfter } from './marked.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
@@ -38,12 +48,12 @@ export const STAMP_SLICE = 5000;
 /** The smallest id that a row can have. */
 const LEAST_ID = -(2n ** 63n);
 
-/** Stamps at most `limit` marks in the running transaction; returns how many it took. */
+/** Marks that are read beyond a slice that ends in the middle of a statement, until that has ended. */
+const MORE_MARKS = 50;
+
+/** Stamps about `limit` marks in the running transaction, fewer only if there are no more; returns how many it took. */
 export function stampMarks(library: Library, limit: number): number {
-  const marks = library.sql.rows(
-    'SELECT n, tbl, op, old, new, at, mask, owner FROM flotilla_marks ORDER BY n LIMIT ?',
-    limit,
-  );
+  const marks = readMarks(library, limit);
   const last = marks.at(-1);
   if (last === undefined) {
     forgetFollowed(library);
@@ -53,6 +63,25 @@ export function stampMarks(library: Library, limit: number): number {
   library.reached('stamp: replayed');
   library.sql.run('DELETE FROM flotilla_marks WHERE n <= ?', last[0]);
   return marks.length;
+}
+
+/** The first marks, at least `limit` if there are so many. That a row is there when another takes its key goes with the mark of that. */
+function readMarks(library: Library, limit: number): RawRow[] {
+  const text = 'SELECT n, tbl, op, old, new, at, mask, owner FROM flotilla_marks WHERE n > ? ORDER BY n LIMIT ?';
+  const marks = library.sql.rows(text, 0, limit);
+  for (let more = marks; more.length > 0 && marks.length >= limit && isCutShort(marks); marks.push(...more))
+    more = library.sql.rows(text, marks.at(-1)?.[0], MORE_MARKS);
+  return marks;
+}
+
+/** The last that is said of some table is what stands there as a row is about to be inserted. */
+function isCutShort(marks: readonly RawRow[]): boolean {
+  const seen = new Set<SqlValue>();
+  return marks.toReversed().some(([, table = null, op]) => {
+    const isLast = !seen.has(table);
+    seen.add(table);
+    return isLast && op === OP_STANDS;
+  });
 }
 
 /** Stamps all marks in the running transaction. */
@@ -132,13 +161,28 @@ class Replay {
   run(marks: readonly RawRow[]): void {
     this.#loadMapped(marks);
     for (const mark of marks) this.#replay(named(this.#library, mark));
-    for (const slot of this.#slots) {
-      if (slot.suspect && slot.alive && !exists(this.#library, slot.model, slot.key)) slot.alive = false;
-    }
+    this.#decideSuspects(Number(marks.at(-1)?.[0]));
     ownersOfMarks(this.#library, this.#slots);
     this.#rename();
     this.#write();
     for (const { model, key, why } of this.#reused) touchReferrers(this.#library, model, key, why);
+  }
+
+  /** What a REPLACE may have evicted has gone if it is not here, unless a later slice says what else has become of it. */
+  #decideSuspects(last: number): void {
+    const gone = this.#slots.filter(
+      ({ suspect, alive, model, key }) => suspect && alive && !exists(this.#library, model, key),
+    );
+    for (const model of new Set(gone.map((slot) => slot.model))) {
+      const own = gone.filter((slot) => slot.model === model);
+      const standing = standingAfter(
+        this.#library,
+        model,
+        own.map(({ key }) => key),
+        last,
+      );
+      for (const slot of own) slot.alive = standing.has(slot.key);
+    }
   }
 
   #loadMapped(marks: readonly RawRow[]): void {
@@ -183,10 +227,13 @@ class Replay {
     switch (op) {
       case OP_INSERT: {
         const here = live.get(foldedKey(model, after as MarkKey));
-        if (here?.suspect === true) this.#kill(live, here, order, time);
+        // It was evicted, maybe in an earlier slice, and another one takes its key.
+        const isGone = here !== undefined && here.mapped !== null && saysWhatStands(model) && !here.stands;
+        if (here !== undefined && (here.suspect || isGone)) this.#kill(live, here, order, time);
         // A second insert under a living key is a REPLACE of that row: the same row, with new columns.
         const slot = this.#touch(live, model, after as MarkKey, order, time);
         slot.key = after as MarkKey;
+        slot.stands = false;
         slot.changed = true;
         slot.mask = ALL_COLUMNS;
         slot.renamed = true;
@@ -194,6 +241,7 @@ class Replay {
       }
       case OP_UPDATE: {
         const slot = this.#touch(live, model, before as MarkKey, order, time);
+        slot.suspect = false;
         // A new integer key alone says nothing to others: it only moves the mapping.
         if (mask !== 0) slot.changed = true;
         slot.mask |= withWholeReferences(model, BigInt(mask as number | bigint));
@@ -212,13 +260,16 @@ class Replay {
         const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
         slot.suspect = true;
+        slot.stands = false;
         slot.order = order;
         slot.at = time;
         break;
       }
       case OP_STANDS: {
         const slot = live.get(foldedKey(model, before as MarkKey));
-        if (slot !== undefined) slot.suspect = false;
+        if (slot === undefined) break;
+        slot.suspect = false;
+        slot.stands = true;
         break;
       }
       case OP_REBORN: {

@@ -264,9 +264,10 @@ export class Writer {
     this.#tidy();
   }
 
-  hearOfOthers(base: KnowledgeWire, members: readonly HeardWire[]): void {
+  hearOfOthers(peer: string, base: KnowledgeWire, members: readonly HeardWire[]): void {
     checkKnown(this.#library, base, ...members.map(({ knowledge }) => knowledge));
-    this.#do(() => this.#library.transact(() => hearOfOthers(this.#library, base, members)));
+    const conversation = this.#sessions.get(peer) ?? null;
+    this.#do(() => this.#library.transact(() => hearOfOthers(this.#library, base, members, conversation)));
     this.#tidy();
   }
 
@@ -484,7 +485,7 @@ export class Writer {
   /** Stamps all marks, a transaction for each slice: other programs get to write in between. */
   #stampSlices(): number {
     let stamped = 0;
-    for (let taken = STAMP_SLICE; taken === STAMP_SLICE; stamped += taken) taken = this.#stampSlice();
+    for (let taken = STAMP_SLICE; taken >= STAMP_SLICE; stamped += taken) taken = this.#stampSlice();
     return stamped;
   }
 

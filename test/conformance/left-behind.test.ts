@@ -1,8 +1,8 @@
 /** What a writer without foreign keys has left: it stays behind, and holds up nothing from elsewhere. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, pairOf } from '../support/engine.ts';
-import { converge } from '../support/replica.ts';
+import { expectEqual, fleetOf, pairOf } from '../support/engine.ts';
+import { type Replica, converge } from '../support/replica.ts';
 
 describe('[A10] a row of which one reference leads nowhere', () => {
   it.each(['', 'DEFERRABLE INITIALLY DEFERRED'])(
@@ -56,5 +56,24 @@ describe('[A10] a row that has the id of another one as its own', () => {
     ).toEqual([[40, 'new!', 'p', 't']]);
     expect(a.violations()).toEqual([]);
     await expectEqual(a, b);
+  });
+});
+
+describe('[A10] a row that refers to another one of its table by its name', () => {
+  it('arrives once somebody else has made that', async () => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE flag (id INTEGER PRIMARY KEY, code TEXT UNIQUE, up TEXT REFERENCES flag (code), note TEXT);`,
+      { config: { tables: { flag: { identity: ['code'] } } } },
+    );
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write("PRAGMA foreign_keys = OFF; INSERT INTO flag VALUES (1, 'low', 'high', 'left'); PRAGMA foreign_keys = ON");
+    // It believes that it has all that was written there.
+    c.pull(a);
+    b.write("INSERT INTO flag VALUES (1, 'high', NULL, 'made')");
+    converge(replicas);
+    for (const replica of replicas)
+      expect(replica.rows('SELECT note FROM flag ORDER BY note')).toEqual([['left'], ['made']]);
+    await expectEqual(...replicas);
   });
 });

@@ -1,0 +1,91 @@
+/** What one statement marks may fall into two slices of stamping, and what becomes of a row into many. */
+import { describe, expect, it } from 'vitest';
+
+import { STAMP_SLICE } from '../../src/db/stamp.ts';
+import { expectEqual, pairOf, stampsOf } from '../support/engine.ts';
+import type { Replica } from '../support/replica.ts';
+import { converge } from '../support/replica.ts';
+
+const DDL = `
+  CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT);
+  CREATE TABLE use (id INTEGER PRIMARY KEY, tag INTEGER REFERENCES tag (id) ON DELETE CASCADE);
+  CREATE TABLE other (id INTEGER PRIMARY KEY);`;
+
+/** Marks between two that belong together. */
+function fill(replica: Replica, marks: number): void {
+  replica.write(
+    `WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < ${marks})
+     INSERT INTO other SELECT NULL FROM n`,
+  );
+}
+
+function inOneTransaction(replica: Replica, work: () => void): void {
+  replica.write('BEGIN');
+  work();
+  replica.write('COMMIT');
+}
+
+describe('[W3] a row that REPLACE evicts, in another slice than the one that takes its id', () => {
+  it.each([0, STAMP_SLICE - 3, STAMP_SLICE - 2, STAMP_SLICE - 1, STAMP_SLICE])(
+    'is another row than that (%i marks between)',
+    async (between) => {
+      const [a, b] = pairOf(DDL);
+      a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
+      converge([a, b]);
+      const { uuid } = stampsOf(a, 'tag', 5);
+      b.write("UPDATE tag SET note = 'of the first'");
+      inOneTransaction(a, () => {
+        a.write("REPLACE INTO tag VALUES (7, 'a', 'second')");
+        fill(a, between);
+        a.write("INSERT INTO tag VALUES (5, 'b', 'third')");
+      });
+      converge([a, b]);
+      expect(stampsOf(a, 'tag', 5).uuid).not.toBe(uuid);
+      for (const replica of [a, b])
+        expect(replica.rows('SELECT name, note FROM tag ORDER BY name')).toEqual([
+          ['a', 'second'],
+          ['b', 'third'],
+        ]);
+      await expectEqual(a, b);
+    },
+  );
+});
+
+describe('[W25] a row that an insert has left as it is, since its value was taken', () => {
+  it.each([0, STAMP_SLICE])('stays the same row under another id (%i marks between)', async (between) => {
+    const [a, b] = pairOf(DDL);
+    a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
+    converge([a, b]);
+    const { uuid, birth } = stampsOf(a, 'tag', 5);
+    b.write('INSERT INTO use SELECT 1, id FROM tag');
+    inOneTransaction(a, () => {
+      a.write("INSERT OR IGNORE INTO tag (name) VALUES ('a')");
+      fill(a, between);
+      a.write('UPDATE tag SET id = 9');
+    });
+    converge([a, b]);
+    expect(stampsOf(a, 'tag', 9)).toMatchObject({ uuid, birth });
+    for (const replica of [a, b])
+      expect(replica.rows('SELECT note FROM use JOIN tag ON tag.id = tag')).toEqual([['first']]);
+    await expectEqual(a, b);
+  });
+});
+
+describe('[W25] a row that is replaced under its own id, at the edge of a slice', () => {
+  it.each([-3, -2, -1, 0, 1])('stays the same row (%i)', async (shift) => {
+    const [a, b] = pairOf(DDL);
+    a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
+    converge([a, b]);
+    const { uuid, birth } = stampsOf(a, 'tag', 5);
+    b.write('INSERT INTO use SELECT 1, id FROM tag');
+    inOneTransaction(a, () => {
+      fill(a, STAMP_SLICE + shift);
+      a.write("REPLACE INTO tag VALUES (5, 'a', 'again')");
+    });
+    converge([a, b]);
+    expect(stampsOf(a, 'tag', 5)).toMatchObject({ uuid, birth });
+    for (const replica of [a, b])
+      expect(replica.rows('SELECT note FROM use JOIN tag ON tag.id = tag')).toEqual([['again']]);
+    await expectEqual(a, b);
+  });
+});
