@@ -271,7 +271,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     setAside.check(peer);
     const applied = (await call('write', 'apply', [peer, pages], priority)) as readonly Applied[];
     setAside.worked(peer);
-    if (applied.complete) looks.heard();
+    if (applied.some(({ complete }) => complete)) looks.heard();
     return applied;
   }
 
