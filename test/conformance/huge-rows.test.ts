@@ -35,7 +35,7 @@ function withHuge(): [Replica, Replica] {
   return [a, b];
 }
 
-describe('[A17] a row that is larger than a message', () => {
+describe('[A18] a row that is larger than a message', () => {
   it('stays behind, with what refers to it, and holds up nothing else', () => {
     const [a, b] = withHuge();
     const pass = b.passFrom(a);

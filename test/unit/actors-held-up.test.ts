@@ -15,7 +15,7 @@ class Laden extends FakeStore {
   }
 }
 
-it('[A17] what is too large is told, and waited for without reading the feed again and again', async () => {
+it('[A18] what is too large is told, and waited for without reading the feed again and again', async () => {
   const store = new Laden('a');
   store.write('one', 'two');
   const stop = new AbortController();
