@@ -105,6 +105,8 @@ export interface DriverOptions {
   readonly onDifferences?: (differences: readonly string[]) => void;
   /** After each batch, and after a snapshot. */
   readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'said'>) => void;
+  /** Rows here are too large to be sent: which, and what to do. */
+  readonly onHeldUp?: (message: string) => void;
   /** After each ACK of the peer. */
   readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
@@ -332,6 +334,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       signal,
       clock,
       applying: () => receiver.applying(),
+      ...(options.onHeldUp === undefined ? {} : { onHeldUp: options.onHeldUp }),
       onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
     });
     for (const data of stamps.splice(0)) sender.has(data);

@@ -344,6 +344,8 @@ export interface FeedPage {
   readonly complete: boolean;
   readonly remaining: number;
   readonly head: number;
+  /** Which rows are too large to be sent, and what to do; '' for none. The pass is not complete then, though nothing is left that can go. */
+  readonly heldUp: string;
 }
 
 /** What applying a batch did. It is durable when this comes back. */

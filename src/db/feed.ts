@@ -19,6 +19,7 @@ import { recordsHash } from './members.ts';
 import { hasStamp, isAskedFor, isNoNews, newPass, raise } from './pass.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
+import { heldUpInWords, holdUp, isHuge, safePosition, stillHeldUp } from './huge.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -175,14 +176,21 @@ export class Feeds {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
-    const complete = pass.hasLed && pass.position >= head;
+    const isAtHead = pass.hasLed && pass.position >= head;
+    const heldUp = stillHeldUp(this.#sql, pass);
+    const complete = isAtHead && heldUp.length === 0;
     const reconciled = complete && pass.kind === 'reconcile' && !pass.completed;
     const knowledge = reconciled ? [...this.#knowledge()] : complete ? this.#news(pass) : [];
     this.#checkFloor(pass);
     if (complete) pass.remaining = 0;
+    const words = isAtHead ? heldUpInWords(heldUp) : '';
+    if (builder.rows === 0 && words !== '') {
+      pass.isOpen = true;
+      return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: words };
+    }
     // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
     if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
-      return { data: null, rows: 0, complete, remaining: pass.remaining, head };
+      return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: '' };
     }
     if (complete && !pass.completed) {
       pass.completed = true;
@@ -191,7 +199,7 @@ export class Feeds {
     pass.isOpen = !complete;
     for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
     const batch = builder.build({
-      cursor: { position: pass.position, head, run: this.#runAt(head) },
+      cursor: { position: safePosition(pass), head, run: this.#runAt(head) },
       complete,
       knowledge: wireOf(knowledge),
       remaining: pass.remaining,
@@ -201,7 +209,7 @@ export class Feeds {
     const rows = builder.rows - leading;
     this.counters.rowsOut += rows;
     this.counters.lookupsOut += builder.lookups;
-    return { data: ownBuffer(encodeBatch(batch)), rows, complete, remaining: pass.remaining, head };
+    return { data: ownBuffer(encodeBatch(batch)), rows, complete, remaining: pass.remaining, head, heldUp: words };
   }
 
   /**
@@ -241,7 +249,9 @@ export class Feeds {
       }
       count += 1;
     }
-    const wanted = within.slice(0, count).filter((entry) => !this.#spared(pass, entry, builder));
+    const wanted = within
+      .slice(0, count)
+      .filter((entry) => !this.#spared(pass, entry, builder) && !holdUp(pass, entry));
     const versions = new Map<Model, RawRow[]>();
     for (const entry of wanted) {
       if (entry.model === undefined || entry.version === undefined) continue;
@@ -404,10 +414,17 @@ export class Feeds {
         const versions = readVersions(this.#sql, model, text, [jsonKeys(keys)]);
         return builder.addWithTargets(
           model,
-          versions.filter((version) => !isAskedFor(version)),
+          versions.filter((version) => !isAskedFor(version) && !this.#isTooLarge(pass, version)),
         );
       });
     }
+  }
+
+  /** A target that cannot go ahead, nor in its place. */
+  #isTooLarge(pass: Pass, version: RawRow): boolean {
+    if (!isHuge(version, sizeOf(version))) return false;
+    pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
+    return true;
   }
 
   /**
