@@ -28,6 +28,8 @@ export interface SenderOptions {
   readonly pass: PassKind;
   /** What the peer knew when it asked. */
   readonly knowledge: KnowledgeWire;
+  /** Hash of the records of membership that it had then, hex. */
+  readonly records: string;
   /** Bytes that the peer grants. */
   readonly credit: number;
   readonly limits: BatchLimits;
@@ -192,7 +194,7 @@ export function createSender(options: SenderOptions): Sender {
         if (!isEcho) wake.open();
       });
       try {
-        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass)).feed;
+        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass, options.records)).feed;
         signal.throwIfAborted();
         for (const knowledge of told.splice(0)) await spare(feed, knowledge);
         await follow(feed);

@@ -317,7 +317,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     return hello;
   }
 
-  function startSending({ cursor, pass, knowledge, credit }: Extract<Frame, { type: 'want' }>): void {
+  function startSending({ cursor, pass, knowledge, records, credit }: Extract<Frame, { type: 'want' }>): void {
     if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
     base = knowledge ?? spoken;
     sender = createSender({
@@ -327,6 +327,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       pass,
       // "The same as yours" means what our hello said, not what we know by now: a write of ours may have come in between.
       knowledge: base,
+      records,
       credit,
       limits: options.limits,
       send,
@@ -386,9 +387,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       hasAsked = true;
       isOwed = true;
       weigh();
-      const { pass, cursor } = begun;
+      const { pass, cursor, records } = begun;
       const knowledge = isSame ? null : begun.knowledge;
-      await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+      await send({ type: 'want', pass, cursor, knowledge, records, credit: RECEIVE_CREDIT_BYTES });
       return resting.begun();
     }
   }

@@ -15,6 +15,7 @@ import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
+import { recordsHash } from './members.ts';
 import { hasStamp, isAskedFor, isNoNews, newPass, raise } from './pass.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
@@ -84,17 +85,26 @@ export class Feeds {
     this.#cookie = schemaCookie(this.#db);
   }
 
-  /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
-  open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary'): FeedOpened {
-    return this.#open(cursor, knowledge, kind, false);
+  /**
+   * Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has.
+   * @param records - hash of the records of membership that the peer has, hex. @default it has none
+   */
+  open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary', records = ''): FeedOpened {
+    return this.#open(cursor, knowledge, kind, false, records);
   }
 
   /** Opens a pass for one that has nothing, without the rows of the user's tables. */
   openBeside(): FeedOpened {
-    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true);
+    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true, '');
   }
 
-  #open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind, isBeside: boolean): FeedOpened {
+  #open(
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    kind: PassKind,
+    isBeside: boolean,
+    records: string,
+  ): FeedOpened {
     return this.#snapshot(() => {
       const resumed = cursor !== null && kind !== 'reconcile' && this.#fits(cursor);
       const position = resumed ? cursor.position : 0;
@@ -103,9 +113,18 @@ export class Feeds {
       if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
       const remaining = this.#countBeyond(isBeside, position);
       this.#lastId += 1;
-      this.#passes.set(this.#lastId, newPass({ floor, kind, isBeside, position, known, remaining }));
+      this.#passes.set(
+        this.#lastId,
+        newPass({ floor, kind, isBeside, position, known, remaining, ...this.#led(records) }),
+      );
       return { feed: this.#lastId, resumed, total: remaining };
     });
+  }
+
+  /** Whether the records of membership are to go out first, and up to where they have. */
+  #led(records: string): Pick<Pass, 'records' | 'hasLed'> {
+    if (records !== recordsHash(this.#sql)) return { records: 0, hasLed: false };
+    return { records: this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1'), hasLed: true };
   }
 
   close(id: number): void {
@@ -194,8 +213,8 @@ export class Feeds {
   }
 
   /**
-   * Every pass begins with all records of membership, whatever the peer claims to know: it hears who was revoked before any row, and
-   * nobody can have made it believe that it had. They are few; where somebody made many, they are more than one page.
+   * Every pass begins with all records of membership, whatever the peer claims to know, unless it has the very same: it hears who was
+   * revoked before any row, and nobody can have made it believe that it had. They are few; where somebody made many, they are more than one page.
    * @returns how many are in this one
    */
   #leadWithRecords(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): number {

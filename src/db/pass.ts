@@ -68,7 +68,10 @@ export interface Entry {
   readonly cells?: ReadonlyArray<readonly [run: string, hlc: number]>;
 }
 
-export function newPass(begun: Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining'>): Pass {
+/** What of a pass is known when it is opened. */
+type Begun = Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining' | 'records' | 'hasLed'>;
+
+export function newPass(begun: Begun): Pass {
   return {
     ...begun,
     has: new StampSet(),
@@ -77,8 +80,6 @@ export function newPass(begun: Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'posit
     heldUp: new Map(),
     completed: false,
     isOpen: false,
-    records: 0,
-    hasLed: false,
   };
 }
 

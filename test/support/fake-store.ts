@@ -228,6 +228,7 @@ export class FakeStore implements NodeStore {
       cursor,
       knowledge,
       knowledgeHash,
+      records: '00',
       snapshot: isWanted ? { layout: 'aa' } : null,
     };
   }

@@ -26,6 +26,7 @@ it('[A18] what is too large is told, and waited for without reading the feed aga
     cursor: null,
     pass: 'ordinary',
     knowledge: { runs: new Uint8Array(), hlc: [] },
+    records: '00',
     credit: 1 << 20,
     limits: { rows: 10, bytes: 1 << 20 },
     send: async (frame) => void sent.push(frame),
