@@ -64,7 +64,7 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
 export function touchDangling(library: Library, model: Model, uuid: Uint8Array, head: number): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
-      if (foreignKey.table !== model.table || foreignKey.simple) continue;
+      if (foreignKey.table !== model.table || (foreignKey.simple && !model.rowidIsRef)) continue;
       const key = library.sql.value(
         `SELECT ${encodedKey(model, 't')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
         Buffer.from(uuid),

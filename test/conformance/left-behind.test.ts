@@ -77,3 +77,24 @@ describe('[A10] a row that refers to another one of its table by its name', () =
     await expectEqual(...replicas);
   });
 });
+
+describe('[A10] a row that refers to one whose id is that of another', () => {
+  it('arrives once somebody else has made that, which gets the same id', async () => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE photo (p INTEGER PRIMARY KEY REFERENCES p, note TEXT);
+      CREATE TABLE tag (id INTEGER PRIMARY KEY, photo INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE, name TEXT)`,
+    );
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x')");
+    converge(replicas);
+    a.write("PRAGMA foreign_keys = OFF; INSERT INTO tag VALUES (1, 7, 'left'); PRAGMA foreign_keys = ON");
+    c.pull(a);
+    b.write("INSERT INTO photo SELECT id, 'made' FROM p");
+    converge(replicas);
+    for (const replica of replicas)
+      expect(replica.rows('SELECT name, note FROM tag JOIN photo ON photo = p')).toEqual([['left', 'made']]);
+    await expectEqual(...replicas);
+  });
+});
