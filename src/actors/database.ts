@@ -4,9 +4,11 @@
  * and resume from their cursors. A batch of which it dies again is set aside. Only this room knows that there are threads.
  */
 import { assign, createActor, fromCallback, fromPromise, setup, waitFor } from 'xstate';
-import type { Applied, HeadListener, SnapshotOffer, Store } from '../db/api.ts';
+import type { Applied, HeadListener, SessionStart, SnapshotOffer, Store, TakenSnapshot } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
+import type { HeardWire } from '../protocol/types.ts';
 import type { Clock } from './clock.ts';
+import { createHeardLooks } from './heard-looks.ts';
 import type { Priority } from './receiving.ts';
 import { createSetAside } from './set-aside.ts';
 import type { SessionStore } from './session-driver.ts';
@@ -137,6 +139,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   /** Changes that were followed while the library was opened, before anybody could listen. */
   const early: string[] = [];
   const setAside = createSetAside(clock);
+  const looks = createHeardLooks(clock);
   /** Where the last commits ended: a live page is cut there, so that what was committed together arrives together. */
   const heads: number[] = [];
 
@@ -233,6 +236,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   const forward = <M extends keyof Store>(role: 'write' | 'read', method: M): Store[M] =>
     ((...args: unknown[]) => call(role, method, args)) as unknown as Store[M];
 
+  /** A call after which there may be more to tell of others. */
+  async function hearing(method: keyof Store, args: readonly unknown[]): Promise<unknown> {
+    const result = await call('write', method, args);
+    looks.heard();
+    return result;
+  }
+
   /** A read that needs every mark stamped: other programs may write at any moment, so it may take several tries. */
   async function readStamped<T>(method: string, args: readonly unknown[]): Promise<T> {
     for (let attempt = 0; attempt < MAX_STAMP_TRIES; attempt += 1) {
@@ -257,6 +267,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     setAside.check(peer);
     const applied = (await call('write', 'apply', [peer, data], priority)) as Applied;
     setAside.worked(peer);
+    if (applied.complete) looks.heard();
     return applied;
   }
 
@@ -272,26 +283,32 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
   return {
     info: forward('write', 'info'),
     stamp: forward('write', 'stamp'),
-    sessionStart: forward('write', 'sessionStart'),
+    sessionStart(peer) {
+      looks.begin(peer);
+      return call('write', 'sessionStart', [peer]) as Promise<SessionStart>;
+    },
     stampAnew: forward('write', 'stampAnew'),
     learnSchema: forward('write', 'learnSchema'),
     beginPass: forward('write', 'beginPass'),
     beginSnapshot: forward('write', 'beginSnapshot'),
     addToSnapshot: (peer, data) => call('write', 'addToSnapshot', [peer, data], 'backfill') as Promise<void>,
-    takeSnapshot: forward('write', 'takeSnapshot'),
+    takeSnapshot: (peer) => hearing('takeSnapshot', [peer]) as Promise<TakenSnapshot | null>,
     async offerSnapshot(peer, layout, leastRows) {
       const isMade = await readStamped<boolean>('makeSnapshot', [peer, layout, leastRows]);
       return isMade ? (call('read', 'snapshotReady', []) as Promise<SnapshotOffer | null>) : null;
     },
     snapshotPart: forward('read', 'snapshotPart'),
-    hear: forward('write', 'hear'),
-    hearOfOthers: forward('write', 'hearOfOthers'),
-    heardNews: forward('write', 'heardNews'),
+    hear: (peer, knowledge) => hearing('hear', [peer, knowledge]) as Promise<void>,
+    hearOfOthers: (peer, base, members) => hearing('hearOfOthers', [peer, base, members]) as Promise<void>,
+    heardNews: async (peer) => (looks.take(peer) ? (call('write', 'heardNews', [peer]) as Promise<HeardWire[]>) : []),
     change: forward('write', 'change'),
     holders: forward('write', 'holders'),
-    acked: forward('write', 'acked'),
+    async acked(peer, cursor, complete, knowledge) {
+      await call('write', 'acked', [peer, cursor, complete, knowledge]);
+      if (knowledge.hlc.length > 0) looks.heard();
+    },
     members: forward('write', 'members'),
-    admit: forward('write', 'admit'),
+    admit: (peer, name) => hearing('admit', [peer, name]) as Promise<void>,
     revoke: forward('write', 'revoke'),
     own: forward('write', 'own'),
     restoreConflict: forward('write', 'restoreConflict'),

@@ -2,6 +2,7 @@
  * Whom a device keeps a session with. Few devices all talk to each other; of many, each talks to some, and a change goes over others, in
  * as many steps as the number of devices has binary digits, at most.
  */
+import type { PeerState } from '../api.ts';
 
 /** Other devices up to which each has a session with each. */
 export const FULL_MESH_PEERS = 9;
@@ -28,4 +29,40 @@ export function neighbours(
     chosen.add(ring[(place - step + ring.length) % ring.length] as string);
   }
   return chosen;
+}
+
+/** Faults in a row from which on a peer counts as away: a connection that breaks is mostly made again with the first dial. */
+export const AWAY_FAULTS = 2;
+
+/**
+ * Who is away, as the states of its sessions tell. A dial says nothing until the peer has answered: else each dial of somebody who is away
+ * would move the ring, and with it half of all sessions, there and back.
+ */
+export class Absent {
+  readonly #peers = new Set<string>();
+
+  /** @param faults - of its session in a row */
+  note(peer: string, state: PeerState, faults: number): void {
+    switch (state) {
+      case 'refused':
+        this.#peers.add(peer);
+        return;
+      case 'backoff':
+        if (faults >= AWAY_FAULTS) this.#peers.add(peer);
+        return;
+      case 'connecting':
+      case 'handshake':
+        return;
+      case 'backfill':
+      case 'ack':
+      case 'live':
+      case 'idle':
+      case 'stopped':
+        this.#peers.delete(peer);
+    }
+  }
+
+  has(peer: string): boolean {
+    return this.#peers.has(peer);
+  }
 }

@@ -12,7 +12,7 @@ import { watchAwake } from './awake.ts';
 import type { Clock } from './clock.ts';
 import type { NodeStore } from './database.ts';
 import { addressesOf, discoveryMachine, searchWith } from './discovery.ts';
-import { neighbours } from './mesh.ts';
+import { Absent, neighbours } from './mesh.ts';
 import { nodeMachine, opensStream, peersAmong } from './node.ts';
 import type { NodeMachineEvent, SessionRef } from './node.ts';
 import { peerSessionMachine, sessionState } from './peer-session.ts';
@@ -97,6 +97,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   const differences = new Map<string, readonly string[]>();
   const drivers = new Map<string, SessionDriver>();
   const turns = createTurns(clock);
+  const absent = new Absent();
   /** With whom a session is kept. */
   let needed: ReadonlySet<string> | null = null;
   /** Peers that know that this device has left. */
@@ -298,7 +299,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       const state = sessionState(snapshot);
       if (state === last) return;
       last = state;
-      queueMicrotask(chooseNeighbours);
+      absent.note(peer, state, snapshot.context.attempt);
+      chooseNeighboursSoon();
       // That of a device which was removed ends; it was said already why.
       if (state === 'stopped' && !allowed.has(peer)) return;
       emit({ event: 'peer', device: peer, name: nameOf(peer), state, ...endOf(snapshot) });
@@ -312,19 +314,25 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
     return session !== undefined && sessionState(session.getSnapshot()) === 'idle';
   }
 
+  let isChoosing = false;
+  /** What changes at the same moment is looked at together. */
+  function chooseNeighboursSoon(): void {
+    if (isChoosing) return;
+    isChoosing = true;
+    queueMicrotask(() => {
+      isChoosing = false;
+      chooseNeighbours();
+    });
+  }
+
   /** Whom this device needs a session with follows from who is there. */
   function chooseNeighbours(): void {
     if (stopping) return;
     const { sessions } = actor.getSnapshot().context;
-    const isAway = (peer: string): boolean => {
-      const session = sessions.get(peer);
-      const state = session === undefined ? 'stopped' : sessionState(session.getSnapshot());
-      return state === 'backoff' || state === 'refused';
-    };
-    needed = neighbours(device, [...sessions.keys()], isAway);
+    needed = neighbours(device, [...sessions.keys()], (peer) => absent.has(peer));
     for (const [peer, session] of sessions) {
       drivers.get(peer)?.need(needed.has(peer));
-      if (needed.has(peer)) session.send({ type: 'NEEDED' });
+      if (needed.has(peer) && isIdle(peer)) session.send({ type: 'NEEDED' });
     }
   }
 

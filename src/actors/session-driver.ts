@@ -425,7 +425,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   async function heard(members: readonly HeardWire[]): Promise<void> {
     if (base === null)
       throw new FlotillaError('PROTOCOL', 'The peer tells of others before it has said what it knows.');
-    await store.hearOfOthers(base, members);
+    await store.hearOfOthers(peer, base, members);
   }
 
   function take(frame: Frame): void {

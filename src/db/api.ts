@@ -416,7 +416,7 @@ export interface WriteStore {
   /** A peer said what it knows. */
   hear(peer: string, knowledge: KnowledgeWire): Promise<void>;
   /** A peer said what it has heard of others. @param base - what it said that it knows itself */
-  hearOfOthers(base: KnowledgeWire, members: readonly HeardWire[]): Promise<void>;
+  hearOfOthers(peer: string, base: KnowledgeWire, members: readonly HeardWire[]): Promise<void>;
   /** What of other members is news to a peer in this session. */
   heardNews(peer: string): Promise<readonly HeardWire[]>;
   /** Everything that is committed until now, stamped: a change to wait for. */

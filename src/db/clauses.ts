@@ -13,13 +13,23 @@ export function isCarriedOut(model: Model, { onDelete, columns }: ForeignKey): b
   return columns.every((name) => canBeNull(model, [name]) || defaultOf(model, name) !== null);
 }
 
-/** Whether a delete of a row of `model` may have to be undone. */
+/**
+ * Whether a delete of a row of `model` may have to be undone here. Where rows have owners also for what it takes along: who has the row
+ * still may not be who may bear it again.
+ */
 export function mayBeUndone(registry: Registry, model: Model): boolean {
-  return registry.models.some((child) =>
-    child.foreignKeys.some(
-      (key) => key.table === model.table && (key.onDelete === 'SET DEFAULT' || !isCarriedOut(child, key)),
-    ),
-  );
+  const hasOwners = registry.models.some(({ ownership }) => ownership === 'device');
+  const reached = new Set([model]);
+  for (const parent of reached) {
+    for (const child of registry.models) {
+      for (const key of child.foreignKeys) {
+        if (key.table !== parent.table) continue;
+        if (key.onDelete === 'SET DEFAULT' || !isCarriedOut(child, key)) return true;
+        if (hasOwners && key.onDelete === 'CASCADE') reached.add(child);
+      }
+    }
+  }
+  return false;
 }
 
 /** The default of a column as an SQL literal; null for none. */

@@ -42,6 +42,9 @@ const SEARCH_MS = 25;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
 
+const TOMBSTONES = 'flotilla_tombstones';
+const PENDING = 'flotilla_pending';
+
 /** The answer to `page` when the writing side must do something first. */
 export interface NotYet {
   /** Marks must be stamped first. */
@@ -199,13 +202,15 @@ export class Feeds {
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
   #fill(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): void {
-    let upTo = this.#stretch(pass, limits.rows) ?? head;
+    const stretch = this.#stretch(pass, limits.rows);
+    let upTo = stretch.end ?? head;
     if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
     for (const model of this.#models(pass.isBeside))
-      upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
-    this.#readTombstones(pass.position, upTo, entries);
-    this.#readWaiting(pass.position, upTo, entries);
+      if (stretch.sources.has(rowsTable(model)))
+        upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
+    if (stretch.sources.has(TOMBSTONES)) this.#readTombstones(pass.position, upTo, entries);
+    if (stretch.sources.has(PENDING)) this.#readWaiting(pass.position, upTo, entries);
     const within = entries.filter((entry) => entry.lsn <= upTo).sort((a, b) => a.lsn - b.lsn);
     let bytes = 0;
     let count = 0;
@@ -233,17 +238,30 @@ export class Feeds {
     pass.remaining = Math.max(0, pass.remaining - count);
   }
 
-  /** lsn of the last of the next `rows` entries; null when there are fewer. */
-  #stretch({ isBeside, position }: Pass, rows: number): number | null {
-    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
+  /** The next `rows` entries: lsn of the last, null when there are fewer, and the tables in which they are. A live page has one or two. */
+  #stretch({ isBeside, position }: Pass, rows: number): { end: number | null; sources: ReadonlySet<string> } {
+    const tables = [...this.#models(isBeside).map(rowsTable), TOMBSTONES, PENDING];
     // SQLite merges these as it reads, and stops there: with a limit of its own each would be read to that and sorted.
-    const parts = sources.map((table) => `SELECT lsn FROM ${table} WHERE lsn > :position`);
-    parts.push('SELECT lsn FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position');
-    const found = this.#sql.value(`${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT 1 OFFSET :rows - 1`, {
-      position,
-      rows,
-    });
-    return found === undefined ? null : Number(found);
+    const parts = tables.map(
+      (table, i) =>
+        `SELECT lsn, ${i} FROM ${table} WHERE ${table === PENDING ? 'version IS NOT NULL AND ' : ''}lsn > :position`,
+    );
+    const found = this.#sql
+      .rows(
+        `WITH next (lsn, source) AS (${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT :rows)
+         SELECT source, max(lsn), count(*) FROM next GROUP BY source`,
+        { position, rows },
+      )
+      .map(([source, end, count]) => ({
+        table: tables[Number(source)] as string,
+        end: Number(end),
+        count: Number(count),
+      }));
+    const isCut = found.reduce((sum, { count }) => sum + count, 0) >= rows;
+    return {
+      end: isCut ? Math.max(...found.map(({ end }) => end)) : null,
+      sources: new Set(found.map(({ table }) => table)),
+    };
   }
 
   /** Reads a table's versions up to `upTo`, or up to the size of a page; returns how far it read. */

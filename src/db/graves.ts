@@ -11,6 +11,7 @@ import { formatCells, lastChange, registersIn } from './cells.ts';
 import { mayBeUndone } from './clauses.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
+import type { KnownTombstone } from './lookup.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, syncedColumns } from './model.ts';
 import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
@@ -84,6 +85,41 @@ export function keepLast(
       Buffer.from(uuid, 'hex'),
     );
   }
+}
+
+/**
+ * Stores a tombstone that has arrived. What the row held is kept with whichever delete of that birth counts.
+ * @param heir - the UUID of the row that it is from now on
+ */
+export function storeGrave(
+  library: Library,
+  model: Model,
+  uuid: Uint8Array,
+  { birthHlc, birthRun, hlc, run, seen }: KnownTombstone,
+  heir: Uint8Array | null,
+): void {
+  const kept =
+    heir === null
+      ? library.sql.value(
+          'SELECT version FROM flotilla_tombstones WHERE uuid = ? AND birth_hlc = ? AND birth_run = ?',
+          uuid,
+          birthHlc,
+          birthRun,
+        )
+      : null;
+  library.sql.run(
+    'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    uuid,
+    model.n,
+    birthHlc,
+    birthRun,
+    hlc,
+    run,
+    library.nextLsn(),
+    seen,
+    heir,
+    kept ?? null,
+  );
 }
 
 /** Columns that were written after the birth count as born with the row: it will be born anew with all that it held. */

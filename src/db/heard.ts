@@ -12,30 +12,36 @@ import type { Statements } from './sql.ts';
 const SEEN_AGAIN_MS = 3_600_000;
 
 /**
- * Takes over what a device says that it knows. Returns whether that was news.
+ * Takes over what a device says that it knows.
  * @param at - when it said so, ms since 1970
  */
-export function hear(library: Library, device: string, { runs, hlc }: KnowledgeWire, at: number): boolean {
-  if (device === library.around.device) return false;
+export function hear(library: Library, device: string, { runs, hlc }: KnowledgeWire, at: number): void {
+  if (device === library.around.device) return;
   library.sql.run(
     `INSERT INTO flotilla_seen (device, at) VALUES (?, ?)
      ON CONFLICT (device) DO UPDATE SET at = excluded.at WHERE excluded.at > flotilla_seen.at`,
     device,
     Math.min(at, library.around.now()),
   );
-  let isNews = false;
+  if (hlc.length === 0) return;
+  // A session begins with all that somebody knows, nearly all of which has been said before.
+  const before = knowledgeHeard(library.sql, device);
   hlc.forEach((known, i) => {
     const run = library.runOrdinal(bytesToHex(runs.subarray(i * 16, i * 16 + 16)), null);
-    const changed = library.sql.run(
+    if (known <= (before.get(run) ?? -1)) return;
+    library.sql.run(
       `INSERT INTO flotilla_heard (device, run, hlc) VALUES (?, ?, ?)
        ON CONFLICT (device, run) DO UPDATE SET hlc = excluded.hlc WHERE excluded.hlc > flotilla_heard.hlc`,
       device,
       run,
       known,
     );
-    isNews ||= changed > 0;
   });
-  return isNews;
+}
+
+function knowledgeHeard(sql: Pick<Statements, 'rows'>, device: string): Map<number, number> {
+  const rows = sql.rows('SELECT run, hlc FROM flotilla_heard WHERE device = ?', device);
+  return new Map(rows.map(([run, hlc]) => [Number(run), Number(hlc)]));
 }
 
 /** Another member, as far as we have heard. */
@@ -54,17 +60,15 @@ export function heardMembers(sql: Pick<Statements, 'rows'>, own: string): Heard[
      WHERE m.device <> ? AND m.revoked_at IS NULL`,
     own,
   );
-  return devices.map(([device, at]) => {
-    const rows = sql.rows('SELECT run, hlc FROM flotilla_heard WHERE device = ?', device);
-    return {
-      device: String(device),
-      knowledge: new Map(rows.map(([run, hlc]) => [Number(run), Number(hlc)])),
-      at: Number(at),
-    };
-  });
+  const known = new Map<string, Map<number, number>>(devices.map(([device]) => [String(device), new Map()]));
+  for (const [device, run, hlc] of sql.rows('SELECT device, run, hlc FROM flotilla_heard'))
+    known.get(String(device))?.set(Number(run), Number(hlc));
+  return devices.map(([device, at]) => ({
+    device: String(device),
+    knowledge: known.get(String(device)) ?? new Map<number, number>(),
+    at: Number(at),
+  }));
 }
-
-const NOBODY: ReadonlyMap<number, number> = new Map();
 
 /** What was said to one peer in its session. */
 export class Conversation {
@@ -87,11 +91,13 @@ export class Conversation {
   }
 }
 
-/** What of others was said to one peer in its session. */
+/** What of others was said to one peer in its session, and by it. */
 class Spreading {
   readonly #peer: string;
   /** What our own `want` said that we know: the first word about each member is where it differs from that. */
   readonly #base: ReadonlyMap<string, number>;
+  /** The same by local numbers of runs. */
+  #numbered: ReadonlyMap<number, number> | null = null;
   readonly #told = new Map<string, Heard>();
 
   constructor(peer: string, base: ReadonlyMap<string, number>) {
@@ -114,30 +120,59 @@ class Spreading {
     });
   }
 
+  /** The peer has said so itself: it is no news to it. */
+  wasTold(library: Library, members: readonly Said[]): void {
+    const names = new Set(library.sql.rows('SELECT device FROM flotilla_members').map(([device]) => device));
+    for (const { device, at, entries } of members) {
+      if (!names.has(device)) continue;
+      const told = this.#told.get(device);
+      const knowledge = new Map(told?.knowledge);
+      for (const [hex, hlc] of entries) {
+        const run = library.runOrdinal(hex, null);
+        if (hlc > (knowledge.get(run) ?? -1)) knowledge.set(run, hlc);
+      }
+      this.#told.set(device, { device, at: Math.max(at, told?.at ?? 0), knowledge });
+    }
+  }
+
   #differences(library: Library, knowledge: ReadonlyMap<number, number>): [number, number][] {
-    const base = new Map([...this.#base].map(([hex, hlc]) => [library.runOrdinal(hex, null), hlc]));
+    const base = (this.#numbered ??= new Map(
+      [...this.#base].map(([hex, hlc]) => [library.runOrdinal(hex, null), hlc]),
+    ));
     const lower = [...base].filter(([run, hlc]) => (knowledge.get(run) ?? 0) < hlc);
     return [...lower.map(([run]): [number, number] => [run, knowledge.get(run) ?? 0]), ...grown(knowledge, base)];
   }
 }
 
-function grown(
-  knowledge: ReadonlyMap<number, number>,
-  before: ReadonlyMap<number, number> = NOBODY,
-): [number, number][] {
+function grown(knowledge: ReadonlyMap<number, number>, before: ReadonlyMap<number, number>): [number, number][] {
   return [...knowledge].filter(([run, hlc]) => hlc > (before.get(run) ?? -1));
+}
+
+/** What a peer has said of another member. */
+interface Said {
+  readonly device: string;
+  readonly at: number;
+  /** Run id (hex) and hlc. */
+  readonly entries: ReadonlyArray<readonly [run: string, hlc: number]>;
 }
 
 /**
  * Takes over what a peer has heard of others.
  * @param base - what the peer's `want` said that it knows
+ * @param conversation - with that peer; null where it is not talked to
  */
-export function hearOfOthers(library: Library, base: KnowledgeWire, members: readonly HeardWire[]): boolean {
-  let isNews = false;
-  for (const { device, at, knowledge, whole } of members) {
+export function hearOfOthers(
+  library: Library,
+  base: KnowledgeWire,
+  members: readonly HeardWire[],
+  conversation: Conversation | null,
+): void {
+  const own = entriesOf(base);
+  const said = members.map(({ device, at, knowledge, whole }): Said => {
+    const named = new Map([...(whole ? own : []), ...entriesOf(knowledge)]);
     // Of what the base has, 0 says that this member has nothing.
-    const named = new Map([...(whole ? entriesOf(base) : []), ...entriesOf(knowledge)]);
-    isNews = hear(library, device, wireOf([...named].filter(([, hlc]) => hlc > 0)), at) || isNews;
-  }
-  return isNews;
+    return { device, at, entries: [...named].filter(([, hlc]) => hlc > 0) };
+  });
+  for (const { device, at, entries } of said) hear(library, device, wireOf(entries), at);
+  conversation?.spreading.wasTold(library, said);
 }

@@ -36,6 +36,7 @@ import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.
 import { recordOverwritten } from './conflicts.ts';
 import { recordDead, recordOvertaken } from './given-up.ts';
 import { TRANSFERS_TABLE } from './choose.ts';
+import { storeGrave } from './graves.ts';
 import { compareGraves, isKilled, isUnseen, tenureOfGrave } from './killed.ts';
 import { tenureOf } from './tenure.ts';
 import { joinVersion, readVersion, translateRuns } from './join.ts';
@@ -284,18 +285,7 @@ class Merge {
           library.knows(run, hlc)
         )
           return;
-        library.sql.run(
-          'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen, alias) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-          this.#rows.uuidOf(index),
-          model.n,
-          birthHlc,
-          birthRun,
-          hlc,
-          run,
-          library.nextLsn(),
-          seen,
-          heir,
-        );
+        storeGrave(library, model, this.#rows.uuidOf(index), grave, heir);
         this.result.changed += 1;
         const buried = { model, index, ...grave };
         this.#buried[this.#at(index)] = buried;

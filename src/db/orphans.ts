@@ -7,7 +7,7 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
 import { writeTombstone } from './births.ts';
 import type { Cells } from './cells.ts';
-import { defaultOf, isCarriedOut } from './clauses.ts';
+import { defaultOf, isCarriedOut, mayBeUndone } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import type { Heir } from './heirs.ts';
 import { heirOf, isDiscarded, lastHeir, nameAlias, rowNamed } from './heirs.ts';
@@ -45,27 +45,30 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   const version = decodeBatch(waiting.version);
   const cells = cellsOf(model, version.tables[0] as TableData, 0, translateRuns(library, version));
   if (!isSettled(library, { ...waiting, cells })) return false;
-  // Null where it is not ours to write.
-  const over = cellsOverWaiting(library, model, version);
-  if (over === null) return false;
   const lost = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
   const heirs = lost.map((key) => heirOfTarget(library, version, key));
   if (heirs.includes('open')) return false;
-  // First what ON DELETE says of the others: a row that is given another name has to stand under that at once.
   const dead = lost.filter((_, i) => heirs[i] === 'none');
-  if (dead.length === 0 && lost.length > 0) return followHeirs(library, waiting, version, over, lost, heirs, merge);
-  if (dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE')) {
+  const isCascade = dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE');
+  // Null where it is not ours to write. Deletes that it forbids are.
+  const over = cellsOverWaiting(library, model, version);
+  if (over === null && (isCascade || dead.length === 0)) return false;
+  // First what ON DELETE says of the others: a row that is given another name has to stand under that at once.
+  if (over !== null && dead.length === 0 && lost.length > 0)
+    return followHeirs(library, waiting, version, over, lost, heirs, merge);
+  if (over !== null && isCascade) {
     forgetPending(library, uuid);
     recordVersion(library, { ...waiting, version }, 'cascade', { hlc: library.hlc, run: library.run });
-    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over);
+    const last = mayBeUndone(library.registry, model) ? waiting.version : null;
+    writeTombstone(library, model, uuid, waiting.birthHlc, waiting.birthRun, library.around.now(), over, last);
     holdOlderVersion(library, waiting);
     return true;
   }
   const cleared = dead.map((key) => (isCarriedOut(model, key) ? clearedBy(library, model, key) : null));
   const forbidding = dead.filter((_, i) => cleared[i] === null);
-  if (forbidding.length > 0) return reviveTargets(library, model, version, forbidding, merge);
+  if (forbidding.length > 0) return reviveTargets(library, version, forbidding, merge);
   const settings = new Map(cleared.flatMap((settings) => settings ?? []));
-  if (settings.size === 0) return false;
+  if (over === null || settings.size === 0) return false;
   merge(decodeBatch(encodeBatch(writeVersion(library, model, version, settings, over))), []);
   return true;
 }
@@ -197,40 +200,72 @@ function findTarget(library: Library, { table, targets }: ForeignKey, values: re
   return { model, uuid: row[0] as Uint8Array, birth: { hlc: Number(row[1]), run: Number(row[2]) } };
 }
 
-/** Bears the rows again that a waiting version refers to and that may not go, from what their tombstones keep. */
+/** A deleted row that a waiting version cannot do without. */
+interface Needed {
+  readonly model: Model;
+  readonly uuid: Buffer;
+  readonly hlc: number;
+  readonly run: number;
+  /** What it held last; null where this device does not have that. */
+  readonly last: Batch | null;
+  /** Whether this device may bear it again. */
+  readonly isOurs: boolean;
+  /** The deleted rows that it cannot do without itself. */
+  readonly needs: Set<string>;
+}
+
+/**
+ * Bears the rows again that a waiting version refers to and that may not go, from what their tombstones keep; each as soon as what it
+ * cannot do without itself is there. Others are born again by their owners, and by whoever has their values.
+ */
 function reviveTargets(
   library: Library,
-  model: Model,
   version: Batch,
   forbidding: readonly ForeignKey[],
   merge: MergeWaiting,
 ): boolean {
-  const revived = new Map<string, Batch>();
-  const queue = forbidding.map((foreignKey) => ({ of: model, version, foreignKey }));
+  const found = new Map<string, Needed>();
+  const queue = forbidding.map((foreignKey) => ({ of: null as Needed | null, version, foreignKey }));
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
     const target = library.model(next.foreignKey.table);
     const named = targetOf(next.version, next.foreignKey);
+    if (named === null) continue;
     // Of a row that was renamed the last name counts.
-    const uuid = named === null ? null : Buffer.from(lastHeir(library, target, named));
-    if (uuid === null || revived.has(bytesToHex(uuid))) continue;
-    const grave = library.sql.rows('SELECT hlc, run, version FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
-    // Its values went with somebody else: whoever has them, or the row, bears it again.
-    if (grave === undefined || grave[2] === null) return false;
-    const [hlc, run] = grave.slice(0, 2).map(Number) as [number, number];
-    const last = decodeBatch(grave[2] as Uint8Array);
-    if (!ownsVersion(library, target, last)) return false;
-    revived.set(bytesToHex(uuid), rebear(library, last));
-    recordDelete(library, { model: target, uuid, hlc, run }, { hlc: library.hlc, run: library.run });
+    const uuid = Buffer.from(lastHeir(library, target, named));
+    const name = bytesToHex(uuid);
+    next.of?.needs.add(name);
+    if (found.has(name)) continue;
+    const needed = readNeeded(library, target, uuid);
+    found.set(name, needed);
+    if (needed.last === null) continue;
     for (const foreignKey of target.foreignKeys) {
       const isNeeded = foreignKey.onDelete === 'CASCADE' || !isCarriedOut(target, foreignKey);
       // What has an heir is referred to as that.
-      const isDead = isNeeded && targetState(library, last, foreignKey) === 'dead';
-      if (isDead && heirOfTarget(library, last, foreignKey) === 'none')
-        queue.push({ of: target, version: last, foreignKey });
+      const isDead = isNeeded && targetState(library, needed.last, foreignKey) === 'dead';
+      if (isDead && heirOfTarget(library, needed.last, foreignKey) === 'none')
+        queue.push({ of: needed, version: needed.last, foreignKey });
     }
   }
-  merge(joinVersions(library, [...revived.values()]), []);
-  return revived.size > 0;
+  for (let size = -1; size !== found.size;) {
+    size = found.size;
+    for (const [name, { last, isOurs, needs }] of found)
+      if (last === null || !isOurs || [...needs].some((other) => !found.has(other))) found.delete(name);
+  }
+  if (found.size === 0) return false;
+  const revived = [...found.values()].map((needed) => {
+    const born = rebear(library, needed.last as Batch);
+    recordDelete(library, needed, { hlc: library.hlc, run: library.run });
+    return born;
+  });
+  merge(joinVersions(library, revived), []);
+  return true;
+}
+
+function readNeeded(library: Library, model: Model, uuid: Buffer): Needed {
+  const grave = library.sql.rows('SELECT hlc, run, version FROM flotilla_tombstones WHERE uuid = ?', uuid)[0];
+  const [hlc = 0, run = 0] = (grave ?? []).slice(0, 2).map(Number);
+  const last = grave?.[2] instanceof Uint8Array ? decodeBatch(grave[2]) : null;
+  return { model, uuid, hlc, run, last, isOurs: last !== null && ownsVersion(library, model, last), needs: new Set() };
 }
 
 /** The older version of a row whose newer one has just been deleted goes as well, when nothing refers to it any more. */

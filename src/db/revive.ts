@@ -83,15 +83,18 @@ export function blockedDeletes(library: Library, doomed: readonly Doomed[], judg
   }
   spread(nodes, standing);
   spread(nodes, undecided);
-  const undone: Doomed[] = [];
-  for (const row of doomed) {
+  const blocked = doomed.filter((row) => {
     const name = nodeId(row.model, row.key);
-    if (!standing.has(name) || undecided.has(name)) continue;
-    // It is for its owner to bear it again.
-    if (judge.mayBear(row)) undone.push(row);
-    else undecided.add(name);
+    return standing.has(name) && !undecided.has(name);
+  });
+  // It is for its owner to bear it again; what cannot do without it waits for that as well, or it would go again where the owner is.
+  const others = new Set(blocked.filter((row) => !judge.mayBear(row)).map(({ model, key }) => nodeId(model, key)));
+  for (let size = -1; size !== others.size;) {
+    size = others.size;
+    for (const [name, { holds }] of nodes) if ([...holds].some((parent) => others.has(parent))) others.add(name);
   }
-  return { undone, undecided };
+  for (const name of others) undecided.add(name);
+  return { undone: blocked.filter(({ model, key }) => !others.has(nodeId(model, key))), undecided };
 }
 
 /** Adds to `marked` all that the marked nodes hold. */

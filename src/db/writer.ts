@@ -259,9 +259,10 @@ export class Writer {
     this.#tidy();
   }
 
-  hearOfOthers(base: KnowledgeWire, members: readonly HeardWire[]): void {
+  hearOfOthers(peer: string, base: KnowledgeWire, members: readonly HeardWire[]): void {
     checkKnown(this.#library, base, ...members.map(({ knowledge }) => knowledge));
-    this.#do(() => this.#library.transact(() => hearOfOthers(this.#library, base, members)));
+    const conversation = this.#sessions.get(peer) ?? null;
+    this.#do(() => this.#library.transact(() => hearOfOthers(this.#library, base, members, conversation)));
     this.#tidy();
   }
 

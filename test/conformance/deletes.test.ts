@@ -138,6 +138,22 @@ describe('ON DELETE across devices', () => {
     await expectEqual(...replicas);
   });
 
+  it('[D6] keeps it also when somebody else has deleted the row later', () => {
+    const replicas = fleetOf(4, ddl(''));
+    const [a, b, c, d] = replicas as [Replica, Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (1, 'x')");
+    converge(replicas);
+    for (const replica of [a, d]) {
+      replica.write('DELETE FROM p');
+      replica.stamp();
+    }
+    a.pull(d);
+    b.write("INSERT INTO c VALUES (1, 1, 'child')");
+    c.pull(b);
+    a.pull(c);
+    expect(a.rows('SELECT p.name, c.name FROM c JOIN p ON p.id = c.p_id')).toEqual([['x', 'child']]);
+  });
+
   it('[D6] keeps every kind of value', async () => {
     const [a, b] = pairOf(`CREATE TABLE q (id INTEGER PRIMARY KEY);
       CREATE TABLE p (id INTEGER PRIMARY KEY, a, b TEXT, c BLOB, d REAL, e INTEGER, q_id INTEGER REFERENCES q (id) ON DELETE SET NULL);
@@ -157,6 +173,56 @@ describe('ON DELETE across devices', () => {
     converge([a, b]);
     expect(b.rows(content)).toEqual(before);
     await expectEqual(a, b);
+  });
+
+  it.each(['RESTRICT', 'NO ACTION', 'SET NULL'])(
+    '[D7] what a reference of another device forbids to delete is born again by its owner: ON DELETE %s',
+    async (action) => {
+      const replicas = fleetOf(
+        3,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE c (id INTEGER PRIMARY KEY, p_id INTEGER NOT NULL REFERENCES p (id) ON DELETE ${action}, name TEXT)`,
+        { config: { tables: { p: { ownership: 'device' }, c: { ownership: 'device' } } } },
+      );
+      const [a, b] = replicas as [Replica, Replica];
+      a.write("INSERT INTO p VALUES (1, 'x')");
+      converge(replicas);
+      a.write('DELETE FROM p');
+      b.write("INSERT INTO c VALUES (1, 1, 'child')");
+      converge(replicas);
+      for (const replica of replicas) {
+        expect(replica.rows('SELECT p.name, c.name FROM c JOIN p ON p.id = c.p_id')).toEqual([['x', 'child']]);
+        expect(replica.waiting()).toEqual([]);
+      }
+      await expectEqual(...replicas);
+    },
+  );
+
+  it('[D7] and nobody bears again what cannot do without a row of another device before that one is there', async () => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE root (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE p (id INTEGER PRIMARY KEY, root INTEGER NOT NULL REFERENCES root ON DELETE CASCADE, name TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p ON DELETE RESTRICT, name TEXT)`,
+      { config: { tables: { root: { ownership: 'device' }, c: { ownership: 'device' } } } },
+    );
+    const [a, b] = replicas as [Replica, Replica];
+    a.write("INSERT INTO root VALUES (1, 'top')");
+    converge(replicas);
+    b.write("INSERT INTO p VALUES (1, 1, 'x')");
+    b.stamp();
+    a.write('DELETE FROM root');
+    a.pull(b);
+    expect(a.rows('SELECT * FROM p')).toEqual([]);
+    b.write("INSERT INTO c VALUES (1, 1, 'child')");
+    converge(replicas);
+    for (const replica of replicas) {
+      expect(
+        replica.rows('SELECT root.name, p.name, c.name FROM c JOIN p ON p.id = c.p JOIN root ON root.id = root'),
+      ).toEqual([['top', 'x', 'child']]);
+      expect(replica.waiting()).toEqual([]);
+    }
+    await expectEqual(...replicas);
   });
 
   it('[D1] is decided by no page in the middle', () => {

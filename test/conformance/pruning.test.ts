@@ -418,7 +418,7 @@ describe('[F4] what members know', () => {
     const base = wireOf([...b.library.knowledge()]);
     const tell = (): number => {
       const news = toA.spreading.news(b.library);
-      a.library.transact(() => hearOfOthers(a.library, base, news));
+      a.library.transact(() => hearOfOthers(a.library, base, news, null));
       return news.length;
     };
     expect(tell()).toBe(1);
@@ -429,6 +429,28 @@ describe('[F4] what members know', () => {
     c.pull(b);
     expect(tell()).toBe(1);
     expect(a.prune()).toEqual({ tombstones: 1, blockedBy: [] });
+  });
+});
+
+describe('[F4] what a member knows', () => {
+  it('is not told to whom has told it', () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x')");
+    converge([a, b, c]);
+    const [toA, toB] = [new Conversation('A', b.library.knowledge()), new Conversation('B', a.library.knowledge())];
+    const toldTo = (from: Replica, to: Replica, said: Conversation, heard: Conversation): string[] => {
+      const news = said.spreading.news(from.library);
+      const base = wireOf([...from.library.knowledge()]);
+      to.library.transact(() => hearOfOthers(to.library, base, news, heard));
+      return news.map(({ device }) => device);
+    };
+    expect(toldTo(b, a, toA, toB)).toEqual(['C']);
+    // C has more by now, as B hears from itself, and A by B.
+    c.write("INSERT INTO folders VALUES (2, 'y')");
+    b.pull(c);
+    a.pull(b);
+    expect(toldTo(b, a, toA, toB)).toEqual(['C']);
+    expect(toldTo(a, b, toB, toA)).toEqual([]);
   });
 });
 
@@ -444,7 +466,7 @@ describe('[F4] what members know, of a start that one of them has never heard of
     const base = b.library.knowledge();
     a.pull(b);
     const news = new Conversation('A', base).spreading.news(b.library);
-    a.library.transact(() => hearOfOthers(a.library, wireOf([...base]), news));
+    a.library.transact(() => hearOfOthers(a.library, wireOf([...base]), news, null));
     expect(a.prune()).toEqual({ tombstones: 0, blockedBy: ['C'] });
     c.pull(a);
     expect(c.rows('SELECT name FROM folders')).toEqual([['y']]);

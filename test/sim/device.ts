@@ -3,7 +3,7 @@
  * real but the threads, the network and time.
  */
 import Sqlite from 'better-sqlite3';
-import type { Database } from 'better-sqlite3';
+import type { Database, Statement } from 'better-sqlite3';
 
 import { openDatabase } from '../../src/actors/database.ts';
 import { startNode } from '../../src/actors/node-runtime.ts';
@@ -55,6 +55,9 @@ export class SimDevice implements Written {
   readonly #options: DeviceOptions;
   readonly #around: Surroundings;
   #db: Database;
+  /** What was asked of it, prepared; and how often it was opened. */
+  readonly #statements = new Map<string, Statement<unknown[]>>();
+  #files = 0;
   #clock: DeviceClock;
   #writer: SimThread | null = null;
   #process: { held: boolean } | null = null;
@@ -213,6 +216,8 @@ export class SimDevice implements Written {
   }
 
   #open(file?: Buffer): Database {
+    this.#statements.clear();
+    this.#files += 1;
     const db = new Sqlite(file ?? ':memory:');
     db.pragma('foreign_keys = ON');
     // Our triggers ask for the time by this name.
@@ -229,10 +234,14 @@ export class SimDevice implements Written {
   }
 
   rows(sql: string, ...params: unknown[]): unknown[][] {
-    return this.#db
-      .prepare(sql)
-      .raw()
-      .all(...params) as unknown[][];
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare<unknown[]>(sql).raw()));
+    return statement.all(...params) as unknown[][];
+  }
+
+  /** Another number whenever the file may have changed. */
+  get state(): string {
+    return `${this.#files} ${String(this.rows('SELECT total_changes()')[0]?.[0])}`;
   }
 
   /** What a crash would leave now. */

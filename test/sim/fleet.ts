@@ -65,6 +65,14 @@ export interface SimResult {
   readonly trace: readonly string[];
 }
 
+/** What a device's file says of knowledge: its own by run (hex), and of others. */
+interface Said {
+  /** See `SimDevice.state`; '' if it must be read again. */
+  readonly state: string;
+  readonly known: ReadonlyMap<string, number>;
+  readonly heard: ReadonlyArray<readonly [about: string, run: string, hlc: number]>;
+}
+
 /** Plays one seed to its end. @throws SimError with the whole story */
 export async function playSim(seed: number, options: SimOptions): Promise<SimResult> {
   const fleet = new Fleet(seed, options);
@@ -98,6 +106,7 @@ class Fleet {
   readonly #backups = new Map<SimDevice, Buffer[]>();
   /** What a device knew before it was restored: others may go on believing that it does. Device → run → hlc. */
   readonly #once = new Map<string, Map<string, number>>();
+  readonly #lastSaid = new Map<SimDevice, Said>();
   /** The first thing that went wrong outside of our own calls. */
   #fault: SimError | null = null;
 
@@ -465,21 +474,34 @@ class Fleet {
   /** Nobody believes that a device has more than its file has. */
   #checkHeard(): void {
     const all = this.#devices.filter(({ isJoined }) => isJoined);
-    const known = new Map(all.map((device) => [device.name, knowledgeOf(device.file())]));
+    const said = new Map(all.map((device) => [device.name, this.#said(device)]));
     for (const device of this.#joined()) {
-      const heard = device.rows(
-        'SELECT h.device, r.id, h.hlc FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run ORDER BY 1, 2',
-      );
-      for (const [about, run, hlc] of heard) {
-        const hex = bytesToHex(run as Uint8Array);
-        const has = Math.max(known.get(String(about))?.get(hex) ?? -1, this.#once.get(String(about))?.get(hex) ?? -1);
-        if (has < Number(hlc))
+      for (const [about, run, hlc] of said.get(device.name)?.heard ?? []) {
+        const has = Math.max(said.get(about)?.known.get(run) ?? -1, this.#once.get(about)?.get(run) ?? -1);
+        if (has < hlc)
           throw new SimError(
             'violation',
-            `${device.name} has heard that ${String(about)} knows ${hex} up to ${String(hlc)}, its file says ${has}`,
+            `${device.name} has heard that ${about} knows ${run} up to ${hlc}, its file says ${has}`,
           );
       }
     }
+  }
+
+  /** What a device knows, and what it has heard of others; read again when its file has changed. */
+  #said(device: SimDevice): Said {
+    const before = this.#lastSaid.get(device);
+    const { state } = device;
+    if (before?.state === state && device.unsynced === null) return before;
+    const heard = device.rows(
+      'SELECT h.device, r.id, h.hlc FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run ORDER BY 1, 2',
+    );
+    const said = {
+      state: device.unsynced === null ? state : '',
+      known: knowledgeOf(device.file()),
+      heard: heard.map(([about, run, hlc]) => [String(about), bytesToHex(run as Uint8Array), Number(hlc)] as const),
+    };
+    this.#lastSaid.set(device, said);
+    return said;
   }
 
   #checkFile(device: SimDevice): void {

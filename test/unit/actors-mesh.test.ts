@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FULL_MESH_PEERS, neighbours } from '../../src/actors/mesh.ts';
+import { Absent, AWAY_FAULTS, FULL_MESH_PEERS, neighbours } from '../../src/actors/mesh.ts';
 import { Chance } from '../support/chance.ts';
 
 const named = (count: number): string[] =>
@@ -56,5 +56,37 @@ describe('neighbours', () => {
     const away = new Set(all.slice(3, 6));
     const chosen = neighbours('peer-000', others(all, 'peer-000'), (peer) => away.has(peer));
     for (const peer of away) expect(chosen.has(peer)).toBe(true);
+  });
+});
+
+describe('who is away', () => {
+  it('is not a peer whose connection breaks once, but one whom a dial does not reach', () => {
+    const absent = new Absent();
+    absent.note('a', 'live', 0);
+    absent.note('a', 'backoff', 1);
+    expect(absent.has('a')).toBe(false);
+    absent.note('a', 'connecting', 1);
+    absent.note('a', 'backoff', AWAY_FAULTS);
+    expect(absent.has('a')).toBe(true);
+  });
+
+  it('stays away, however often it is dialled, until it has said hello', () => {
+    const absent = new Absent();
+    absent.note('a', 'backoff', AWAY_FAULTS);
+    for (const state of ['connecting', 'handshake', 'backoff', 'connecting'] as const) {
+      // A device that has slept forgets its faults.
+      absent.note('a', state, 0);
+      expect(absent.has('a'), state).toBe(true);
+    }
+    absent.note('a', 'backfill', 0);
+    expect(absent.has('a')).toBe(false);
+  });
+
+  it('is one that refuses, at once', () => {
+    const absent = new Absent();
+    absent.note('a', 'refused', 0);
+    expect(absent.has('a')).toBe(true);
+    absent.note('a', 'stopped', 0);
+    expect(absent.has('a')).toBe(false);
   });
 });

@@ -114,8 +114,8 @@ export class CrashDevice {
     const outward = (): Promise<void> => other.#take(this, others.cursor, theirs.knowledge, others.pass);
     // Who must reconcile does that before it gives anything.
     for (const pass of own.pass === 'reconcile' ? [inward, outward] : [outward, inward]) await pass();
-    other.writer.hearOfOthers(mine.knowledge, this.writer.heardNews(other.name));
-    this.writer.hearOfOthers(theirs.knowledge, other.writer.heardNews(this.name));
+    other.writer.hearOfOthers(this.name, mine.knowledge, this.writer.heardNews(other.name));
+    this.writer.hearOfOthers(other.name, theirs.knowledge, other.writer.heardNews(this.name));
   }
 
   #learnTables(other: CrashDevice): void {

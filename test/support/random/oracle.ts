@@ -237,7 +237,8 @@ export class Oracle {
       }
       if (gone.has(row) || (one.isWhole && this.#mayBeCleared(row, gone))) return 'effect';
     }
-    return this.#isNamedApart(one) || this.#hasFollowedUnseen(one) || this.#isBornApart(one) ? 'concurrent' : null;
+    const isOneByName = this.#isNamedApart(one) || this.#hasFollowedUnseen(one) || this.#isLedToAnother(one);
+    return isOneByName || this.#isBornApart(one) ? 'concurrent' : null;
   }
 
   /**
@@ -283,6 +284,24 @@ export class Oracle {
         !rows.has(other) &&
         [...names].some((name) => linked.has(name) && !parts.has(name)) &&
         (this.#events.get(other) ?? []).some((event) => !event.isDelete && !isKnown(event, one.known)),
+    );
+  }
+
+  /**
+   * What is in its name was given another one, of which this writer had not heard, and with that in its place its name is that of
+   * another row, maybe of the same writer: both are one from then on (N3).
+   */
+  #isLedToAnother(one: Written): boolean {
+    const rows = [...(this.#rowsOfToken.get(one.token) ?? [])];
+    const wasUnheard = (name: string): boolean =>
+      (this.#events.get(name) ?? []).some((event) => event.isDelete && !isKnown(event, one.known));
+    return [...this.#before].some(([later, names]) =>
+      [...names].some((name) =>
+        rows.some((row) => {
+          const led = row.replaceAll(JSON.stringify(name), () => JSON.stringify(later));
+          return led !== row && this.#events.has(led) && wasUnheard(name);
+        }),
+      ),
     );
   }
 
