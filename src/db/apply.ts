@@ -122,7 +122,7 @@ export class Applier {
       if (stampAll(library) > 0) this.#adopter?.reset();
       library.reached('apply: stamped');
       library.db.pragma('defer_foreign_keys = ON');
-      if (loose !== null) noteDangling(library);
+      if (loose !== null) noteDangling(library, []);
       const screened = screenRecords(library, batch);
       const { head } = library;
       const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
