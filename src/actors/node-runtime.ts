@@ -41,6 +41,8 @@ export interface NodeRuntimeOptions {
   readonly name: string;
   /** Rows a batch at most. */
   readonly batchRows: number;
+  /** Rows from which on a newcomer is given a snapshot. @default SNAPSHOT_ROWS */
+  readonly snapshotRows?: number;
   readonly clock: Clock;
   readonly random: () => number;
   /** The addresses that this device has now, as a text: another one says that the network has changed. */
@@ -98,6 +100,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   const drivers = new Map<string, SessionDriver>();
   const turns = createTurns(clock);
   const absent = new Absent();
+  /** Which rows are too large to be sent, as it was told last. */
+  let heldUp = '';
   /** With whom a session is kept. */
   let needed: ReadonlySet<string> | null = null;
   /** Peers that know that this device has left. */
@@ -242,12 +246,17 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       isNeeded: needed?.has(peer) ?? true,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
+      ...(options.snapshotRows === undefined ? {} : { snapshotRows: options.snapshotRows }),
       emit: (event) => {
         if (event.type === 'REFUSED' && event.code === 'REVOKED') told.add(peer);
         leaving?.();
         sendBack(event);
       },
       onAcked: () => leaving?.(),
+      onHeldUp(message) {
+        if (heldUp !== message) emit({ event: 'notice', message });
+        heldUp = message;
+      },
       onName: (name) => names.set(peer, name),
       onDifferences: (found) => noteDifferences(peer, found),
       onApplied: ({ rows, changed, complete, said }) => {

@@ -254,6 +254,8 @@ export interface PassBegun {
   /** What we know at that moment, and its hash. */
   readonly knowledge: KnowledgeWire;
   readonly knowledgeHash: string;
+  /** Hash of the records of membership that are here, hex. */
+  readonly records: string;
   /** A snapshot to ask for instead, first; null for none. */
   readonly snapshot: SnapshotWanted | null;
 }
@@ -342,6 +344,8 @@ export interface FeedPage {
   readonly complete: boolean;
   readonly remaining: number;
   readonly head: number;
+  /** Which rows are too large to be sent, and what to do; '' for none. The pass is not complete then, though nothing is left that can go. */
+  readonly heldUp: string;
 }
 
 /** What applying a batch did. It is durable when this comes back. */
@@ -425,8 +429,11 @@ export interface WriteStore {
   holders(change: Change): Promise<readonly string[]>;
   /** Remembers tables and columns that a peer has and this device has not, so that what comes of them is kept. */
   learnSchema(schema: SchemaDescription): Promise<void>;
-  /** Applies one batch from `peer` in one transaction. Rejects, changing nothing, when it is damaged or not allowed. */
-  apply(peer: string, data: Uint8Array): Promise<Applied>;
+  /**
+   * Applies batches from `peer` in their order, each in one transaction or several in one. Rejects when one is damaged or not allowed:
+   * that one changes nothing, those before it may be applied.
+   */
+  apply(peer: string, pages: readonly Uint8Array[]): Promise<readonly Applied[]>;
   /** `peer` says that it holds our feed durably up to `cursor`, and what it knows since it last said so. */
   acked(peer: string, cursor: Cursor, complete: boolean, knowledge: KnowledgeWire): Promise<void>;
   /** Members, and devices that were. */
@@ -447,7 +454,13 @@ export interface WriteStore {
 /** The read-only side. */
 export interface ReadStore {
   /** Opens a pass for a peer: `knowledge` null means "the same as ours". Rejects with BELOW_FLOOR when it has to reconcile. */
-  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): Promise<FeedOpened>;
+  openFeed(
+    peer: string,
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    pass: PassKind,
+    records: string,
+  ): Promise<FeedOpened>;
   page(feed: number, limits: PageLimits): Promise<FeedPage>;
   closeFeed(feed: number): Promise<void>;
   /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */
