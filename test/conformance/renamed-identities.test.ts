@@ -221,6 +221,34 @@ describe('a declared identity that is renamed', () => {
     expect(graves()).toBe(0);
   });
 
+  it.each([
+    ['a new one', "UPDATE p SET name = 'y' WHERE name = 'x'; INSERT INTO p VALUES (70, 'x', 'new')", ['y', 'z']],
+    [
+      'the one with which it exchanges it',
+      "UPDATE p SET name = 't' WHERE name = 'x'; UPDATE p SET name = 'x' WHERE name = 'z'; UPDATE p SET name = 'z' WHERE name = 't'",
+      ['z', 'x'],
+    ],
+  ])('[N1] though its old name is that of another row at once: %s', async (_, sql, [first, second]) => {
+    for (const ownership of OWNERSHIPS) {
+      const replicas = declared('CASCADE', ownership, 4) as [Replica, Replica, Replica, Replica];
+      const [a, b, c, d] = replicas;
+      a.write("INSERT INTO p VALUES (7, 'x', 'n'), (8, 'z', 'm'); INSERT INTO c VALUES (1, 7, 'to x'), (2, 8, 'to z')");
+      converge(replicas);
+      // Heard of by nobody who gives the names, and by one before and one after them.
+      d.write("INSERT INTO c SELECT 3, id, 'also to x' FROM p WHERE name = 'x'");
+      c.pull(d);
+      b.write(`BEGIN; ${sql}; COMMIT`);
+      a.pull(b);
+      a.pull(c);
+      converge(replicas);
+      await expectShown(replicas, SHOWN, [
+        ['also to x', first],
+        ['to x', first],
+        ['to z', second],
+      ]);
+    }
+  });
+
   it('[A1] comes with the end of the old name, so that nobody is left with that alone when its device is restored', async () => {
     const [a, b, c] = declared('CASCADE', 'shared') as [Replica, Replica, Replica];
     a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
