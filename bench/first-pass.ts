@@ -16,7 +16,7 @@ import {
   spreadOf,
   type Spread,
 } from './bench.ts';
-import { cpuMsOf, dismiss, Source, untilSame } from './nodes.ts';
+import { cpuMsOf, dismiss, type LoopDelay, loopDelayOf, loopNote, Source, untilSame } from './nodes.ts';
 
 const FULL = { entries: 182_530, pairs: 5 };
 const QUICK = { entries: 20_000, pairs: 2 };
@@ -29,6 +29,7 @@ async function measure(name: string, isBlank: boolean, { quick, say }: BenchOpti
   const goal = isBlank ? 1.2 : 0.6;
   const source = await Source.start(name, entries);
   const withStart: number[] = [];
+  const loops: LoopDelay[] = [];
   const peaks: { sender: number; receiver: number }[] = [];
   const ours = async (): Promise<Run> => {
     const device = await source.newDevice(`device ${withStart.length}`, isBlank);
@@ -39,6 +40,7 @@ async function measure(name: string, isBlank: boolean, { quick, say }: BenchOpti
     withStart.push(withStartMs);
     peaks.push({ sender: source.node.peakRssMB ?? 0, receiver: node.peakRssMB ?? 0 });
     await untilSame(source, device, SUM);
+    loops.push(await loopDelayOf(device));
     await dismiss(device);
     return { ms, cpuMs };
   };
@@ -55,6 +57,10 @@ async function measure(name: string, isBlank: boolean, { quick, say }: BenchOpti
     return { ms: seconds * 1_000, cpuMs };
   };
   const found = await paired(pairs, ours, floor);
+  const loopDelayMs = {
+    sender: await loopDelayOf(source),
+    receiver: { max: Math.max(...loops.map(({ max }) => max)), p99: Math.max(...loops.map(({ p99 }) => p99)) },
+  };
   await source.node.terminate();
   const start = spreadOf(withStart.slice(1));
   const peak = (side: 'sender' | 'receiver'): number => Math.max(...peaks.map((one) => one[side]));
@@ -75,6 +81,7 @@ async function measure(name: string, isBlank: boolean, { quick, say }: BenchOpti
       withStartMs: rounded(start.median),
       rowsPerSecond: Math.round(source.rows / (found.one.median / 1_000)),
       peakRssMB: { sender: peak('sender'), receiver: peak('receiver') },
+      loopDelayMs,
       goal,
     },
     table: [
@@ -93,6 +100,7 @@ async function measure(name: string, isBlank: boolean, { quick, say }: BenchOpti
     notes: [
       'Ratio: time of the plain loop / time from when the new node listens until it has all, durably; of pairs in turns, the median.',
       `Peak memory: sender ${peak('sender')} MB, receiver ${peak('receiver')} MB.`,
+      loopNote(loopDelayMs),
     ],
   };
 }

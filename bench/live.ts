@@ -9,7 +9,7 @@ import type { Device } from '../examples/fleet.ts';
 import { projectFolder, runScript, sleep } from '../examples/support.ts';
 import { type Bench, type BenchOptions, type BenchReport, rounded, shown } from './bench.ts';
 import { measureEcho } from './echo.ts';
-import { bytesSentBy, caughtUp, cpuMsOf, Source, untilSame } from './nodes.ts';
+import { bytesSentBy, caughtUp, cpuMsOf, loopDelayOf, loopNote, Source, untilSame } from './nodes.ts';
 
 const ENTRIES = 2_000;
 const GOALS = { p50: 15, p99: 60, rate: 100 };
@@ -105,6 +105,7 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
       say(`${count} peers, ${rate} a second: ${shown(lag.p50)} ms, at the 99th percentile ${shown(lag.p99)} ms`);
     }
   }
+  const loopDelayMs = { writer: await loopDelayOf(source), others: await loopDelayOf(...devices) };
   await stop(source, devices);
   const usual = found.find(({ rate, peers: count }) => rate === GOALS.rate && count === 1) as Measured;
   return {
@@ -120,6 +121,7 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
         p99: rounded(p99),
         growth: rounded(growth),
       })),
+      loopDelayMs,
       goal: GOALS,
     },
     table: [
@@ -136,6 +138,7 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
     notes: [
       `A bare libp2p stream: ${shown(quantile(0.5))} ms there and back, ${shown(quantile(0.99))} ms at the 99th percentile. The ratio is that of the medians at ${GOALS.rate} a second with one peer.`,
       `Wanted there: ${GOALS.p50} ms and ${GOALS.p99} ms.`,
+      loopNote(loopDelayMs),
       ...left.map((count) => `${count} peers could not be brought up on this machine.`),
     ],
   };

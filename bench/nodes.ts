@@ -10,6 +10,7 @@ import { openLibrary } from '../examples/file-library/library.ts';
 import { fillSynthetic } from '../examples/file-library/synthetic.ts';
 import { Device } from '../examples/fleet.ts';
 import { flotilla, projectFolder, type RunningNode, temporaryFolder, until, useBuild } from '../examples/support.ts';
+import { rounded, shown } from './bench.ts';
 
 /** Slowest sync that is waited for: rows a second, beside a minute. */
 const LEAST_RATE = 500;
@@ -94,6 +95,32 @@ export async function untilSame(one: Device, other: Device, sql: string, ms = 12
   const answer = ({ library }: Device): unknown => withLibrary(library, (db) => db.prepare(sql).pluck().get());
   const wanted = answer(one);
   await until(`${other.name} to have what ${one.name} has`, ms, () => (answer(other) === wanted ? true : undefined));
+}
+
+/** Delay of the event loop of a node's main thread since it was ready, ms: a peer is cut off whose loop stalls for seconds. */
+export interface LoopDelay {
+  readonly max: number;
+  readonly p99: number;
+}
+
+/** Greatest delay that is wanted, ms. */
+export const MOST_LOOP_DELAY_MS = 50;
+
+/** The greatest delays of devices that run. */
+export async function loopDelayOf(...devices: readonly Device[]): Promise<LoopDelay> {
+  const reports = await Promise.all(devices.map((device) => device.status()));
+  return {
+    max: rounded(Math.max(...reports.map(({ maxEventLoopDelayMs }) => maxEventLoopDelayMs))),
+    p99: rounded(Math.max(...reports.map(({ p99EventLoopDelayMs }) => p99EventLoopDelayMs))),
+  };
+}
+
+/** What they are, for people. */
+export function loopNote(delays: Readonly<Record<string, LoopDelay>>): string {
+  const told = Object.entries(delays).map(
+    ([side, { max, p99 }]) => `${side} ${shown(p99)} ms at the 99th percentile, ${shown(max)} ms at most`,
+  );
+  return `Delay of the event loop of the main thread: ${told.join('; ')}. At most ${MOST_LOOP_DELAY_MS} ms wanted.`;
 }
 
 /** CPU time that processes have used, ms; their threads included. */

@@ -69,6 +69,8 @@ export interface NodeStatus {
   readonly discoveryProblem: string;
   /** Greatest event loop delay of the main thread since the node was ready, ms; 0 when not running. */
   readonly maxEventLoopDelayMs: number;
+  /** Of a hundred looks at the event loop, 99 found no greater delay than this, ms; 0 when not running. */
+  readonly p99EventLoopDelayMs: number;
   readonly library: LibraryStatus;
 }
 

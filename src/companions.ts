@@ -330,6 +330,7 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
       })),
     discoveryProblem: '',
     maxEventLoopDelayMs: 0,
+    p99EventLoopDelayMs: 0,
     library,
   };
 }

@@ -279,6 +279,11 @@ function portOf(addresses: readonly string[]): number {
   return Number(/\/tcp\/(\d+)/.exec(addresses[0] ?? '')?.[1] ?? 0);
 }
 
+/** ms of delay in what the histogram holds: the time between two looks in ns, the pause between them included. */
+function delayMs(between: number): number {
+  return Math.max(0, between / 1e6 - DELAY_RESOLUTION_MS);
+}
+
 interface FacadeFacts {
   readonly file: string;
   readonly device: string;
@@ -309,8 +314,8 @@ function facade(running: RunningNode, facts: FacadeFacts): FlotillaNode {
       psk: facts.hasPsk,
       peers: running.peers(),
       discoveryProblem: running.discoveryProblem(),
-      // The histogram holds the time between two looks, the pause between them included.
-      maxEventLoopDelayMs: Math.max(0, delays.max / 1e6 - DELAY_RESOLUTION_MS),
+      maxEventLoopDelayMs: delayMs(delays.max),
+      p99EventLoopDelayMs: delayMs(delays.percentile(99)),
       library: await store.status(),
     };
   }
@@ -410,7 +415,7 @@ export async function openInvitations(home: Home): Promise<Invitations> {
       const secret = new Uint8Array(randomBytes(SECRET_BYTES));
       const expiresAt = Math.round(systemClock.now() + minutes * 60_000);
       const addresses = invitationAddresses(port, networkInterfaces(), localOnly);
-      const peer = await invitationPeer(secret);
+      const peer = invitationPeer(secret);
       await home.addInvite(peer, expiresAt);
       open.set(peer, expiresAt);
       const psk = await home.psk();

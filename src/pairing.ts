@@ -58,7 +58,7 @@ export function createPairings(deps: PairingsDeps): Pairings {
       ...deps,
       async invite() {
         const text = await deps.invite();
-        const peer = await invitationPeer(decodeInvitation(text).secret);
+        const peer = invitationPeer(decodeInvitation(text).secret);
         waiting.set(peer, resolve);
         timer = setTimeout(() => {
           waiting.delete(peer);

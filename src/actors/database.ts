@@ -112,7 +112,7 @@ export function databaseState(snapshot: { readonly value: unknown }): DatabaseSt
 
 /** The store of a running node. */
 export interface NodeStore extends Store, SessionStore {
-  apply(peer: string, data: Uint8Array, priority?: Priority): Promise<Applied>;
+  apply(peer: string, pages: readonly Uint8Array[], priority?: Priority): Promise<readonly Applied[]>;
 }
 
 export interface DatabaseOptions extends Omit<WorkerSpec, 'role' | 'purpose'> {
@@ -263,11 +263,15 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     throw new FlotillaError('DATABASE', 'The library could not be read: other programs write to it without pause.');
   }
 
-  async function apply(peer: string, data: Uint8Array, priority: Priority = 'live'): Promise<Applied> {
+  async function apply(
+    peer: string,
+    pages: readonly Uint8Array[],
+    priority: Priority = 'live',
+  ): Promise<readonly Applied[]> {
     setAside.check(peer);
-    const applied = (await call('write', 'apply', [peer, data], priority)) as Applied;
+    const applied = (await call('write', 'apply', [peer, pages], priority)) as readonly Applied[];
     setAside.worked(peer);
-    if (applied.complete) looks.heard();
+    if (applied.some(({ complete }) => complete)) looks.heard();
     return applied;
   }
 

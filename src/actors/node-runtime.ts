@@ -41,6 +41,8 @@ export interface NodeRuntimeOptions {
   readonly name: string;
   /** Rows a batch at most. */
   readonly batchRows: number;
+  /** Rows from which on a newcomer is given a snapshot. @default SNAPSHOT_ROWS */
+  readonly snapshotRows?: number;
   readonly clock: Clock;
   readonly random: () => number;
   /** The addresses that this device has now, as a text: another one says that the network has changed. */
@@ -242,6 +244,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       isNeeded: needed?.has(peer) ?? true,
       facts: { device, name: options.name, library: library.libraryId },
       limits: { rows: options.batchRows, bytes: BATCH_BYTES },
+      ...(options.snapshotRows === undefined ? {} : { snapshotRows: options.snapshotRows }),
       emit: (event) => {
         if (event.type === 'REFUSED' && event.code === 'REVOKED') told.add(peer);
         leaving?.();

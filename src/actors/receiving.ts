@@ -1,10 +1,10 @@
 /**
- * The receiving half of a session: batches are applied one after the other, each ACKed when it is durable. What waits is
+ * The receiving half of a session: batches are applied in their order, those that have gathered together, each ACKed when it is durable. What waits is
  * bounded by the credit that was granted; who sends beyond it breaks the protocol.
  */
 import { FlotillaError } from '../errors.ts';
 import type { Applied, FaultPoint } from '../db/api.ts';
-import type { Frame } from '../protocol/types.ts';
+import type { Cursor, Frame } from '../protocol/types.ts';
 
 /**
  * Bytes of batches that a peer may have on its way to us un-ACKed. About a dozen batches of 1,000 rows: enough to keep a
@@ -12,12 +12,22 @@ import type { Frame } from '../protocol/types.ts';
  */
 export const RECEIVE_CREDIT_BYTES = 4 * 1024 * 1024;
 
+/**
+ * Bytes of batches that are applied together, in one transaction if nobody else writes: about four of 1,000 rows, which takes half the
+ * time of four transactions, about 50 ms. Eight are hardly faster, and other programs wait twice as long.
+ */
+const TOGETHER_BYTES = 320 * 1024;
+/** How many at most: live ones are small, and each looks after what it completes. */
+const TOGETHER = 32;
+
 /** Live calls overtake those of a backfill in the mailbox of the write worker. */
 export type Priority = 'live' | 'backfill';
 
 export interface ReceiverOptions {
   readonly peer: string;
-  readonly store: { apply(peer: string, data: Uint8Array, priority: Priority): Promise<Applied> };
+  readonly store: {
+    apply(peer: string, pages: readonly Uint8Array[], priority: Priority): Promise<readonly Applied[]>;
+  };
   readonly credit: number;
   readonly send: (frame: Frame) => Promise<void>;
   /** After each batch that was applied, before its ACK. */
@@ -47,26 +57,27 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   let applying = false;
   let running: Promise<void> | null = null;
 
+  /** @param cursor - as the library has it by now */
+  async function ack(applied: Applied, bytes: number, cursor: Cursor): Promise<void> {
+    const { complete, said } = applied;
+    options.onDurable(applied);
+    unacked -= bytes;
+    options.reached?.('ack: due');
+    await send({ type: 'ack', cursor, complete, credit: bytes, knowledge: said });
+    options.reached?.('ack: sent');
+    options.onApplied(applied, first, bytes);
+    if (complete) first = false;
+  }
+
   async function run(): Promise<void> {
     try {
-      for (let data = waiting.shift(); data !== undefined && !stopped; data = waiting.shift()) {
-        const bytes = data.byteLength;
+      while (waiting.length > 0 && !stopped) {
+        const pages = waiting.splice(0, fewOf(waiting));
+        const sizes = pages.map(({ byteLength }) => byteLength);
         applying = true;
-        const applied = await store.apply(peer, movable(data), first ? 'backfill' : 'live');
+        const all = await store.apply(peer, pages.map(movable), first ? 'backfill' : 'live');
         applying = false;
-        options.onDurable(applied);
-        unacked -= bytes;
-        options.reached?.('ack: due');
-        await send({
-          type: 'ack',
-          cursor: applied.cursor,
-          complete: applied.complete,
-          credit: bytes,
-          knowledge: applied.said,
-        });
-        options.reached?.('ack: sent');
-        options.onApplied(applied, first, bytes);
-        if (applied.complete) first = false;
+        for (const [i, applied] of all.entries()) await ack(applied, sizes[i] ?? 0, (all.at(-1) ?? applied).cursor);
       }
     } catch (error) {
       stopped = true;
@@ -94,6 +105,18 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       await running;
     },
   };
+}
+
+/** How many of the batches that wait are applied together: the first, and what fits beside it. */
+function fewOf(waiting: readonly Uint8Array[]): number {
+  let bytes = 0;
+  let count = 0;
+  for (const { byteLength } of waiting) {
+    bytes += byteLength;
+    if (count > 0 && (count === TOGETHER || bytes > TOGETHER_BYTES)) break;
+    count += 1;
+  }
+  return count;
 }
 
 /** Bytes beside a batch in the buffer of its packet: the type of its frame. */

@@ -158,7 +158,9 @@ export function createSender(options: SenderOptions): Sender {
       if (ack.complete) options.onComplete();
     },
     applied(knowledge) {
-      if (knowledge !== null) hasSaid(knowledge);
+      // In the middle of a pass the echo of it is not even looked at: it would be read, row by row, to be left out.
+      if (knowledge === null) return;
+      hasSaid(knowledge);
       if (dirty) wake.open();
     },
     offered: hasSaid,
@@ -178,7 +180,7 @@ export function createSender(options: SenderOptions): Sender {
         head = grown;
         if (!isForeign) ownHead = grown;
         if (head <= sentHead) return;
-        const isEcho = options.applying();
+        const isEcho = isForeign && options.applying();
         if (isForeign && passEnded && !isEcho) return relayLater();
         dirty = true;
         if (!isEcho) wake.open();

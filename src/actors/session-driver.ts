@@ -79,7 +79,7 @@ export interface SessionStore extends Pick<
   | 'inspect'
   | 'onHead'
 > {
-  apply(peer: string, data: Uint8Array, priority: Priority): Promise<Applied>;
+  apply(peer: string, pages: readonly Uint8Array[], priority: Priority): Promise<readonly Applied[]>;
 }
 
 export interface DriverOptions {

@@ -37,7 +37,7 @@ export interface WorkerSpec {
   readonly purpose: 'serve' | 'setup';
 }
 
-/** Main → worker. Byte arrays among `args` are given away, with the buffers that they are views of. `close` (no args) closes the file; the answer is the last. */
+/** Main → worker. Byte arrays among `args`, and in lists among them, are given away, with the buffers that they are views of. `close` (no args) closes the file; the answer is the last. */
 export interface WorkerCall {
   readonly id: number;
   readonly method: string;
@@ -151,7 +151,9 @@ export function startWorker(
 
   function post(pending: Pending): void {
     inWorker.set(pending.call.id, pending);
-    const transfer = pending.call.args.flatMap((arg) => (arg instanceof Uint8Array ? [arg.buffer as ArrayBuffer] : []));
+    const transfer = pending.call.args
+      .flat()
+      .flatMap((arg) => (arg instanceof Uint8Array ? [arg.buffer as ArrayBuffer] : []));
     try {
       worker.postMessage(pending.call, transfer);
     } catch (error) {

@@ -14,6 +14,7 @@ import type { Aside } from './aside.ts';
 import { parseCells, stampsOf } from './cells.ts';
 import type { Library } from './library.ts';
 import { RIVAL_NAMES } from './rival-names.ts';
+import { insertMany } from './sql.ts';
 import type { Statements } from './sql.ts';
 
 /** What was done. */
@@ -31,9 +32,9 @@ const STAMPED: ReadonlyArray<readonly [table: string, columns: readonly string[]
   ['flotilla_conflicts', ['lost_hlc', 'kept_hlc']],
 ];
 /** Those that are times up to which something holds, and need not be anybody's stamp. */
-const BOUNDS: ReadonlyArray<readonly [table: string, column: string]> = [
-  ['flotilla_columns', 'since'],
-  ['flotilla_floor', 'hlc'],
+const BOUNDS: ReadonlyArray<readonly [table: string, column: string, key: string]> = [
+  ['flotilla_columns', 'since', 'tbl, number'],
+  ['flotilla_floor', 'hlc', 'run'],
 ];
 /** Moments by the clock that was wrong: what is to age would wait for them. */
 const MOMENTS: ReadonlyArray<readonly [table: string, column: string]> = [
@@ -61,7 +62,7 @@ export function stampAnew(library: Library): StampedAnew | null {
     if (heard > limit) return null;
     const last = library.hlc;
     const maps = mapTables(sql);
-    if (hasForeign(library, maps, limit)) return null;
+    if (hasForeign(library, maps, limit) || hasLeft(sql, maps, limit)) return null;
     const later = new Later(limit);
     collect(sql, maps, later);
     // After everything that stays as it is, and not before now.
@@ -98,6 +99,11 @@ class Later {
     this.#base = base;
     this.#sorted = Float64Array.from(this.#found).sort();
     this.#found.clear();
+  }
+
+  /** Old and new time of each. */
+  pairs(): ReadonlyArray<readonly [old: number, anew: number]> {
+    return Array.from(this.#sorted, (hlc, index) => [hlc, this.#base + index + 1] as const);
   }
 
   /** The new time of a stamp; of any other time what keeps its place among the stamps. */
@@ -145,6 +151,17 @@ function hasForeign({ sql, around }: Library, maps: readonly string[], limit: nu
   );
 }
 
+/** Whether a member has ACKed some of what is too late, in a pass that is not complete, so that it does not claim to know it yet. */
+function hasLeft(sql: Statements, maps: readonly string[], limit: number): boolean {
+  const acked = sql.number(
+    `SELECT ifnull(max(a.position), 0) FROM flotilla_acks a
+     JOIN flotilla_members m ON m.device = a.peer WHERE m.revoked_at IS NULL`,
+  );
+  return [...maps, 'flotilla_tombstones', 'flotilla_pending'].some(
+    (table) => sql.value(`SELECT 1 FROM ${table} WHERE lsn <= ? AND hlc > ? LIMIT 1`, acked, limit) !== undefined,
+  );
+}
+
 function collect(sql: Statements, maps: readonly string[], later: Later): void {
   for (const [table, columns] of stampedIn(maps)) {
     for (const column of columns) {
@@ -175,24 +192,27 @@ function latestKept(library: Library, maps: readonly string[], limit: number): n
 
 function renameIn(sql: Statements, maps: readonly string[], later: Later): void {
   inside(sql, maps, later.limit, later.anew);
-  for (const [table, columns] of stampedIn(maps)) {
-    for (const column of columns) rename(sql, table, column, later);
-  }
-  for (const [table, column] of BOUNDS) rename(sql, table, column, later);
-}
-
-/** In one pass over the table: there may be a million values, and no index. */
-function rename(sql: Statements, table: string, column: string, later: Later): void {
-  const found = sql.rows(`SELECT DISTINCT ${column} FROM ${table} WHERE ${column} > ?`, later.limit);
-  if (found.length === 0) return;
+  // In one pass over each table: there may be a million values, and no index.
   sql.run('CREATE TEMP TABLE flotilla_anew (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)');
-  for (const [old] of found)
-    sql.run('INSERT INTO temp.flotilla_anew (old, new) VALUES (?, ?)', old, later.anew(Number(old)));
-  sql.run(
-    `UPDATE ${table} SET ${column} = (SELECT new FROM temp.flotilla_anew WHERE old = ${column}) WHERE ${column} > ?`,
-    later.limit,
-  );
+  const pairs = later.pairs();
+  insertMany(sql, 'INSERT INTO temp.flotilla_anew (old, new)', 2, pairs.length, (index, into) => {
+    into.push(...(pairs[index] ?? []));
+  });
+  const renamed = (column: string): string =>
+    `${column} = CASE WHEN ${column} > :limit THEN (SELECT new FROM temp.flotilla_anew WHERE old = ${column}) ELSE ${column} END`;
+  for (const [table, columns] of stampedIn(maps))
+    sql.run(
+      `UPDATE ${table} SET ${columns.map(renamed).join(', ')} WHERE ${columns.map((column) => `${column} > :limit`).join(' OR ')}`,
+      { limit: later.limit },
+    );
   sql.run('DROP TABLE temp.flotilla_anew');
+  for (const [table, column, key] of BOUNDS) {
+    // All at once, since what one becomes may be what another one was.
+    const found = sql.rows(`SELECT ${column}, ${key} FROM ${table} WHERE ${column} > ?`, later.limit);
+    const places = key.replaceAll(/\w+/g, '?');
+    for (const [hlc, ...id] of found)
+      sql.run(`UPDATE ${table} SET ${column} = ? WHERE (${key}) = (${places})`, later.anew(Number(hlc)), ...id);
+  }
 }
 
 // -- stamps within texts and blobs
@@ -218,8 +238,8 @@ function edit(
   where: string,
   change: (value: SqlValue) => SqlValue,
 ): void {
-  for (const [id, value] of sql.rows(`SELECT ${key}, ${column} FROM ${table} WHERE ${where}`)) {
-    if (value === null || value === undefined) continue;
+  const found = sql.rows(`SELECT ${key}, ${column} FROM ${table} WHERE (${where}) AND ${column} IS NOT NULL`);
+  for (const [id, value = null] of found) {
     const changed = change(value);
     if (changed !== value) sql.run(`UPDATE ${table} SET ${column} = ? WHERE ${key} = ?`, changed, id);
   }

@@ -425,8 +425,11 @@ export interface WriteStore {
   holders(change: Change): Promise<readonly string[]>;
   /** Remembers tables and columns that a peer has and this device has not, so that what comes of them is kept. */
   learnSchema(schema: SchemaDescription): Promise<void>;
-  /** Applies one batch from `peer` in one transaction. Rejects, changing nothing, when it is damaged or not allowed. */
-  apply(peer: string, data: Uint8Array): Promise<Applied>;
+  /**
+   * Applies batches from `peer` in their order, each in one transaction or several in one. Rejects when one is damaged or not allowed:
+   * that one changes nothing, those before it may be applied.
+   */
+  apply(peer: string, pages: readonly Uint8Array[]): Promise<readonly Applied[]>;
   /** `peer` says that it holds our feed durably up to `cursor`, and what it knows since it last said so. */
   acked(peer: string, cursor: Cursor, complete: boolean, knowledge: KnowledgeWire): Promise<void>;
   /** Members, and devices that were. */

@@ -1,6 +1,9 @@
 /**
  * Applying a batch: one transaction that stamps what is marked, merges, takes up what waited for it, and stores cursor
  * and knowledge. When it returns, the batch is durable, and only then may it be ACKed.
+ *
+ * Nearly every batch can be taken as it is. So it is first tried without savepoints, several batches in one transaction, and
+ * only where something of it has to be undone, each batch again in one of its own, with care.
  */
 import { FlotillaError } from '../errors.ts';
 import { decodeBatch } from '../protocol/batch.ts';
@@ -16,10 +19,11 @@ import { checkClaims } from './claims.ts';
 import type { Doomed } from './deletes.ts';
 import type { Library } from './library.ts';
 import { hear } from './heard.ts';
-import { checkTables, requireKnown } from './incoming.ts';
+import { UnknownSchema, checkTables, requireKnown } from './incoming.ts';
 import { requireNotRevoked, screenRecords, takeRecords } from './members.ts';
 import type { Screened } from './members.ts';
 import { mergeBatch } from './merge.ts';
+import { MustUndo } from './merged.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { noteSource, sourceOf } from './newcomer.ts';
@@ -30,9 +34,16 @@ import { isForeignKeyFailure } from './sql.ts';
 import { stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
+/** Batches that are taken with care after one that had to be: what one of them meets, the next ones often meet too. */
+const CAREFUL_BATCHES = 16;
+
 export class Applier {
   readonly #library: Library;
   #adopter: Adopter | null;
+  /** So many batches are still to be taken with care. */
+  #careful = 0;
+  /** Among what was applied last something was that this device had written and not stamped yet. */
+  hasStamped = false;
 
   constructor(library: Library) {
     this.#library = library;
@@ -40,22 +51,43 @@ export class Applier {
   }
 
   /** Applies one batch of `peer`. Throws, changing nothing, when it is damaged or stamped in the future, or the peer was revoked. */
-  apply(peer: string, data: Uint8Array): Taken {
-    const batch = decodeBatch(data);
-    checkClaims(this.#library, batch);
-    this.#checkPass(peer, batch);
-    requireKnown(this.#library, batch);
-    checkTables(this.#library, batch);
-    const taken = this.#tryToTake(peer, batch, { holdDeletes: false, loose: null });
+  apply(peer: string, page: Uint8Array): Taken {
+    return this.together(peer, [page])?.[0] ?? this.alone(peer, page);
+  }
+
+  /**
+   * Applies batches of `peer`, one after the other, in one transaction.
+   * @returns null, with nothing changed, when they have to be taken alone: then it will be seen which of them is to blame
+   */
+  together(peer: string, pages: readonly Uint8Array[]): Taken[] | null {
+    if (this.#careful > 0 || this.#adopter !== null) return null;
+    try {
+      const batches = pages.map((page) => decodeBatch(page));
+      // The commit ends what is kept in memory of a pass that reconciles.
+      if (batches.slice(0, -1).some(({ end }) => end.floor !== undefined)) return null;
+      return this.#transact(peer, batches, { holdDeletes: false, loose: null, isBold: true });
+    } catch (error) {
+      if (error instanceof MustUndo || isForeignKeyFailure(error)) this.#careful = CAREFUL_BATCHES;
+      else if (!(error instanceof FlotillaError || error instanceof UnknownSchema)) throw error;
+      return null;
+    }
+  }
+
+  /** Applies one batch of `peer`, and finds a way where something of it cannot stand. Throws as {@link Applier.apply} does. */
+  alone(peer: string, page: Uint8Array): Taken {
+    const batch = decodeBatch(page);
+    this.#careful = Math.max(0, this.#careful - 1);
+    const how = { holdDeletes: false, loose: null, isBold: false };
+    const taken = this.#tryToTake(peer, batch, how);
     if (!(taken instanceof Error)) return taken;
     const loose = countLoose(this.#library);
     if (loose !== null) {
       prepareBalance(this.#library, loose);
-      const balanced = this.#tryToTake(peer, batch, { holdDeletes: false, loose });
+      const balanced = this.#tryToTake(peer, batch, { ...how, loose });
       if (!(balanced instanceof Error)) return balanced;
     }
     // Something that we do not see through still refers to what was deleted here: the deletes wait for it.
-    const held = this.#tryToTake(peer, batch, { holdDeletes: true, loose });
+    const held = this.#tryToTake(peer, batch, { ...how, holdDeletes: true, loose });
     if (!(held instanceof Error)) return held;
     throw new FlotillaError(
       'PROTOCOL',
@@ -67,7 +99,7 @@ export class Applier {
   /** Takes a batch, or answers with what SQLite says when a foreign key does not let it commit. */
   #tryToTake(peer: string, batch: Batch, how: Attempt): Taken | Error {
     try {
-      return this.#transact(peer, batch, how);
+      return this.#transact(peer, [batch], how)[0] as Taken;
     } catch (error) {
       this.#adopter?.reset();
       if (!isForeignKeyFailure(error)) throw error;
@@ -115,50 +147,61 @@ export class Applier {
     });
   }
 
-  #transact(peer: string, batch: Batch, { holdDeletes, loose }: Attempt): Taken {
+  #transact(peer: string, batches: readonly Batch[], how: Attempt): Taken[] {
     const library = this.#library;
-    const applied = library.transact(() => {
-      requireNotRevoked(library.sql, peer);
-      if (stampAll(library) > 0) this.#adopter?.reset();
-      library.reached('apply: stamped');
-      library.db.pragma('defer_foreign_keys = ON');
-      if (loose !== null) noteDangling(library);
-      const screened = screenRecords(library, batch);
-      const { head } = library;
-      const changed = library.withoutCapture(() => this.#merge(peer, screened, holdDeletes));
-      noteSource(library, peer, batch.end.complete);
-      const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
-      library.count('batchesIn', 1);
-      library.count('rowsIn', rows);
-      noteUnderWay(library, head, batch.end.complete);
-      if (!disclaimAsked(library)) library.saveCursor(peer, batch.end.cursor);
-      if (loose !== null) balance(library, loose);
-      const { cursor, complete, remaining } = batch.end;
-      const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
-      library.reached('apply: written');
-      return {
-        cursor,
-        complete,
-        rows,
-        changed,
-        remaining,
-        waitingCount,
-        knowledge: complete ? batch.end.knowledge : null,
-        refused: screened.refused,
-      };
-    });
+    this.hasStamped = false;
+    const taken = library.transact(() => batches.map((batch) => this.#take(peer, batch, how)));
     library.reached('apply: committed');
-    if (batch.end.floor !== undefined) endReconciling(library);
-    if (applied.complete && this.#adopter !== null) this.#finishAdopting();
-    return applied;
+    if (batches.some(({ end }) => end.floor !== undefined)) endReconciling(library);
+    if (this.#adopter !== null && taken.some(({ complete }) => complete)) this.#finishAdopting();
+    return taken;
   }
 
-  #merge(peer: string, { batch, records }: Screened, holdDeletes: boolean): number {
+  #take(peer: string, batch: Batch, how: Attempt): Taken {
+    const library = this.#library;
+    const { loose } = how;
+    checkClaims(library, batch);
+    this.#checkPass(peer, batch);
+    requireKnown(library, batch);
+    checkTables(library, batch);
+    requireNotRevoked(library.sql, peer);
+    const before = library.head;
+    if (stampAll(library) > 0) this.#adopter?.reset();
+    this.hasStamped ||= library.head > before;
+    library.reached('apply: stamped');
+    library.db.pragma('defer_foreign_keys = ON');
+    if (loose !== null) noteDangling(library);
+    const screened = screenRecords(library, batch);
+    const { head } = library;
+    const changed = library.withoutCapture(() => this.#merge(peer, screened, how));
+    noteSource(library, peer, batch.end.complete);
+    const rows = countRows(screened.batch) + (screened.records === null ? 0 : countRows(screened.records));
+    library.count('batchesIn', 1);
+    library.count('rowsIn', rows);
+    noteUnderWay(library, head, batch.end.complete);
+    if (!disclaimAsked(library)) library.saveCursor(peer, batch.end.cursor);
+    if (loose !== null) balance(library, loose);
+    const { cursor, complete, remaining } = batch.end;
+    const waitingCount = library.sql.number('SELECT count(*) FROM flotilla_pending');
+    library.reached('apply: written');
+    return {
+      cursor,
+      complete,
+      rows,
+      changed,
+      remaining,
+      waitingCount,
+      knowledge: complete ? batch.end.knowledge : null,
+      refused: screened.refused,
+    };
+  }
+
+  #merge(peer: string, { batch, records }: Screened, { holdDeletes, isBold }: Attempt): number {
     const library = this.#library;
     if (isReconcilingWith(library, peer)) noteNamed(library, batch);
     // First of all, and apart: nothing of theirs waits for anything.
     const news = records === null ? 0 : takeRecords(library, records);
-    const changed = news + this.#mergeAndWake(batch, holdDeletes, false);
+    const changed = news + this.#mergeAndWake(batch, holdDeletes, false, [], isBold);
     const { complete, knowledge, floor } = batch.end;
     library.reached('apply: merged');
     if (!complete) return changed;
@@ -189,9 +232,15 @@ export class Applier {
   }
 
   /** Merges a batch, then what waited for its rows, then what waited for those. Returns how much of the batch was news. */
-  #mergeAndWake(batch: Batch, holdDeletes: boolean, retake: boolean, doomed: readonly Doomed[] = []): number {
+  #mergeAndWake(
+    batch: Batch,
+    holdDeletes: boolean,
+    retake: boolean,
+    doomed: readonly Doomed[] = [],
+    isBold = false,
+  ): number {
     const library = this.#library;
-    const merged = mergeBatch(library, batch, { holdDeletes, retake, adopter: this.#adopter, doomed });
+    const merged = mergeBatch(library, batch, { holdDeletes, retake, adopter: this.#adopter, doomed, isBold });
     const tried = new Set<string>();
     let { arrivals, held } = merged;
     while (hasPending(library) && (arrivals.length > 0 || held.length > 0)) {
@@ -229,6 +278,8 @@ interface Attempt {
   readonly holdDeletes: boolean;
   /** What led nowhere before: SQLite may have lost count of it, see `balance.ts`, and what arrives may refer to its rows. */
   readonly loose: Loose | null;
+  /** See `MergeOptions` in `merged.ts`. */
+  readonly isBold: boolean;
 }
 
 function countRows(batch: Batch): number {

@@ -5,7 +5,6 @@
  */
 import { encodeBatch } from '../protocol/batch.ts';
 import type { Batch, TableData, TombstoneData } from '../protocol/types.ts';
-import type { Adopter } from './adopt.ts';
 import { noteBlocker } from './blockers.ts';
 import type { Doomed } from './deletes.ts';
 import { carryOutDeletes, stillHere } from './deletes.ts';
@@ -15,6 +14,8 @@ import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { LeftNames, meanHeirs } from './left-names.ts';
 import { lookUp } from './lookup.ts';
+import type { MergeOptions, Merged } from './merged.ts';
+import { MustUndo, both } from './merged.ts';
 import type { Judged } from './judged.ts';
 import { PLAIN, holdFor, isPlain, lostIn, withShown } from './judged.ts';
 import { LooseKeys } from './loose.ts';
@@ -44,27 +45,6 @@ import { joinVersion, readVersion, translateRuns } from './join.ts';
 import { takeLost } from './owned-marks.ts';
 import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-versions.ts';
 
-/** What a merge did. */
-export interface Merged {
-  /** Versions and tombstones that changed something here. */
-  changed: number;
-  /** UUIDs of rows that stand now and did not before: what waited for them may stand too. */
-  readonly arrivals: Uint8Array[];
-  /** UUIDs of rows that wait for another row since now. */
-  readonly held: Uint8Array[];
-}
-
-export interface MergeOptions {
-  /** Leave every delete waiting: a commit has failed because of one. */
-  readonly holdDeletes: boolean;
-  /** The batch holds versions that wait here themselves and are tried again. */
-  readonly retake: boolean;
-  /** Pairs rows that are here without an identity with equal rows that arrive. */
-  readonly adopter: Adopter | null;
-  /** Rows whose delete waits here: what arrives may take their unique values, if they can go then. */
-  readonly doomed?: readonly Doomed[];
-}
-
 /** A tombstone of the batch: its stamp, and the birth of what died. */
 interface Buried extends KnownTombstone {
   readonly model: Model;
@@ -87,14 +67,6 @@ export function mergeBatch(library: Library, batch: Batch, options: MergeOptions
   return both(merged, mergeOnce(library, rest, options));
 }
 
-function both(one: Merged, other: Merged): Merged {
-  return {
-    changed: one.changed + other.changed,
-    arrivals: [...one.arrivals, ...other.arrivals],
-    held: [...one.held, ...other.held],
-  };
-}
-
 function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merged {
   const found = lookUp(library, batch, translateRuns(library, batch));
   meanHeirs(library, batch, found);
@@ -108,6 +80,10 @@ function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merge
   let mayExchange = true;
   for (;;) {
     const merge = new Merge(library, batch, found, options, holds);
+    if (options.isBold === true) {
+      if (merge.run()) return merge.result;
+      throw new MustUndo('Something in the batch cannot stand as it is.');
+    }
     if (library.attempt(() => merge.run())) return merge.result;
     options.adopter?.reset();
     if (mayExchange && [...merge.failures.values()].some(({ reason }) => reason === 'unique')) {

@@ -84,16 +84,21 @@ export class Served {
     }
   }
 
-  apply(peer: string, data: Uint8Array): Taken {
+  /** Applies batches of `peer` in their order, in one transaction where that can be. Those before one that is refused stay applied. */
+  apply(peer: string, pages: readonly Uint8Array[]): Taken[] {
+    return this.run(() => this.applier.together(peer, pages)) ?? pages.map((page) => this.#applyAlone(peer, page));
+  }
+
+  #applyAlone(peer: string, page: Uint8Array): Taken {
     return this.run(() => {
       try {
-        return this.applier.apply(peer, data);
+        return this.applier.alone(peer, page);
       } catch (error) {
         if (!(error instanceof UnknownSchema)) throw error;
         const before = readKnown(this.db);
         this.learn(error.schema);
         try {
-          return this.applier.apply(peer, data);
+          return this.applier.alone(peer, page);
         } catch (refused) {
           this.#unlearn(before);
           if (!(refused instanceof UnknownSchema)) throw refused;

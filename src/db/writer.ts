@@ -61,6 +61,9 @@ const PRUNE_EVERY_MS = 10_000;
 /** How long more is waited for of a pass that comes from one peer alone before another one takes over, ms. */
 const SOURCE_PATIENCE_MS = 10_000;
 
+/** How long after a commit of another program batches are applied one a transaction, ms: it waits for 20 ms then, and not for 50. */
+const OTHERS_WRITE_MS = 1_000;
+
 const NOTHING_SAID: KnowledgeWire = { runs: new Uint8Array(0), hlc: [] };
 
 /** How often old records of conflicts are looked for, ms: nobody counts on the hour in which they go. */
@@ -118,6 +121,8 @@ export class Writer {
   #isForeign = false;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
+  /** SQLite's number of what other programs have committed, and when it changed last. */
+  #others: { readonly version: number; readonly at: number } | null = null;
   /** Why what others wrote could not be stamped when it was last tried; '' if it could. */
   #trouble = '';
   /** The next slice of what others wrote is on its way. */
@@ -249,7 +254,7 @@ export class Writer {
   takeSnapshot(peer: string): TakenSnapshot | null {
     return this.#do(() => {
       this.#isForeign = true;
-      return this.#bootstrap.take(this.#served, (data) => this.#apply(peer, data), peer);
+      return this.#bootstrap.take(this.#served, (data) => this.#apply(peer, [data])[0] as Taken, peer);
     });
   }
 
@@ -294,26 +299,43 @@ export class Writer {
     this.#do(() => this.#served.learn(schema));
   }
 
-  apply(peer: string, data: Uint8Array): Applied {
+  apply(peer: string, pages: readonly Uint8Array[]): Applied[] {
+    if (this.#othersWrite()) return pages.flatMap((page) => this.#applyTogether(peer, [page]));
+    return this.#applyTogether(peer, pages);
+  }
+
+  #applyTogether(peer: string, pages: readonly Uint8Array[]): Applied[] {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
-      this.#isForeign = true;
-      const applied = this.#apply(peer, data);
+      const applied = this.#apply(peer, pages);
+      this.#isForeign = !this.#served.applier.hasStamped;
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
         this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
-      const said = applied.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
       // What the sender knows is heard with the end of its pass.
-      if (applied.complete) this.#tidy();
-      return { ...applied, said };
+      if (applied.some(({ complete }) => complete)) this.#tidy();
+      return applied.map((taken) => {
+        const said = taken.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
+        return { ...taken, said };
+      });
     });
   }
 
-  #apply(peer: string, data: Uint8Array): Taken {
-    const taken = this.#served.apply(peer, data);
-    for (const message of taken.refused) this.#onFault(new FlotillaError('PROTOCOL', message));
-    return taken;
+  #apply(peer: string, pages: readonly Uint8Array[]): Taken[] {
+    const applied = this.#served.apply(peer, pages);
+    for (const message of applied.flatMap(({ refused }) => refused))
+      this.#onFault(new FlotillaError('PROTOCOL', message));
+    return applied;
+  }
+
+  /** Whether another program has committed within the last second: it is likely to wait for its turn again. */
+  #othersWrite(): boolean {
+    const now = this.#library.around.now();
+    const version = Number(this.#db.pragma('data_version', { simple: true }));
+    if (this.#others !== null && version !== this.#others.version) this.#others = { version, at: now };
+    this.#others ??= { version, at: -Infinity };
+    return Math.abs(now - this.#others.at) < OTHERS_WRITE_MS;
   }
 
   restoreConflict(id: number): RestoredConflict {

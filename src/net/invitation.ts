@@ -2,8 +2,8 @@
  * The text of an invitation, and the key that it stands for. Whoever holds the text can derive that key, whose peer id the
  * inviting node lets in for the join protocol alone. Pure: the secret and the time come from the caller.
  */
-import { createHash, hkdfSync } from 'node:crypto';
-import { generateKeyPairFromSeed, publicKeyFromRaw } from '@libp2p/crypto/keys';
+import { createHash, createPrivateKey, createPublicKey, hkdfSync } from 'node:crypto';
+import { privateKeyFromRaw, publicKeyFromRaw } from '@libp2p/crypto/keys';
 import type { Ed25519PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey, peerIdFromPublicKey, peerIdFromString } from '@libp2p/peer-id';
 import { multiaddr } from '@multiformats/multiaddr';
@@ -20,6 +20,8 @@ export const SECRET_BYTES = 16;
 const EXPIRY_BYTES = 6;
 /** An Ed25519 public key; its peer id follows from it. */
 const KEY_BYTES = 32;
+/** What stands before the seed in a private key of that kind in DER (RFC 8410, PKCS #8). */
+const KEY_HEADER = Buffer.from('302e020100300506032b657004220420', 'hex');
 /** A damaged text passes with a probability of 2^-48. */
 const CHECKSUM_BYTES = 6;
 
@@ -77,14 +79,19 @@ export function decodeInvitation(text: string): InvitationData {
 }
 
 /** The key whose peer id is the invitation's. */
-export async function invitationKey(secret: Uint8Array): Promise<Ed25519PrivateKey> {
-  const seed = hkdfSync('sha256', secret, new Uint8Array(), 'flotilla invitation key 1', KEY_BYTES);
-  return generateKeyPairFromSeed('Ed25519', new Uint8Array(seed));
+export function invitationKey(secret: Uint8Array): Ed25519PrivateKey {
+  const seed = Buffer.from(hkdfSync('sha256', secret, new Uint8Array(), 'flotilla invitation key 1', KEY_BYTES));
+  // libp2p would do this in JavaScript, which fills tables for some 40 ms first, and the event loop waits.
+  const key = createPrivateKey({ key: Buffer.concat([KEY_HEADER, seed]), format: 'der', type: 'pkcs8' });
+  const { x = '' } = createPublicKey(key).export({ format: 'jwk' });
+  const made = privateKeyFromRaw(Buffer.concat([seed, Buffer.from(x, 'base64url')]));
+  if (made.type !== 'Ed25519') throw new Error(`A key of another kind was made: ${made.type}`);
+  return made;
 }
 
 /** The peer id under which a holder of the invitation appears. */
-export async function invitationPeer(secret: Uint8Array): Promise<string> {
-  return peerIdFromPrivateKey(await invitationKey(secret)).toString();
+export function invitationPeer(secret: Uint8Array): string {
+  return peerIdFromPrivateKey(invitationKey(secret)).toString();
 }
 
 function parse(body: Buffer): InvitationData {

@@ -211,7 +211,7 @@ export async function requestJoin(options: JoinRequest): Promise<JoinResult> {
   const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
   let proven = false;
   const host = await createHost({
-    privateKey: await invitationKey(invitation.secret),
+    privateKey: invitationKey(invitation.secret),
     psk: invitation.psk,
     listen: [],
     localOnly,
@@ -256,7 +256,7 @@ class BrokenOff extends Error {}
 async function exchange(packets: Packets, options: JoinRequest, signal: AbortSignal): Promise<JoinGrant> {
   const { invitation, deviceKey } = options;
   const device = peerIdFromPrivateKey(deviceKey).toString();
-  const signed = claim(invitation.libraryId, await invitationPeer(invitation.secret), device);
+  const signed = claim(invitation.libraryId, invitationPeer(invitation.secret), device);
   const onAbort = (): void => packets.abort(new Error('The time is over'));
   signal.addEventListener('abort', onAbort, { once: true });
   try {

@@ -177,6 +177,52 @@ describe('a page with more than one state of a row', () => {
   });
 });
 
+describe('[A17] batches that have gathered', () => {
+  /** What one copy sends another, in several pages, and how often that one has committed since. */
+  const apart = (options = {}): { a: Replica; b: Replica; pages: Uint8Array[]; commits: () => number } => {
+    const [a, b] = pairOf(DDL, options);
+    a.write("INSERT INTO entries (name) VALUES ('root'); INSERT INTO entries (parent_id, name) VALUES (1, 'child')");
+    a.write("INSERT INTO tags (name) VALUES ('red'), ('blue'); INSERT INTO taggings VALUES (2, 1, 'x')");
+    const pages = pagesFor(b, a, 2);
+    let count = 0;
+    const { exec } = b.db;
+    b.db.exec = (sql) => {
+      count += Number(sql === 'COMMIT');
+      return exec.call(b.db, sql);
+    };
+    return { a, b, pages, commits: () => count };
+  };
+
+  it('are applied in one transaction', async () => {
+    const { a, b, pages, commits } = apart({ config });
+    const taken = b.served.apply('A', pages);
+    expect(commits()).toBe(1);
+    expect(taken.map(({ complete }) => complete)).toEqual(pages.map((_, i) => i === pages.length - 1));
+    await expectEqual(a, b);
+  });
+
+  it('are taken one by one where something has to be undone, with the same outcome', async () => {
+    const { a, b, pages, commits } = apart();
+    b.write("INSERT INTO tags (name) VALUES ('red')");
+    b.stamp();
+    const before = commits();
+    b.served.apply('A', pages.slice(0, -1));
+    expect(commits() - before).toBe(pages.length - 1);
+    expect(b.waiting()).toEqual(['unique']);
+    expect(b.rows('SELECT name FROM tags ORDER BY name')).toEqual([['blue'], ['red']]);
+    converge([a, b]);
+    await expectEqual(a, b);
+  });
+
+  it('stand up to the first that is refused', () => {
+    const { b, pages } = apart();
+    const damaged = (pages[1] as Uint8Array).slice(0, -1);
+    expect(() => b.served.apply('A', [pages[0] as Uint8Array, damaged, ...pages.slice(1)])).toThrowError(FlotillaError);
+    expect(b.rows('SELECT name FROM entries')).toEqual([['root'], ['child']]);
+    expect(b.rows('SELECT count(*) FROM tags')).toEqual([[0]]);
+  });
+});
+
 describe('[A5] repetition and order', () => {
   const story = (a: Replica): void => {
     a.write("INSERT INTO entries (name) VALUES ('root'), ('other')");

@@ -199,6 +199,23 @@ describe('a clock that was behind', () => {
   });
 });
 
+describe('a clock that was behind, against what others wrote meanwhile', () => {
+  it('[T2] loses, also where it was written later, and that is recorded; nothing else is lost', async () => {
+    const { a, b, clock, pass } = pair();
+    pass(3_600_000);
+    b.write("UPDATE folders SET name = 'of b' WHERE name = 'old'");
+    b.stamp();
+    clock.wrongBy = -YEAR_MS;
+    a.write("UPDATE folders SET name = 'of a' WHERE name = 'old'; INSERT INTO folders (name) VALUES ('made by a')");
+    a.stamp();
+    clock.wrongBy = 0;
+    converge([a, b]);
+    await expectEqual(a, b);
+    expect(b.rows('SELECT name FROM folders ORDER BY name')).toEqual([['gone'], ['made by a'], ['of b']]);
+    expect(a.rows("SELECT lost, kept FROM flotilla_conflicts WHERE col = 'name'")).toEqual([['of a', 'of b']]);
+  });
+});
+
 describe('what a clock that was ahead has stamped', () => {
   it('[T2] is refused in words, and loses nothing', () => {
     const { a, b, clock } = pair();
@@ -438,6 +455,19 @@ describe('what a clock that was ahead has stamped', () => {
       end: { ...end, knowledge: { ...end.knowledge, hlc: end.knowledge.hlc.map(() => far) } },
     }));
     expect(() => a.apply('B', later)).toThrow(/ahead of this device's clock/);
+  });
+
+  it('[T4] stays as it is where another member has ACKed some of it, whose clock was ahead as well', () => {
+    const { a, b, clock } = pairAhead();
+    a.write("INSERT INTO folders (name) VALUES ('one'), ('two'), ('three')");
+    const [page] = pagesFor(b, a, 2);
+    const { cursor, complete } = b.apply('A', page ?? new Uint8Array());
+    expect(complete).toBe(false);
+    a.write(`INSERT INTO flotilla_acks (peer, position, complete, at) VALUES ('B', ${cursor.position}, 0, 0)`);
+    clock.wrongBy = 0;
+    const before = lastStamp(a);
+    expect(a.served.stampAnew()).toBeNull();
+    expect(lastStamp(a)).toBe(before);
   });
 
   it('[T4] is not looked at while stamps and clock agree', () => {

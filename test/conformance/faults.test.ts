@@ -123,9 +123,9 @@ describe('[K3] a transaction that fails', () => {
     const other = new Sqlite(file);
     onTestFinished(() => void other.close());
     other.exec("INSERT INTO notes (body) VALUES ('before'); BEGIN IMMEDIATE; INSERT INTO notes (body) VALUES ('held')");
-    expect(() => writer.apply('B', batch)).toThrowError(expect.objectContaining({ code: 'LOCKED' }));
+    expect(() => writer.apply('B', [batch])).toThrowError(expect.objectContaining({ code: 'LOCKED' }));
     other.exec('COMMIT');
-    writer.apply('B', batch);
+    writer.apply('B', [batch]);
     expect(all(file, 'SELECT body FROM notes ORDER BY body')).toEqual([['before'], ['from elsewhere'], ['held']]);
     expect(all(file, 'SELECT count(*) FROM flotilla_marks')).toEqual([[0]]);
   });
@@ -136,7 +136,7 @@ const DEADLY = `
   import { parentPort } from 'node:worker_threads';
   parentPort.on('message', ({ method, args }) => {
     if (method !== 'apply') return;
-    const text = Buffer.from(args[1]).toString('latin1');
+    const text = args[1].map((page) => Buffer.from(page).toString('latin1')).join('');
     if (text.includes('poison')) process.exit(9);
     if (text.includes('hog')) for (const hog = []; ; ) hog.push(new Array(100_000).fill(hog.length));
   });
@@ -161,14 +161,14 @@ describe('[K4] a batch of which the database worker dies', () => {
       onTestFinished(() => store.close());
       const deadly = batchOf(word);
       for (let tries = 0; tries < 2; tries += 1) {
-        await expect(store.apply('B', deadly.slice())).rejects.toMatchObject({ code: 'DATABASE' });
+        await expect(store.apply('B', [deadly.slice()])).rejects.toMatchObject({ code: 'DATABASE' });
         await untilOpen(store);
       }
-      await expect(store.apply('B', deadly.slice())).rejects.toMatchObject({
+      await expect(store.apply('B', [deadly.slice()])).rejects.toMatchObject({
         code: 'SET_ASIDE',
         message: expect.stringMatching(/2 times \(.*(code 9|memory)/),
       });
-      expect(await store.apply('C', batchOf('harmless'))).toMatchObject({ changed: 1, complete: true });
+      expect(await store.apply('C', [batchOf('harmless')])).toMatchObject([{ changed: 1, complete: true }]);
       all(file, "INSERT INTO notes (body) VALUES ('own') RETURNING 1");
       expect((await store.stamp()).head).toBeGreaterThan(1);
       expect(all(file, 'SELECT body FROM notes ORDER BY body')).toEqual([['harmless'], ['own']]);

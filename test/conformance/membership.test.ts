@@ -51,7 +51,7 @@ function forged(page: Uint8Array, change: (column: string, value: SqlValue, abou
 }
 
 function refusals(to: Replica, page: Uint8Array): readonly string[] {
-  return to.served.apply('A', page).refused;
+  return to.served.apply('A', [page]).flatMap(({ refused }) => refused);
 }
 
 describe('records that arrive', () => {

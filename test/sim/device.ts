@@ -2,6 +2,8 @@
  * A device of the simulated fleet: its library in memory, and the node that serves it while its process lives. All of the node is
  * real but the threads, the network and time.
  */
+import { join } from 'node:path';
+
 import Sqlite from 'better-sqlite3';
 import type { Database, Statement } from 'better-sqlite3';
 
@@ -40,6 +42,8 @@ export interface DeviceOptions {
   readonly seed: number;
   readonly chance: Chance;
   readonly network: SimNetwork;
+  /** Where devices keep files beside their libraries; null for nowhere: then nobody gives a snapshot. */
+  readonly folder: string | null;
   /** Peer ids of all devices that there may ever be. */
   readonly everybody: readonly string[];
   readonly mutant: Mutant | null;
@@ -60,6 +64,7 @@ export class SimDevice implements Written {
   #files = 0;
   #clock: DeviceClock;
   #writer: SimThread | null = null;
+  #reader: SimThread | null = null;
   #process: { held: boolean } | null = null;
   /** Fails after the process has gone, since nothing of it may matter any more. */
   #incarnation = 0;
@@ -117,7 +122,7 @@ export class SimDevice implements Written {
   // -- its node
 
   start(): void {
-    const { name, chance, network, everybody, mutant, peer: peerOf } = this.#options;
+    const { name, chance, network, folder, everybody, mutant, peer: peerOf } = this.#options;
     const clock = new DeviceClock(network.time, () => this.skew);
     this.#clock = clock;
     this.isOn = true;
@@ -127,6 +132,7 @@ export class SimDevice implements Written {
       clock,
       chance,
       around: this.#around,
+      beside: folder === null ? null : join(folder, name),
       held: false,
       mutate: mutating(mutant, this, peerOf, network.time),
     };
@@ -138,6 +144,7 @@ export class SimDevice implements Written {
       device: name,
       name,
       batchRows: chance.pick(BATCH_ROWS),
+      snapshotRows: 1,
       clock,
       random: () => chance.number(),
       network: () => '',
@@ -158,6 +165,7 @@ export class SimDevice implements Written {
           worker: (spec) => {
             const thread = new SimThread(process, spec);
             if (spec.role === 'write') this.#writer = thread;
+            else this.#reader = thread;
             return thread;
           },
         }),
@@ -207,6 +215,8 @@ export class SimDevice implements Written {
     this.#clock = new DeviceClock(this.#options.network.time, () => this.skew);
     this.node = null;
     this.#writer = null;
+    this.#reader?.die();
+    this.#reader = null;
     this.#process = null;
     this.isOn = false;
     const file = this.unsynced ?? this.#db.serialize();
@@ -264,6 +274,7 @@ export class SimDevice implements Written {
   }
 
   close(): void {
+    this.#reader?.die();
     this.#clock.die();
     this.#incarnation += 1;
     this.#db.close();

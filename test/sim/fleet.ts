@@ -2,6 +2,10 @@
  * One seed: a fleet of whole nodes lives through days in virtual time, with programs that write and everything that happens to
  * devices and networks; at quiet points all that was promised is checked.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import type { NodeEvent } from '../../src/api.ts';
 import { inspect } from '../../src/db/digest.ts';
 import { readServedRegistry } from '../../src/db/serving.ts';
@@ -13,6 +17,7 @@ import type { Rows } from '../support/fleet-library.ts';
 import { FleetModel } from '../support/fleet-model.ts';
 import { FleetWriter, runProgram } from '../support/fleet-writer.ts';
 import { SimDevice } from './device.ts';
+import { Files } from './files.ts';
 import type { Mutant } from './mutants.ts';
 import { knowledgeOf } from './mutants.ts';
 import { SimNetwork } from './network.ts';
@@ -31,6 +36,9 @@ const MAX_SKEW = MINUTE;
 const REST = 2 * HOUR;
 /** What a library may need beside rows when all have ACKed, bytes. */
 const MAX_COORDINATION = 1024 * 1024;
+/** What makes a snapshot several chunks long, so that one may break off in its middle. */
+const PADS_DDL = `CREATE TABLE pads (id INTEGER PRIMARY KEY, content BLOB NOT NULL)`;
+const PADS = `INSERT INTO pads VALUES (1, zeroblob(130000)), (2, zeroblob(130000)), (3, zeroblob(130000)), (4, zeroblob(130000))`;
 
 export type Fault = 'diverged' | 'lost' | 'resurrected' | 'violation';
 
@@ -65,13 +73,8 @@ export interface SimResult {
   readonly trace: readonly string[];
 }
 
-/** What a device's file says of knowledge: its own by run (hex), and of others. */
-interface Said {
-  /** See `SimDevice.state`; '' if it must be read again. */
-  readonly state: string;
-  readonly known: ReadonlyMap<string, number>;
-  readonly heard: ReadonlyArray<readonly [about: string, run: string, hlc: number]>;
-}
+/** Apart from the chances of the stories. */
+const SNAPSHOT_SEEDS = 1_000_003;
 
 /** Plays one seed to its end. @throws SimError with the whole story */
 export async function playSim(seed: number, options: SimOptions): Promise<SimResult> {
@@ -102,17 +105,21 @@ class Fleet {
   #operations = 0;
   /** What else happens in this story. Devices that go back in time, or leave, take with them what only they knew. */
   readonly #kind: 'plain' | 'restores' | 'parting';
+  /** Where snapshots lie, if newcomers take them in this story. */
+  readonly #folder: string | null;
   #hasRestored = false;
   readonly #backups = new Map<SimDevice, Buffer[]>();
   /** What a device knew before it was restored: others may go on believing that it does. Device → run → hlc. */
   readonly #once = new Map<string, Map<string, number>>();
-  readonly #lastSaid = new Map<SimDevice, Said>();
+  readonly #files = new Files();
   /** The first thing that went wrong outside of our own calls. */
   #fault: SimError | null = null;
 
   constructor(seed: number, { nodes, rounds = 3, minutes = 6, mutant = null }: SimOptions) {
     this.#chance = new Chance(seed);
     this.#kind = this.#chance.pick(['plain', 'restores', 'parting']);
+    const hasSnapshots = new Chance(seed + SNAPSHOT_SEEDS).happens(0.3);
+    this.#folder = hasSnapshots ? mkdtempSync(join(tmpdir(), 'flotilla-sim-')) : null;
     this.#rounds = rounds;
     this.#minutes = minutes;
     this.#network = new SimNetwork(this.#time, this.#chance, (from, to, frame) => this.#sent(from, to, frame));
@@ -125,6 +132,7 @@ class Fleet {
           seed: seed * 64 + i,
           chance: this.#chance,
           network: this.#network,
+          folder: this.#folder,
           everybody,
           mutant,
           peer: (other) => this.#device(other),
@@ -142,11 +150,16 @@ class Fleet {
 
   close(): void {
     for (const device of this.#devices) device.close();
+    if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
   }
 
   async play(): Promise<void> {
     const founder = this.#devices[0] as SimDevice;
-    founder.found(FLEET_DDL, { ...FLEET_CONFIG, retentionDays: RETENTION_DAYS });
+    founder.found(this.#folder === null ? FLEET_DDL : `${FLEET_DDL} ${PADS_DDL}`, {
+      ...FLEET_CONFIG,
+      retentionDays: RETENTION_DAYS,
+    });
+    if (this.#folder !== null) founder.write(PADS);
     founder.start();
     await this.#run(SECOND);
     for (let round = 0; round < this.#rounds; round += 1) {
@@ -282,6 +295,27 @@ class Fleet {
     // A device that forgot whom it alone let in would leave that one alone.
     this.#backups.clear();
     next.start();
+    if (this.#folder !== null) await this.#disturb(next);
+  }
+
+  /** A newcomer that takes a snapshot is slow, and something happens to it or to whoever may give it. */
+  async #disturb(newcomer: SimDevice): Promise<void> {
+    const others = this.#joined().filter((device) => device !== newcomer);
+    const speed = { latency: this.#chance.below(300), bandwidth: this.#chance.pick([100, 1_000]) };
+    for (const { name } of others) this.#network.slow(newcomer.name, name, speed);
+    await this.#run(this.#chance.below(6 * SECOND));
+    const [other] = this.#chance.shuffled(others.filter(({ isOn }) => isOn));
+    const victim = this.#chance.pick([newcomer, newcomer, other, null]);
+    if (this.#chance.happens(0.3) && other !== undefined) {
+      this.#tell(`${newcomer.name} and ${other.name}: the connection breaks`);
+      this.#network.cut(newcomer.name, other.name, SECOND);
+    } else if (victim !== null && victim?.isOn === true) {
+      this.#tell(`${victim.name}: crashes, and starts again`);
+      victim.crash();
+      this.#checkFile(victim);
+      await this.#run(this.#chance.below(5 * SECOND));
+      victim.start();
+    }
   }
 
   #backup(): void {
@@ -474,7 +508,7 @@ class Fleet {
   /** Nobody believes that a device has more than its file has. */
   #checkHeard(): void {
     const all = this.#devices.filter(({ isJoined }) => isJoined);
-    const said = new Map(all.map((device) => [device.name, this.#said(device)]));
+    const said = new Map(all.map((device) => [device.name, this.#files.read(device)]));
     for (const device of this.#joined()) {
       for (const [about, run, hlc] of said.get(device.name)?.heard ?? []) {
         const has = Math.max(said.get(about)?.known.get(run) ?? -1, this.#once.get(about)?.get(run) ?? -1);
@@ -485,23 +519,6 @@ class Fleet {
           );
       }
     }
-  }
-
-  /** What a device knows, and what it has heard of others; read again when its file has changed. */
-  #said(device: SimDevice): Said {
-    const before = this.#lastSaid.get(device);
-    const { state } = device;
-    if (before?.state === state && device.unsynced === null) return before;
-    const heard = device.rows(
-      'SELECT h.device, r.id, h.hlc FROM flotilla_heard h JOIN flotilla_runs r ON r.run = h.run ORDER BY 1, 2',
-    );
-    const said = {
-      state: device.unsynced === null ? state : '',
-      known: knowledgeOf(device.file()),
-      heard: heard.map(([about, run, hlc]) => [String(about), bytesToHex(run as Uint8Array), Number(hlc)] as const),
-    };
-    this.#lastSaid.set(device, said);
-    return said;
   }
 
   #checkFile(device: SimDevice): void {

@@ -46,11 +46,14 @@ export function mutating(
     case 'early-knowledge':
       return (call, proceed) => {
         if (call.method !== 'apply') return proceed(call);
-        const [sender, data] = call.args as [string, Uint8Array];
-        const batch = decodeBatch(data);
-        if (batch.end.complete) return proceed(call);
-        const end = { ...batch.end, complete: true, knowledge: wireOf([...knowledgeOf(peer(sender))]) };
-        return proceed({ ...call, args: [sender, encodeBatch({ ...batch, end })] });
+        const [sender, pages] = call.args as [string, readonly Uint8Array[]];
+        const knowing = pages.map((page) => {
+          const batch = decodeBatch(page);
+          if (batch.end.complete) return page;
+          const end = { ...batch.end, complete: true, knowledge: wireOf([...knowledgeOf(peer(sender))]) };
+          return encodeBatch({ ...batch, end });
+        });
+        return proceed({ ...call, args: [sender, knowing] });
       };
     case 'prune-at-once':
       return (call, proceed) => {

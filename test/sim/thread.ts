@@ -26,6 +26,8 @@ export interface Process {
   readonly clock: DeviceClock;
   readonly chance: Chance;
   readonly around: Surroundings;
+  /** The path that names of files beside the library are made of; null where there are none, and so no snapshots. */
+  readonly beside: string | null;
   /** Programs may not write: the node holds them off. */
   held: boolean;
   /** Stands around each call of the writing service. */
@@ -58,7 +60,13 @@ export class SimThread implements WorkerThread {
   }
 
   async terminate(): Promise<void> {
+    this.die();
+  }
+
+  /** Its process is gone, and so are the files that it had open for reading. */
+  die(): void {
     this.#isDead = true;
+    if (this.#service instanceof Reader) this.#service.close();
   }
 
   /** Another program has written. */
@@ -116,11 +124,11 @@ export class SimThread implements WorkerThread {
 
   /** What timers do is of the thread that set them. */
   #timers(): Pick<WriteAccess, 'setTimeout' | 'clearTimeout' | 'beside'> {
-    const { clock } = this.#process;
+    const { clock, beside } = this.#process;
     return {
       setTimeout: (work, ms) => clock.setTimeout(() => this.#isDead || work(), ms),
       clearTimeout: (timer) => clock.clearTimeout(timer),
-      beside: () => null,
+      beside: () => beside,
     };
   }
 

@@ -181,7 +181,13 @@ export class FakeStore implements NodeStore {
     };
   }
 
-  async apply(peer: string, data: Uint8Array, priority = 'live'): Promise<Applied> {
+  async apply(peer: string, pages: readonly Uint8Array[], priority = 'live'): Promise<readonly Applied[]> {
+    const all: Applied[] = [];
+    for (const page of pages) all.push(await this.applyOne(peer, page, priority));
+    return all;
+  }
+
+  async applyOne(peer: string, data: Uint8Array, priority: string): Promise<Applied> {
     this.priorities.push(priority);
     this.applying += 1;
     try {

@@ -21,6 +21,12 @@ export class FleetModel {
   /** Names of rows that some program removed, directly or by a cascade there. */
   readonly #removed = new Set<string>();
   readonly #replaced = new Set<string>();
+  /** Of a tag that was renamed: the tag that it is at last, over any number of names; and all names that one has had. */
+  readonly #roots = new Map<string, string>();
+  readonly #names = new Map<string, Set<string>>();
+  /** What each name was given up for, and tags that got several names in place of one. */
+  readonly #next = new Map<string, string>();
+  readonly #forked = new Set<string>();
   /** Name → names of rows that would have taken it along, in any version. */
   readonly #owners = new Map<string, Set<string>>();
   /** Contents that some program replaced. */
@@ -74,6 +80,7 @@ export class FleetModel {
     // Such a tag dies and is born again: a page and a restore may come between the two.
     const replaced = /INSERT OR REPLACE INTO tags .* VALUES \('(.)'/.exec(sql)?.[1];
     if (replaced !== undefined && before.has(`tag ${replaced}`)) this.#replaced.add(`tag ${replaced}`);
+    this.#rememberNames(before, after, sql);
     for (const [name, row] of before) {
       const now = after.get(name);
       if (now === undefined) this.#removed.add(name);
@@ -90,5 +97,20 @@ export class FleetModel {
       for (const owner of row.owners) owners.add(owner);
       this.#owners.set(name, owners);
     }
+  }
+  /** A tag that is given two names apart has the later one (N3), and what had the other is gone with that name. */
+  #rememberNames(before: Rows, after: Rows, sql: string): void {
+    if (!sql.includes('UPDATE OR IGNORE tags SET name')) return;
+    const tags = (rows: Rows, others: Rows): string[] =>
+      [...rows.keys()].filter((name) => name.startsWith('tag ') && !others.has(name));
+    const [[old], [name]] = [tags(before, after), tags(after, before)];
+    if (old === undefined || name === undefined) return;
+    const root = this.#roots.get(old) ?? old;
+    this.#roots.set(name, root);
+    const names = (this.#names.get(root) ?? new Set()).add(name);
+    this.#names.set(root, names);
+    if ((this.#next.get(old) ?? name) !== name) this.#forked.add(root);
+    this.#next.set(old, name);
+    if (this.#forked.has(root)) this.forget(names);
   }
 }

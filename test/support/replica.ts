@@ -270,7 +270,7 @@ export class Replica {
   }
 
   apply(peer: string, page: Uint8Array): Taken {
-    const applied = this.served.apply(peer, page);
+    const [applied] = this.served.apply(peer, [page]) as [Taken];
     this.look();
     return applied;
   }

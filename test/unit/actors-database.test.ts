@@ -166,7 +166,7 @@ describe('database workers', () => {
   it('sends writes to the write worker, reads to the read worker, buffers by transfer', async () => {
     const store = await open();
     const data = new Uint8Array(5);
-    expect((await store.apply('peer', data)).rows).toBe(5);
+    expect(await store.apply('peer', [data])).toMatchObject([{ rows: 5 }]);
     expect(data.byteLength).toBe(0);
     expect((await store.joinGrant()) as unknown).toBeInstanceOf(ArrayBuffer);
   });
@@ -257,7 +257,7 @@ describe('the mailbox of the write worker', () => {
     const worker = startWorker(FAKE, spec('hold'), systemClock);
     onTestFinished(() => worker.close());
     await worker.ready;
-    const bytes = (): Uint8Array => new Uint8Array(1);
+    const bytes = (): Uint8Array[] => [new Uint8Array(1)];
     await Promise.all([
       worker.call('apply', ['backfill 1', bytes()], 'backfill'),
       worker.call('apply', ['backfill 2', bytes()], 'backfill'),
@@ -272,11 +272,11 @@ describe('the mailbox of the write worker', () => {
   it('rejects what waits when it is closed, but ends what runs', async () => {
     const worker = startWorker(FAKE, spec('hold'), systemClock);
     await worker.ready;
-    const running = worker.call('apply', ['one', new Uint8Array(1)]);
-    const waiting = worker.call('apply', ['two', new Uint8Array(1)]);
+    const running = worker.call('apply', ['one', [new Uint8Array(1)]]);
+    const waiting = worker.call('apply', ['two', [new Uint8Array(1)]]);
     const rejected = expect(waiting).rejects.toMatchObject({ code: 'STOPPED' });
     await worker.close();
-    await expect(running).resolves.toEqual({ rows: 1 });
+    await expect(running).resolves.toEqual([{ rows: 1 }]);
     await rejected;
   });
 });

@@ -229,7 +229,7 @@ async function copy(from: FakeStore, to: FakeStore): Promise<void> {
   const { feed } = await from.openFeed(to.device, null, { runs: new Uint8Array(), hlc: [] });
   for (let complete = false; !complete;) {
     const page = await from.page(feed, { rows: 10, bytes: 1_000_000 });
-    if (page.data !== null) await to.apply(from.device, new Uint8Array(page.data));
+    if (page.data !== null) await to.apply(from.device, [new Uint8Array(page.data)]);
     complete = page.complete;
   }
 }
@@ -238,8 +238,8 @@ async function copy(from: FakeStore, to: FakeStore): Promise<void> {
 class Counting extends FakeStore {
   taken = 0;
 
-  override async apply(...args: Parameters<FakeStore['apply']>): Promise<Applied> {
-    const applied = await super.apply(...args);
+  override async applyOne(...args: Parameters<FakeStore['applyOne']>): Promise<Applied> {
+    const applied = await super.applyOne(...args);
     this.taken += applied.rows;
     return applied;
   }
@@ -324,8 +324,8 @@ describe('a key that two nodes run with', () => {
 
 /** Takes rows in without being sure that nothing is missing. */
 class Unsure extends Counting {
-  override async apply(...args: Parameters<FakeStore['apply']>): Promise<Applied> {
-    return { ...(await super.apply(...args)), said: { runs: new Uint8Array(), hlc: [] } };
+  override async applyOne(...args: Parameters<FakeStore['applyOne']>): Promise<Applied> {
+    return { ...(await super.applyOne(...args)), said: { runs: new Uint8Array(), hlc: [] } };
   }
 }
 

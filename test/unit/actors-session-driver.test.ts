@@ -220,16 +220,33 @@ describe('session over two drivers', () => {
     await b.driver.ended;
   });
 
+  it('does not read the echo of a pass before that is complete, but sends at once what is written meanwhile', async () => {
+    const [giving, taking] = [new FakeStore('a'), new FakeStore('b')];
+    giving.write(...ids('a', 400));
+    let go = (): void => {};
+    taking.beforeApply = () => new Promise((resolve) => (go = resolve));
+    const [a, b] = connect(giving, taking);
+    await until(() => taking.applying === 1);
+    taking.write('own');
+    await until(() => giving.ids().includes('own'));
+    const { pages } = taking;
+    let pagesThen = 0;
+    taking.beforeApply = async () => void (pagesThen = taking.pages);
+    go();
+    await until(() => b.driver.inSync());
+    expect(pagesThen).toBe(pages);
+    expect(taking.ids()).toHaveLength(401);
+    await a.driver.end('done');
+    await b.driver.ended;
+  });
+
   it('reports progress that ends at the whole', async () => {
     const store = new FakeStore('a');
     store.write(...ids('a', 35));
     const clock = new SimulatedClock();
-    const [a, b] = connect(
-      store,
-      new FakeStore('b'),
-      { onFrame: (from) => from === 'a' && clock.increment(100) },
-      clock,
-    );
+    const taking = new FakeStore('b');
+    taking.beforeApply = async () => void clock.increment(100);
+    const [a, b] = connect(store, taking, {}, clock);
     await until(() => isLive(a) && isLive(b));
     expect(b.progress.map(({ done, total }) => [done, total])).toEqual([
       [10, 35],

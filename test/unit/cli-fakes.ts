@@ -249,6 +249,7 @@ export function nodeStatus(change: Partial<NodeStatus>): NodeStatus {
     peers: [],
     discoveryProblem: '',
     maxEventLoopDelayMs: 12,
+    p99EventLoopDelayMs: 2,
     library: {
       libraryId: 'aaaa',
       tables: [

@@ -92,7 +92,7 @@ function send(from: string, to: Writer): void {
   for (;;) {
     const page = source.page(feed, { rows: 2, bytes: 1 << 20 });
     if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
-    if (to.apply('A', new Uint8Array(page.data)).complete) return;
+    if (to.apply('A', [new Uint8Array(page.data)])[0]?.complete === true) return;
   }
 }
 
@@ -279,6 +279,34 @@ describe('a newcomer', () => {
 });
 
 describe('a served library', () => {
+  it('[A17] takes what has gathered in one transaction, unless another program has just written', () => {
+    init(make('a.db', SCHEMA, ROWS));
+    newcomer(path('b.db'), grantOf(path('a.db')));
+    const source = reader(path('a.db'));
+    const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary');
+    const pages = [1, 1].map((rows) => {
+      const page = source.page(feed, { rows, bytes: 1 << 20 });
+      if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
+      return new Uint8Array(page.data);
+    });
+    let now = Date.now();
+    let commits = 0;
+    const reached = (point: string): void => void (commits += Number(point === 'apply: committed'));
+    const around = { ...surroundingsOf('B', path('b.db')), now: () => now, reached };
+    const served = new Writer(path('b.db'), 'normal', around, () => undefined, fail);
+    closers.push(() => served.close());
+    const commitsOf = (): number => {
+      const before = commits;
+      served.apply('A', pages);
+      return commits - before;
+    };
+    expect(commitsOf()).toBe(1);
+    make('b.db', "INSERT INTO log (line) VALUES ('of another program')");
+    expect(commitsOf()).toBe(2);
+    now += 1_000;
+    expect(commitsOf()).toBe(1);
+  });
+
   it.each([
     ['normal', 1],
     ['full', 2],

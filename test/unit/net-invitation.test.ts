@@ -1,7 +1,8 @@
 /**
  * Invitations as text, the key behind them, and the addresses that go into them.
  */
-import { generateKeyPair } from '@libp2p/crypto/keys';
+import { hkdfSync } from 'node:crypto';
+import { generateKeyPair, generateKeyPairFromSeed } from '@libp2p/crypto/keys';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -100,11 +101,19 @@ describe('an invitation', () => {
     );
   });
 
-  it('stands for one key, and another secret for another one', async () => {
-    const peer = await invitationPeer(example.secret);
-    expect(peer).toBe(peerIdFromPrivateKey(await invitationKey(example.secret)).toString());
-    expect(await invitationPeer(Uint8Array.from(example.secret))).toBe(peer);
-    expect(await invitationPeer(example.secret.map((byte) => byte ^ 1))).not.toBe(peer);
+  it('stands for the key that libp2p makes of the same seed, and signs with it', async () => {
+    const seed = hkdfSync('sha256', example.secret, new Uint8Array(), 'flotilla invitation key 1', 32);
+    const theirs = await generateKeyPairFromSeed('Ed25519', new Uint8Array(seed));
+    const ours = invitationKey(example.secret);
+    expect(ours.equals(theirs)).toBe(true);
+    expect(theirs.publicKey.verify(example.secret, await ours.sign(example.secret))).toBe(true);
+  });
+
+  it('stands for one key, and another secret for another one', () => {
+    const peer = invitationPeer(example.secret);
+    expect(peer).toBe(peerIdFromPrivateKey(invitationKey(example.secret)).toString());
+    expect(invitationPeer(Uint8Array.from(example.secret))).toBe(peer);
+    expect(invitationPeer(example.secret.map((byte) => byte ^ 1))).not.toBe(peer);
   });
 });
 

@@ -84,7 +84,7 @@ afterEach(async () => {
 
 async function invite(): Promise<InvitationData> {
   const secret = randomBytes(16);
-  const peer = await invitationPeer(secret);
+  const peer = invitationPeer(secret);
   await home.addInvite(peer, EXPIRES);
   open.add(peer);
   return {
@@ -152,7 +152,7 @@ describe('joining', () => {
   it('can be repeated by the same device when the answer was lost', async () => {
     const invitation = await invite();
     const deviceKey = await newKey();
-    const peer = await invitationPeer(invitation.secret);
+    const peer = invitationPeer(invitation.secret);
     let cut: Promise<void> = Promise.resolve();
     afterMember = () => {
       cut = host.hangUp(peer);
