@@ -68,7 +68,8 @@ export function stampsBeyond(sql: Statements, registry: Registry): Uint8Array<Ar
       }
     }
   }
-  const graves = 'SELECT lsn, hlc, run FROM flotilla_tombstones WHERE lsn > ? ORDER BY lsn LIMIT ?';
+  // One that leads to an heir has the stamp of that one's birth.
+  const graves = 'SELECT lsn, hlc, run FROM flotilla_tombstones WHERE alias IS NULL AND lsn > ? ORDER BY lsn LIMIT ?';
   for (const [, hlc, run] of inChunks(sql, graves, from)) add(Number(run), Number(hlc));
   const ids = sql.rows('SELECT run, id FROM flotilla_runs');
   const hex = new Map(ids.map(([run, id]) => [Number(run), bytesToHex(id as Uint8Array)]));

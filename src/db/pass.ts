@@ -72,8 +72,12 @@ export function newPass(begun: Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'posit
 }
 
 /** True when what was stamped so has been merged by the peer. */
-export function hasStamp({ known, has }: Pass, run: string, hlc: number): boolean {
-  return hlc <= (known.get(run) ?? -1) || (!has.isEmpty && has.has(run, hlc));
+export function hasStamp(pass: Pass, run: string, hlc: number): boolean {
+  return isKnown(pass, run, hlc) || (!pass.has.isEmpty && pass.has.has(run, hlc));
+}
+
+function isKnown({ known }: Pass, run: string, hlc: number): boolean {
+  return hlc <= (known.get(run) ?? -1);
 }
 
 /**
@@ -85,7 +89,11 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (version === undefined) return false;
   if (isAskedFor(version)) return true;
   if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
-  const has = (hlc: unknown, run: unknown): boolean => hasStamp(pass, runHex(run as number), hlc as number);
+  // The end of an old name has the stamp of the new one's birth, which the peer may have without it.
+  const has = (hlc: unknown, run: unknown): boolean =>
+    entry.heir === undefined
+      ? hasStamp(pass, runHex(run as number), hlc as number)
+      : isKnown(pass, runHex(run as number), hlc as number);
   // What the writers of single columns had seen need not be there: it is news to nobody.
   const hasCells = (): boolean => {
     if (cells !== undefined) return cells.every(([run, hlc]) => hasStamp(pass, run, hlc));

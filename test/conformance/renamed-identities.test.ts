@@ -267,6 +267,30 @@ describe('a declared identity that is renamed', () => {
     await expectShown([restored, b, c], SHOWN, [['of A', 'z']]);
   });
 
+  it('[A4] the end of the old name is sent also to one that has the new name, with the same stamp, from a pass that broke off', async () => {
+    const replicas = fleetOf(
+      3,
+      'CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, up INTEGER REFERENCES p (id))',
+      { config: { tables: { p: { identity: 'name' } } } },
+    ) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    a.write("INSERT INTO p VALUES (1, 'x', NULL), (2, 'child', NULL)");
+    converge([a, b]);
+    for (const sql of ["name = 'renamed child' WHERE id = 2", "name = 'y' WHERE id = 1", 'up = 1 WHERE id = 2']) {
+      a.write(`UPDATE p SET ${sql}`);
+      a.stamp();
+    }
+    const pass = c.passFrom(a);
+    c.apply('A', pass.next(1) as Uint8Array);
+    pass.close();
+    expect(c.rows('SELECT name FROM p')).toContainEqual(['y']);
+    c.pull(b);
+    c.pull(a);
+    expect(c.rows('SELECT name FROM p ORDER BY name')).toEqual([['renamed child'], ['y']]);
+    converge(replicas);
+    await expectEqual(...replicas);
+  });
+
   it('[N1] what refers to it in its own name follows, with what refers to that', async () => {
     const [a, b, c] = fleetOf(
       3,
