@@ -16,6 +16,12 @@ const GOALS = { p50: 15, p99: 60, rate: 100 };
 /** How long a row may take before it counts as lost, s. */
 const LIMIT_S = 60;
 
+/**
+ * How long a device may take to listen, and then to be live, ms. With twenty on one machine each newcomer makes work for all others (some 200 ms
+ * of CPU time each), and so does merely keeping up the connections (20 ms a second each): minutes where other work goes on as well.
+ */
+const COME_UP_MS = 300_000;
+
 const FULL = { peers: [1, 5, 20], rates: [1, 100, 5_000], seconds: 10 };
 const QUICK = { peers: [1], rates: [100, 1_000], seconds: 2 };
 /** Transactions of one measurement at most: those of 5,000 a second come in a burst of some seconds. */
@@ -43,7 +49,7 @@ async function fleetOf(bench: string): Promise<{ source: Source; grow: (peers: n
   const grow = async (peers: number): Promise<Device[]> => {
     while (devices.length < peers) {
       const device = await source.newDevice(`device ${devices.length}`, true);
-      await caughtUp(await device.start([]));
+      await caughtUp(await device.start([], COME_UP_MS), COME_UP_MS);
       devices.push(device);
     }
     await Promise.all(devices.map((device) => untilSame(source, device, 'SELECT count(*) FROM entries')));

@@ -55,11 +55,14 @@ export class Device {
     await flotilla<JoinReport>(['join', invitation.text, this.library, '--local-only', '--name', this.name]);
   }
 
-  /** Starts the node; resolves when it listens. */
-  async start(options: readonly string[]): Promise<RunningNode> {
+  /**
+   * Starts the node; resolves when it listens.
+   * @param ms - how long that may take
+   */
+  async start(options: readonly string[], ms?: number): Promise<RunningNode> {
     const node = new RunningNode(this.name, this.library, ['--name', this.name, ...options]);
     this.nodes.push(node);
-    const { device, addresses } = await node.ready();
+    const { device, addresses } = await node.ready(ms);
     this.id = device;
     this.addresses = addresses;
     return node;

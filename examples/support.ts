@@ -243,8 +243,8 @@ export class RunningNode {
     });
   }
 
-  async ready(): Promise<Extract<NodeEvent, { event: 'ready' }>> {
-    return this.waitFor('its start', READY_MS, (events) => events.find((event) => event.event === 'ready'));
+  async ready(ms = READY_MS): Promise<Extract<NodeEvent, { event: 'ready' }>> {
+    return this.waitFor('its start', ms, (events) => events.find((event) => event.event === 'ready'));
   }
 
   /** SIGTERM: it drains and must end with 0. */

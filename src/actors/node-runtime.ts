@@ -100,6 +100,8 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
   const drivers = new Map<string, SessionDriver>();
   const turns = createTurns(clock);
   const absent = new Absent();
+  /** Which rows are too large to be sent, as it was told last. */
+  let heldUp = '';
   /** With whom a session is kept. */
   let needed: ReadonlySet<string> | null = null;
   /** Peers that know that this device has left. */
@@ -251,6 +253,10 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
         sendBack(event);
       },
       onAcked: () => leaving?.(),
+      onHeldUp(message) {
+        if (heldUp !== message) emit({ event: 'notice', message });
+        heldUp = message;
+      },
       onName: (name) => names.set(peer, name),
       onDifferences: (found) => noteDifferences(peer, found),
       onApplied: ({ rows, changed, complete, said }) => {

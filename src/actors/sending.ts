@@ -28,6 +28,8 @@ export interface SenderOptions {
   readonly pass: PassKind;
   /** What the peer knew when it asked. */
   readonly knowledge: KnowledgeWire;
+  /** Hash of the records of membership that it had then, hex. */
+  readonly records: string;
   /** Bytes that the peer grants. */
   readonly credit: number;
   readonly limits: BatchLimits;
@@ -37,6 +39,8 @@ export interface SenderOptions {
   readonly clock: Clock;
   /** True while a batch of this peer is being applied: what makes the head grow just then came from the peer itself. */
   readonly applying: () => boolean;
+  /** Rows are too large to be sent: which, and what to do. */
+  readonly onHeldUp?: (message: string) => void;
   /** The peer ACKed a whole pass. */
   readonly onComplete: () => void;
 }
@@ -80,6 +84,8 @@ export function createSender(options: SenderOptions): Sender {
   /** Until what came from others is passed on. */
   let relaying: unknown = null;
   let passEnded = false;
+  /** Something is too large to be sent. */
+  let isHeldUp = false;
   let newest: { readonly cursor: Cursor; readonly complete: boolean; readonly said: KnowledgeWire } | null = null;
   let storing: Promise<void> | null = null;
   let storeFault: unknown = null;
@@ -130,7 +136,9 @@ export function createSender(options: SenderOptions): Sender {
       const page = await store.page(opened, limits);
       signal.throwIfAborted();
       sentHead = page.head;
-      if (!page.complete || (passEnded ? ownHead : head) > page.head) dirty = true;
+      if (page.heldUp !== '') options.onHeldUp?.(page.heldUp);
+      isHeldUp = page.heldUp !== '';
+      if ((!page.complete && !isHeldUp) || (passEnded ? ownHead : head) > page.head) dirty = true;
       if (page.data !== null) {
         const data = new Uint8Array(page.data);
         credit -= data.byteLength;
@@ -174,7 +182,7 @@ export function createSender(options: SenderOptions): Sender {
       wake.open();
     },
     owed: () => inFlight.length > 0,
-    upToDate: () => passEnded && inFlight.length === 0 && head <= sentHead && !dirty,
+    upToDate: () => passEnded && !isHeldUp && inFlight.length === 0 && head <= sentHead && !dirty,
     async run() {
       const unlisten = store.onHead((grown, isForeign) => {
         head = grown;
@@ -186,7 +194,7 @@ export function createSender(options: SenderOptions): Sender {
         if (!isEcho) wake.open();
       });
       try {
-        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass)).feed;
+        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass, options.records)).feed;
         signal.throwIfAborted();
         for (const knowledge of told.splice(0)) await spare(feed, knowledge);
         await follow(feed);

@@ -105,6 +105,8 @@ export interface DriverOptions {
   readonly onDifferences?: (differences: readonly string[]) => void;
   /** After each batch, and after a snapshot. */
   readonly onApplied?: (applied: Pick<Applied, 'rows' | 'changed' | 'complete' | 'said'>) => void;
+  /** Rows here are too large to be sent: which, and what to do. */
+  readonly onHeldUp?: (message: string) => void;
   /** After each ACK of the peer. */
   readonly onAcked?: () => void;
   /** While a pass of several batches is taken in, and at its end. */
@@ -315,7 +317,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     return hello;
   }
 
-  function startSending({ cursor, pass, knowledge, credit }: Extract<Frame, { type: 'want' }>): void {
+  function startSending({ cursor, pass, knowledge, records, credit }: Extract<Frame, { type: 'want' }>): void {
     if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
     base = knowledge ?? spoken;
     sender = createSender({
@@ -325,12 +327,14 @@ export function startSession(options: DriverOptions): SessionDriver {
       pass,
       // "The same as yours" means what our hello said, not what we know by now: a write of ours may have come in between.
       knowledge: base,
+      records,
       credit,
       limits: options.limits,
       send,
       signal,
       clock,
       applying: () => receiver.applying(),
+      ...(options.onHeldUp === undefined ? {} : { onHeldUp: options.onHeldUp }),
       onComplete: onceOnly(() => emit({ type: 'OUTBOUND_ACKED' })),
     });
     for (const data of stamps.splice(0)) sender.has(data);
@@ -383,9 +387,9 @@ export function startSession(options: DriverOptions): SessionDriver {
       hasAsked = true;
       isOwed = true;
       weigh();
-      const { pass, cursor } = begun;
+      const { pass, cursor, records } = begun;
       const knowledge = isSame ? null : begun.knowledge;
-      await send({ type: 'want', pass, cursor, knowledge, credit: RECEIVE_CREDIT_BYTES });
+      await send({ type: 'want', pass, cursor, knowledge, records, credit: RECEIVE_CREDIT_BYTES });
       return resting.begun();
     }
   }

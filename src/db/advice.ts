@@ -3,17 +3,14 @@
  */
 import type { Database } from 'better-sqlite3';
 
-import { MAX_BATCH_BYTES } from '../protocol/batch.ts';
 import type { Finding } from './api.ts';
 import { isInternal } from './choose.ts';
 import { CONFIG_FILE, foldName } from './config.ts';
 import { keywords, raisesOf, triggersToGuard, writesTo } from './guard.ts';
 import type { Model, Registry } from './model.ts';
 import { quoteName } from './model.ts';
+import { HUGE_ROW_BYTES } from './huge.ts';
 import { isIndexed } from './indexes.ts';
-
-/** Rows of which one alone is nearly too large for a batch. */
-const HUGE_ROW_BYTES = MAX_BATCH_BYTES - 64 * 1024;
 
 type Said = Omit<Finding, 'level'>;
 
@@ -139,7 +136,7 @@ function onRows(db: Database, model: Model): Said[] {
     {
       rule: 'huge-row',
       table: model.table,
-      message: `${rows(huge)} of "${model.table}" ${huge === 1 ? 'is' : 'are'} larger than ${Math.floor(HUGE_ROW_BYTES / 1024 / 1024)} MiB, more than one message carries, and nothing behind them would arrive. Keep such contents in files, or name the column under "localColumns" in ${CONFIG_FILE}.`,
+      message: `${rows(huge)} of "${model.table}" ${huge === 1 ? 'is' : 'are'} larger than ${Math.floor(HUGE_ROW_BYTES / 1024 / 1024)} MiB, more than one message carries: ${huge === 1 ? 'it stays' : 'they stay'} behind, and so does what is decided at the end of a pass. Keep such contents in files, or name the column under "localColumns" in ${CONFIG_FILE}.`,
     },
   ];
 }

@@ -254,6 +254,8 @@ export interface PassBegun {
   /** What we know at that moment, and its hash. */
   readonly knowledge: KnowledgeWire;
   readonly knowledgeHash: string;
+  /** Hash of the records of membership that are here, hex. */
+  readonly records: string;
   /** A snapshot to ask for instead, first; null for none. */
   readonly snapshot: SnapshotWanted | null;
 }
@@ -342,6 +344,8 @@ export interface FeedPage {
   readonly complete: boolean;
   readonly remaining: number;
   readonly head: number;
+  /** Which rows are too large to be sent, and what to do; '' for none. The pass is not complete then, though nothing is left that can go. */
+  readonly heldUp: string;
 }
 
 /** What applying a batch did. It is durable when this comes back. */
@@ -450,7 +454,13 @@ export interface WriteStore {
 /** The read-only side. */
 export interface ReadStore {
   /** Opens a pass for a peer: `knowledge` null means "the same as ours". Rejects with BELOW_FLOOR when it has to reconcile. */
-  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): Promise<FeedOpened>;
+  openFeed(
+    peer: string,
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    pass: PassKind,
+    records: string,
+  ): Promise<FeedOpened>;
   page(feed: number, limits: PageLimits): Promise<FeedPage>;
   closeFeed(feed: number): Promise<void>;
   /** The peer of this feed said what it knows by now; what it sent us itself is not sent back. */

@@ -15,9 +15,11 @@ import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
+import { recordsHash } from './members.ts';
 import { hasStamp, isAskedFor, isNoNews, newPass, raise } from './pass.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
+import { heldUpInWords, holdUp, isHuge, safePosition, stillHeldUp } from './huge.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -83,17 +85,26 @@ export class Feeds {
     this.#cookie = schemaCookie(this.#db);
   }
 
-  /** Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has. */
-  open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary'): FeedOpened {
-    return this.#open(cursor, knowledge, kind, false);
+  /**
+   * Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has.
+   * @param records - hash of the records of membership that the peer has, hex. @default it has none
+   */
+  open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary', records = ''): FeedOpened {
+    return this.#open(cursor, knowledge, kind, false, records);
   }
 
   /** Opens a pass for one that has nothing, without the rows of the user's tables. */
   openBeside(): FeedOpened {
-    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true);
+    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true, '');
   }
 
-  #open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind, isBeside: boolean): FeedOpened {
+  #open(
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    kind: PassKind,
+    isBeside: boolean,
+    records: string,
+  ): FeedOpened {
     return this.#snapshot(() => {
       const resumed = cursor !== null && kind !== 'reconcile' && this.#fits(cursor);
       const position = resumed ? cursor.position : 0;
@@ -102,9 +113,18 @@ export class Feeds {
       if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
       const remaining = this.#countBeyond(isBeside, position);
       this.#lastId += 1;
-      this.#passes.set(this.#lastId, newPass({ floor, kind, isBeside, position, known, remaining }));
+      this.#passes.set(
+        this.#lastId,
+        newPass({ floor, kind, isBeside, position, known, remaining, ...this.#led(records) }),
+      );
       return { feed: this.#lastId, resumed, total: remaining };
     });
+  }
+
+  /** Whether the records of membership are to go out first, and up to where they have. */
+  #led(records: string): Pick<Pass, 'records' | 'hasLed'> {
+    if (records !== recordsHash(this.#sql)) return { records: 0, hasLed: false };
+    return { records: this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1'), hasLed: true };
   }
 
   close(id: number): void {
@@ -156,14 +176,21 @@ export class Feeds {
       this.#fill(builder, pass, head, limits);
     }
     if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
-    const complete = pass.hasLed && pass.position >= head;
+    const isAtHead = pass.hasLed && pass.position >= head;
+    const heldUp = stillHeldUp(this.#sql, pass);
+    const complete = isAtHead && heldUp.length === 0;
     const reconciled = complete && pass.kind === 'reconcile' && !pass.completed;
     const knowledge = reconciled ? [...this.#knowledge()] : complete ? this.#news(pass) : [];
     this.#checkFloor(pass);
     if (complete) pass.remaining = 0;
+    const words = isAtHead ? heldUpInWords(heldUp) : '';
+    if (builder.rows === 0 && words !== '') {
+      pass.isOpen = true;
+      return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: words };
+    }
     // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
     if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
-      return { data: null, rows: 0, complete, remaining: pass.remaining, head };
+      return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: '' };
     }
     if (complete && !pass.completed) {
       pass.completed = true;
@@ -172,7 +199,7 @@ export class Feeds {
     pass.isOpen = !complete;
     for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
     const batch = builder.build({
-      cursor: { position: pass.position, head, run: this.#runAt(head) },
+      cursor: { position: safePosition(pass), head, run: this.#runAt(head) },
       complete,
       knowledge: wireOf(knowledge),
       remaining: pass.remaining,
@@ -182,12 +209,12 @@ export class Feeds {
     const rows = builder.rows - leading;
     this.counters.rowsOut += rows;
     this.counters.lookupsOut += builder.lookups;
-    return { data: ownBuffer(encodeBatch(batch)), rows, complete, remaining: pass.remaining, head };
+    return { data: ownBuffer(encodeBatch(batch)), rows, complete, remaining: pass.remaining, head, heldUp: words };
   }
 
   /**
-   * Every pass begins with all records of membership, whatever the peer claims to know: it hears who was revoked before any row, and
-   * nobody can have made it believe that it had. They are few; where somebody made many, they are more than one page.
+   * Every pass begins with all records of membership, whatever the peer claims to know, unless it has the very same: it hears who was
+   * revoked before any row, and nobody can have made it believe that it had. They are few; where somebody made many, they are more than one page.
    * @returns how many are in this one
    */
   #leadWithRecords(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): number {
@@ -222,7 +249,9 @@ export class Feeds {
       }
       count += 1;
     }
-    const wanted = within.slice(0, count).filter((entry) => !this.#spared(pass, entry, builder));
+    const wanted = within
+      .slice(0, count)
+      .filter((entry) => !this.#spared(pass, entry, builder) && !holdUp(pass, entry));
     const versions = new Map<Model, RawRow[]>();
     for (const entry of wanted) {
       if (entry.model === undefined || entry.version === undefined) continue;
@@ -385,10 +414,17 @@ export class Feeds {
         const versions = readVersions(this.#sql, model, text, [jsonKeys(keys)]);
         return builder.addWithTargets(
           model,
-          versions.filter((version) => !isAskedFor(version)),
+          versions.filter((version) => !isAskedFor(version) && !this.#isTooLarge(pass, version)),
         );
       });
     }
+  }
+
+  /** A target that cannot go ahead, nor in its place. */
+  #isTooLarge(pass: Pass, version: RawRow): boolean {
+    if (!isHuge(version, sizeOf(version))) return false;
+    pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
+    return true;
   }
 
   /**

@@ -150,6 +150,16 @@ function writeRecord(library: Library, record: MemberRecord): void {
   refreshMembers(library);
 }
 
+/** Hash of all records, hex: who says the same has the same. */
+export function recordsHash(sql: Statements): string {
+  const digest = createHash('sha256');
+  for (const row of sql.rows(
+    `SELECT id, CAST(record AS BLOB), signature FROM ${MEMBERSHIP_TABLE} ORDER BY id`,
+  ) as Uint8Array[][])
+    for (const bytes of row) digest.update(`${bytes.byteLength};`).update(bytes);
+  return digest.digest('hex').slice(0, 32);
+}
+
 // -- what the records mean
 
 function judge(library: Library): { records: Map<string, MemberRecord>; membership: Membership } {

@@ -26,6 +26,8 @@ export interface Pass {
   readonly sent: Map<string, number>;
   /** lsn of the versions that went ahead of their place, by UUID: not sent again when their place comes. */
   readonly ahead: Map<string, number>;
+  /** Versions that no message can carry, by lsn: the pass is not complete as long as they are there. */
+  readonly heldUp: Map<number, HeldUp>;
   remaining: number;
   /** It has reached the head once. */
   completed: boolean;
@@ -35,6 +37,14 @@ export interface Pass {
   records: number;
   /** All that there were at the beginning of the pass did. */
   hasLed: boolean;
+}
+
+export interface HeldUp {
+  /** Map table, or that of the versions that wait. */
+  readonly source: string;
+  /** Which row it is, for people. */
+  readonly row: string;
+  readonly bytes: number;
 }
 
 interface Row {
@@ -58,16 +68,18 @@ export interface Entry {
   readonly cells?: ReadonlyArray<readonly [run: string, hlc: number]>;
 }
 
-export function newPass(begun: Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining'>): Pass {
+/** What of a pass is known when it is opened. */
+type Begun = Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining' | 'records' | 'hasLed'>;
+
+export function newPass(begun: Begun): Pass {
   return {
     ...begun,
     has: new StampSet(),
     sent: new Map(),
     ahead: new Map(),
+    heldUp: new Map(),
     completed: false,
     isOpen: false,
-    records: 0,
-    hasLed: false,
   };
 }
 

@@ -80,10 +80,16 @@ export class Reader {
     }
   }
 
-  openFeed(peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null, pass: PassKind): FeedOpened {
+  openFeed(
+    peer: string,
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    pass: PassKind,
+    records: string,
+  ): FeedOpened {
     return this.#do(() => {
       requireNotRevoked(this.#sql, peer);
-      const opened = this.#feeds.open(cursor, knowledge, pass);
+      const opened = this.#feeds.open(cursor, knowledge, pass, records);
       this.#readers.set(opened.feed, peer);
       return opened;
     });

@@ -40,7 +40,7 @@ import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
 import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
-import { admit, readMembers, revoke } from './members.ts';
+import { admit, readMembers, recordsHash, revoke } from './members.ts';
 import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
@@ -228,7 +228,13 @@ export class Writer {
         if (pass === 'reconcile' || snapshot !== null) this.#lastOfSource = now;
         if (pass === 'newcomer') beginNewcomer(library, peer, floor);
         beginPass(library, peer, pass);
-        return { pass, cursor: library.cursor(peer), snapshot, ...this.#speakTo(peer) };
+        return {
+          pass,
+          cursor: library.cursor(peer),
+          records: recordsHash(library.sql),
+          snapshot,
+          ...this.#speakTo(peer),
+        };
       }),
     );
   }

@@ -189,11 +189,10 @@ class MulticastDiscovery implements Discovery {
     if (onSelf === undefined) return;
     // What is ours comes back to us as well, under our own name.
     const others = answers.filter((answer) => answer.data !== this.#name && answer.name !== this.#name);
-    const own = this.#options.addresses();
-    const claimed =
-      peersIn(others, '', localOnly, this.#service)
-        .get(device)
-        ?.filter((one) => !own.includes(one)) ?? [];
+    const ours = peersIn(others, '', localOnly, this.#service).get(device);
+    // Where we listen is worked out anew each time, so only when somebody speaks for us: everybody else is heard all the time.
+    const own = ours === undefined ? [] : this.#options.addresses();
+    const claimed = ours?.filter((one) => !own.includes(one)) ?? [];
     if (claimed.length > 0) onSelf(claimed);
   }
 

@@ -119,6 +119,7 @@ export const want = z.strictObject({
   pass: z.enum(['ordinary', 'newcomer', 'reconcile']),
   cursor: cursor.nullable(),
   knowledge: knowledge.nullable(),
+  records: hex,
   credit: z.int().min(1).max(MAX_CREDIT),
 });
 

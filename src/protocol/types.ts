@@ -210,6 +210,8 @@ export type Frame =
       readonly cursor: Cursor | null;
       /** null: "my knowledge has the hash that you said of yours". */
       readonly knowledge: KnowledgeWire | null;
+      /** Hash of the records of membership that it has, hex: none is sent where they are the same. */
+      readonly records: string;
       /** Bytes of batches that may be on their way un-ACKed. */
       readonly credit: number;
     }

@@ -1,6 +1,8 @@
 /** Membership as synced data: records that arrive, and what a revocation means for rows. */
 import { describe, expect, it } from 'vitest';
 
+import { wireOf } from '../../src/db/knowledge-wire.ts';
+import { recordsHash } from '../../src/db/members.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
 import { decodeBatch } from '../../src/protocol/batch.ts';
 import { recordIdOf, recordText, signedBytes } from '../../src/protocol/membership.ts';
@@ -269,6 +271,25 @@ describe('a device that was revoked', () => {
     const before = b.rows("SELECT value FROM flotilla_counters WHERE name = 'lookupsIn'");
     expect(b.pull(a).map(({ rows, changed }) => [rows, changed])).toEqual([[0, 0]]);
     expect(b.rows("SELECT value FROM flotilla_counters WHERE name = 'lookupsIn'")).toEqual(before);
+  });
+
+  it('[P8] is told of to whoever has not the very same records, and to nobody else', () => {
+    const [a, b, c] = fleet(3) as [Replica, Replica, Replica];
+    const tables = (to: Replica, hash: string): string[] => {
+      const { feed } = a.feeds.open(to.library.cursor('A'), wireOf([...a.library.knowledge()]), 'ordinary', hash);
+      const page = a.feeds.page(feed, { rows: 100, bytes: 1 << 20 });
+      if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
+      return decodeBatch(new Uint8Array(page.data)).tables.map(({ table }) => table);
+    };
+    const hashOf = (replica: Replica): string => recordsHash(replica.library.sql);
+    converge([a, b, c]);
+    expect(hashOf(b)).toBe(hashOf(a));
+    expect(tables(b, hashOf(b))).toEqual([]);
+    a.revoke(c);
+    a.stamp();
+    expect(tables(b, hashOf(b))).toEqual(['flotilla_membership']);
+    b.pull(a);
+    expect(tables(b, hashOf(b))).toEqual([]);
   });
 
   it('[P8] is told of in as many pages as it takes, where somebody has made a great many records', () => {

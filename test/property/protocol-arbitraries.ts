@@ -298,6 +298,7 @@ export const frame: fc.Arbitrary<Frame> = fc.oneof(
     pass: fc.constantFrom('ordinary' as const, 'newcomer' as const, 'reconcile' as const),
     cursor: fc.option(cursor),
     knowledge: fc.option(knowledge.map((known) => known.toWire())),
+    records: fc.constantFrom('00', 'ab'.repeat(16)),
     credit: fc.integer({ min: 1, max: 2 ** 30 }),
   }),
   record({ type: fc.constant('batch' as const), data: fc.uint8Array() }),

@@ -127,6 +127,7 @@ export class Wire {
       pass: 'ordinary',
       cursor,
       knowledge: { runs: new Uint8Array(0), hlc: [] },
+      records: '00',
       credit: 1 << 22,
     });
     return decodeBatch((await this.next('batch')).data);

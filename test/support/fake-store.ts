@@ -228,6 +228,7 @@ export class FakeStore implements NodeStore {
       cursor,
       knowledge,
       knowledgeHash,
+      records: '00',
       snapshot: isWanted ? { layout: 'aa' } : null,
     };
   }
@@ -372,7 +373,7 @@ export class FakeStore implements NodeStore {
     // Whatever was sent, the last batch of it says that it was the last.
     const nothing = rows.length === 0 && (!complete || feed.passEnded);
     if (complete || rows.length > 0) feed.passEnded = complete;
-    if (nothing) return { data: null, rows: 0, complete, remaining, head: this.#head };
+    if (nothing) return { data: null, rows: 0, complete, remaining, head: this.#head, heldUp: '' };
     const batch: FakeBatch = {
       rows: rows.map(({ id: rowId, run, hlc, member }) => ({
         id: rowId,
@@ -387,7 +388,7 @@ export class FakeStore implements NodeStore {
       padding: 'x'.repeat(rowBytes * rows.length),
     };
     const data = new Uint8Array(Buffer.from(JSON.stringify(batch))).buffer;
-    return { data, rows: rows.length, complete, remaining, head: this.#head };
+    return { data, rows: rows.length, complete, remaining, head: this.#head, heldUp: '' };
   }
 
   async closeFeed(feed: number): Promise<void> {

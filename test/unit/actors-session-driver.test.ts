@@ -100,6 +100,7 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     pass: 'ordinary',
     cursor: null,
     knowledge: NOTHING,
+    records: '00',
     credit,
   });
   return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
@@ -612,7 +613,7 @@ describe('session: credit', () => {
 });
 
 describe('session: what the protocol does not allow', () => {
-  const wants: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: 1 };
+  const wants: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, records: '00', credit: 1 };
   const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],

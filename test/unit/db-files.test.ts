@@ -88,7 +88,7 @@ function newcomer(file: string, grant: JoinGrant, existing: 'empty' | 'union' | 
 /** Everything that `from` has goes to `to`. */
 function send(from: string, to: Writer): void {
   const source = reader(from);
-  const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary');
+  const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary', '');
   for (;;) {
     const page = source.page(feed, { rows: 2, bytes: 1 << 20 });
     if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
@@ -283,7 +283,7 @@ describe('a served library', () => {
     init(make('a.db', SCHEMA, ROWS));
     newcomer(path('b.db'), grantOf(path('a.db')));
     const source = reader(path('a.db'));
-    const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary');
+    const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary', '');
     const pages = [1, 1].map((rows) => {
       const page = source.page(feed, { rows, bytes: 1 << 20 });
       if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');

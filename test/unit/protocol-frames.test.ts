@@ -102,6 +102,7 @@ describe('control frames', () => {
       pass: 'ordinary',
       cursor: null,
       knowledge: { runs: new Uint8Array(hlc.length * 16), hlc },
+      records: '00',
       credit: 1,
     };
     const read = decodeFrame(bytesOf(frame));
@@ -180,9 +181,9 @@ describe('hostile frames', () => {
   });
 
   it('we do not send what the other side would refuse', () => {
-    expect(() => encodeFrame({ type: 'want', pass: 'ordinary', cursor: null, knowledge: null, credit: -1 })).toThrow(
-      protocolError,
-    );
+    expect(() =>
+      encodeFrame({ type: 'want', pass: 'ordinary', cursor: null, knowledge: null, records: '00', credit: -1 }),
+    ).toThrow(protocolError);
     expect(() =>
       encodeFrame({
         ...(sampleFrames['hello'] as Extract<Frame, { type: 'hello' }>),

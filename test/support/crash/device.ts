@@ -125,7 +125,7 @@ export class CrashDevice {
 
   /** Takes a pass of another device's feed, a batch after the other. */
   async #take(from: CrashDevice, cursor: Cursor | null, knowledge: KnowledgeWire, pass: PassKind): Promise<void> {
-    const { feed } = from.reader.openFeed(this.name, cursor, knowledge, pass);
+    const { feed } = from.reader.openFeed(this.name, cursor, knowledge, pass, '');
     for (let complete = false; !complete;) {
       const data = from.#page(feed);
       if (data === null) break;

@@ -1,0 +1,107 @@
+/** Rows that are larger than a message may be. */
+import { describe, expect, it } from 'vitest';
+
+import { MAX_BATCH_BYTES } from '../../src/protocol/batch.ts';
+import { decodeBatch } from '../../src/protocol/batch.ts';
+import { expectEqual, pairOf, rowsIn } from '../support/engine.ts';
+import type { Pass, Replica } from '../support/replica.ts';
+
+const DDL = `
+CREATE TABLE files (id INTEGER PRIMARY KEY, name TEXT, content BLOB);
+CREATE TABLE tags (id INTEGER PRIMARY KEY, file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE, name TEXT)`;
+
+const names = (replica: Replica): unknown[] =>
+  replica.rows('SELECT name FROM files ORDER BY name').map(([name]) => name);
+
+/** Takes what a pass gives by now; returns how many rows that were, and whether it is complete. */
+function take(to: Replica, pass: Pass): { rows: number; complete: boolean } {
+  let rows = 0;
+  for (let page = pass.next(); page !== null; page = pass.next()) {
+    rows += rowsIn(page);
+    to.apply('A', page);
+    if (decodeBatch(page).end.complete) return { rows, complete: true };
+  }
+  return { rows, complete: false };
+}
+
+/** A has a row of 32 MiB between others, with one that refers to it. */
+function withHuge(): [Replica, Replica] {
+  const [a, b] = pairOf(DDL);
+  a.write(`
+    INSERT INTO files (id, name) VALUES (1, 'before');
+    INSERT INTO files (id, name, content) VALUES (2, 'huge', zeroblob(${MAX_BATCH_BYTES + 1}));
+    INSERT INTO tags (file_id, name) VALUES (1, 'of before'), (2, 'of huge');
+    INSERT INTO files (id, name) VALUES (3, 'after')`);
+  return [a, b];
+}
+
+describe('[A18] a row that is larger than a message', () => {
+  it('stays behind, with what refers to it, and holds up nothing else', () => {
+    const [a, b] = withHuge();
+    const pass = b.passFrom(a);
+    expect(take(b, pass)).toMatchObject({ complete: false });
+    expect(names(b)).toEqual(['after', 'before']);
+    expect(b.waiting()).toEqual(['missing-target']);
+    // What follows goes as well.
+    a.write("INSERT INTO files (name) VALUES ('later')");
+    expect(take(b, pass)).toEqual({ rows: 1, complete: false });
+    expect(names(b)).toEqual(['after', 'before', 'later']);
+    pass.close();
+  });
+
+  it('is said, with the limit and what to do', () => {
+    const [a, b] = withHuge();
+    a.stamp();
+    const { feed } = a.feeds.open(null, { runs: new Uint8Array(), hlc: [] });
+    for (;;) {
+      const page = a.feeds.page(feed, { rows: 1000, bytes: 1 << 20 });
+      if (!('heldUp' in page) || page.heldUp === '') continue;
+      expect(page).toMatchObject({ complete: false });
+      expect(page.heldUp).toMatch(/row 2 of "files" has 33 MiB, more than the 31 MiB .*"localColumns"/);
+      break;
+    }
+    expect(b.waiting()).toEqual([]);
+  });
+
+  it('comes when it is small enough, in the same pass, and so does the end of the pass', async () => {
+    const [a, b] = withHuge();
+    const pass = b.passFrom(a);
+    take(b, pass);
+    a.write('UPDATE files SET content = zeroblob(10) WHERE id = 2');
+    expect(take(b, pass)).toEqual({ rows: 1, complete: true });
+    pass.close();
+    expect(b.waiting()).toEqual([]);
+    await expectEqual(a, b);
+  });
+
+  it('so in a later pass, which sends nothing again', async () => {
+    const [a, b] = withHuge();
+    const first = b.passFrom(a);
+    take(b, first);
+    first.close();
+    const second = b.passFrom(a);
+    expect(take(b, second)).toEqual({ rows: 0, complete: false });
+    second.close();
+    a.write('DELETE FROM files WHERE id = 2');
+    const third = b.passFrom(a);
+    expect(take(b, third)).toMatchObject({ complete: true });
+    third.close();
+    expect(names(b)).toEqual(['after', 'before']);
+    expect(b.waiting()).toEqual([]);
+    await expectEqual(a, b);
+  });
+
+  it('is nothing that a receiver takes for deleted: it is one that has grown', async () => {
+    const [a, b] = pairOf(DDL);
+    a.write("INSERT INTO files (id, name) VALUES (1, 'small'); INSERT INTO tags (file_id, name) VALUES (1, 'x')");
+    b.pull(a);
+    a.write(`UPDATE files SET name = 'grown', content = zeroblob(${MAX_BATCH_BYTES + 1}) WHERE id = 1`);
+    a.write("INSERT INTO files (name) VALUES ('later')");
+    b.pull(a);
+    expect(names(b)).toEqual(['later', 'small']);
+    a.write('UPDATE files SET content = NULL WHERE id = 1');
+    b.pull(a);
+    expect(names(b)).toEqual(['grown', 'later']);
+    await expectEqual(a, b);
+  });
+});
