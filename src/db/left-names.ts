@@ -33,19 +33,19 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
     return isEarlier ? [{ index, model }] : [];
   });
   if (earlier.length === 0) return;
-  const naming = namingReferences(library, batch);
+  const excepted = ownOrNaming(library, batch);
   const uuidAt = (index: number): Buffer => Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
   for (const { index, model } of earlier) {
     const uuid = uuidAt(index);
     const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(other).equals(uuid));
-    const heir = isAlone && !naming.has(index) ? livingHeir(library, model, uuid) : null;
+    const heir = isAlone && !excepted.has(index) ? livingHeir(library, model, uuid) : null;
     if (heir !== null) found.rows[index] = heir;
   }
 }
 
-/** Dictionary indexes of rows that others in a batch are named by: those have their names of them. */
-function namingReferences(library: Library, batch: Batch): Set<number> {
-  const found = new Set<number>();
+/** Dictionary indexes of what a batch brings itself, and of rows that others in it are named by: those have their names of them. */
+function ownOrNaming(library: Library, batch: Batch): Set<number> {
+  const found = new Set([...batch.tables, ...batch.tombstones].flatMap(({ rows }) => rows));
   for (const table of batch.tables) {
     const model = library.arriving(table.table);
     for (const column of table.columns) {
@@ -88,7 +88,8 @@ export class LeftNames {
     const alias = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', uuid);
     if (!(alias instanceof Uint8Array) || uuid.equals(alias)) return;
     const referrers = referrersOf(library, model, [here.key]).filter(
-      ({ model: child, foreignKey }) => !foreignKey.columns.some((name) => isNaming(child, name)),
+      // One by values says no birth: it is what has these values now.
+      ({ model: child, foreignKey }) => foreignKey.simple && !foreignKey.columns.some((name) => isNaming(child, name)),
     );
     if (referrers.length > 0) this.#left.push({ model, uuid, referrers });
   }

@@ -249,6 +249,27 @@ describe('a declared identity that is renamed', () => {
     }
   });
 
+  it('[N1] is not ended by a late delete of its old name, which another row has by now', async () => {
+    const replicas = declared('CASCADE', 'shared', 4) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    a.write("INSERT INTO p VALUES (7, 'x', 'n')");
+    converge([a, b, c]);
+    b.write("UPDATE p SET name = 'y'");
+    b.stamp();
+    c.write('DELETE FROM p');
+    c.stamp();
+    d.write("INSERT INTO p VALUES (1, 'x', 'of D')");
+    d.stamp();
+    b.pull(d);
+    b.pull(c);
+    expect(b.rows('SELECT name, note FROM p ORDER BY name')).toEqual([
+      ['x', 'of D'],
+      ['y', 'n'],
+    ]);
+    converge(replicas);
+    await expectEqual(...replicas);
+  });
+
   it('[A1] comes with the end of the old name, so that nobody is left with that alone when its device is restored', async () => {
     const [a, b, c] = declared('CASCADE', 'shared') as [Replica, Replica, Replica];
     a.write("INSERT INTO p VALUES (7, 'x', 'n'); INSERT INTO c VALUES (1, 7, 'of A')");
@@ -520,6 +541,29 @@ describe('a natural key that is renamed', () => {
       ['of B', 'z'],
     ]);
     for (const replica of [a, b, c]) expect(replica.rows('SELECT code, note FROM p')).toEqual([['z', 'n']]);
+  });
+
+  it('[N2] a reference by values means the row that has them now, everywhere', async () => {
+    const replicas = fleetOf(
+      4,
+      `CREATE TABLE p (code TEXT PRIMARY KEY, note TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p TEXT REFERENCES p ON UPDATE CASCADE);`,
+      { config: { tables: { c: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    a.write("INSERT INTO p VALUES ('x', 'n')");
+    converge([a, b]);
+    b.write("UPDATE p SET code = 'y'");
+    b.stamp();
+    c.pull(b);
+    a.write("INSERT INTO c VALUES (1, 'x')");
+    a.stamp();
+    d.write("INSERT INTO p VALUES ('x', 'of D')");
+    d.stamp();
+    b.pull(d);
+    a.pull(b);
+    converge(replicas);
+    await expectShown(replicas, 'SELECT p FROM c', [['x']]);
   });
 
   it.each([
