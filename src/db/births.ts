@@ -4,7 +4,7 @@
 import { bornAnew } from './aside.ts';
 import { decodeKey } from './capture.ts';
 import type { FirstMark, MarkKey } from './identity.ts';
-import { deriveUuids, isNamedByItself, uuidOfMark } from './identity.ts';
+import { deriveUuids, isNamedByItself, uuidsOfMarks } from './identity.ts';
 import type { Cells } from './cells.ts';
 import { formatCells, formatSeen, parseCells, registersIn, seenIn } from './cells.ts';
 import { recordReplaced } from './given-up.ts';
@@ -32,6 +32,7 @@ export interface Newborn {
 /** Writes the map rows of new rows: UUID, birth stamp, lsn. */
 export function bear(library: Library, model: Model, rows: readonly Newborn[]): void {
   let left = rows;
+  const uuidOf = uuidsOfMarks(library, model);
   while (left.length > 0) {
     const derived = deriveUuids(
       library,
@@ -42,7 +43,7 @@ export function bear(library: Library, model: Model, rows: readonly Newborn[]): 
     const named = isNamedByItself(model) ? left.filter((row) => derived.has(row.key)) : left;
     const now =
       [named, named.length > 0 ? [] : rootsOf(library, model, left), left].find((rows) => rows.length > 0) ?? [];
-    writeBirths(library, model, now, derived);
+    writeBirths(library, model, now, derived, uuidOf);
     const done = new Set(now);
     left = left.filter((row) => !done.has(row));
   }
@@ -70,6 +71,7 @@ function writeBirths(
   model: Model,
   rows: readonly Newborn[],
   derived: ReadonlyMap<MarkKey, Uint8Array | null>,
+  uuidOf: (first: FirstMark) => Uint8Array,
 ): void {
   const taken = takenUuids(library, model, derived.values());
   const natural = model.rowid === null;
@@ -99,7 +101,7 @@ function writeBirths(
           forgetPending(library, uuid);
           noteArrival(library, uuid);
         }
-      } else uuid = row.first === undefined ? library.around.newUuid() : uuidOfMark(library, model, row.first);
+      } else uuid = row.first === undefined ? library.around.newUuid() : uuidOf(row.first);
       const hlc = library.stampAt(Math.min(row.at, now));
       const { run } = library;
       into.push(natural ? null : row.key, Buffer.from(uuid), hlc, run, hlc, run, library.nextLsn());

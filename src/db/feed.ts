@@ -15,8 +15,9 @@ import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
+import type { LeftBehind } from './remark.ts';
+import { hasStamp, isAskedFor, isNoNews, newsIn, newPass, raise } from './pass.ts';
 import { recordsHash } from './members.ts';
-import { hasStamp, isAskedFor, isNoNews, newPass, raise } from './pass.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
 import { heldUpInWords, holdUp, isHuge, safePosition, stillHeldUp } from './huge.ts';
@@ -29,6 +30,7 @@ import {
   LSN,
   PageBuilder,
   RUN,
+  UUID,
   readVersions,
   runBytes,
   sizeOf,
@@ -41,6 +43,11 @@ import { Statements, jsonKeys } from './sql.ts';
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
 const SEARCH_MS = 25;
+/**
+ * Bytes of rows that go ahead of their place in one page: two thousand thumbnails of 4 KB, and little enough beside a page that neither memory
+ * nor the message overflows.
+ */
+const AHEAD_BYTES = 8 * 1024 * 1024;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
 
@@ -51,8 +58,8 @@ const PENDING = 'flotilla_pending';
 export interface NotYet {
   /** Marks must be stamped first. */
   readonly unstamped: boolean;
-  /** It must be noted first that rows here refer to nothing (`noteDangling`): they stay behind until they do. */
-  readonly dangling: boolean;
+  /** It must be noted first (`noteDangling`) that rows here refer to nothing, and what of them stays behind until they do; null for nothing. */
+  readonly dangling: readonly LeftBehind[] | null;
 }
 
 export class Feeds {
@@ -153,7 +160,7 @@ export class Feeds {
         schemaCookie(this.#db) !== this.#cookie ||
         this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
       )
-        return { unstamped: true, dangling: false };
+        return { unstamped: true, dangling: null };
       const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
@@ -175,7 +182,9 @@ export class Feeds {
     while (pass.hasLed && pass.position < head && builder.rows === leading && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
-    if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
+    const left = builder.leaveOutDangling();
+    const dangling = left.flatMap((version) => this.#newlyBehind(pass, version));
+    if (dangling.length > 0 || (left.length > 0 && !this.#isDanglingNoted())) return { unstamped: false, dangling };
     const isAtHead = pass.hasLed && pass.position >= head;
     const heldUp = stillHeldUp(this.#sql, pass);
     const complete = isAtHead && heldUp.length === 0;
@@ -383,6 +392,15 @@ export class Feeds {
     return true;
   }
 
+  /** What the peer does not have of a version that stays behind, and will believe that it has; without what is noted. */
+  #newlyBehind(pass: Pass, version: RawRow): LeftBehind[] {
+    const uuid = Uint8Array.from(version[UUID] as Uint8Array);
+    const noted = 'SELECT 1 FROM flotilla_behind WHERE uuid = ? AND hlc = ? AND run = ?';
+    return newsIn(pass, version, this.#runHex)
+      .filter(({ hlc, run }) => this.#sql.value(noted, Buffer.from(uuid), hlc, run) === undefined)
+      .map(({ hlc, run }) => ({ uuid, hlc, run }));
+  }
+
   /** What was pruned since the pass began may be among what it has sent, and never will be taken back. */
   #checkFloor(pass: Pass): void {
     const floor = floorOf(this.#sql);
@@ -399,32 +417,46 @@ export class Feeds {
    * @param others - rows that have to go along as well
    */
   #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number, others: readonly Target[]): void {
-    let targets = [...builder.resolve(), ...others];
+    // The new name of a row that goes comes with the end of the old one, so it is the first.
+    let targets = [...others, ...builder.resolve()];
+    let room = AHEAD_BYTES;
     while (targets.length > 0) {
-      const early = new Map<Model, Key[]>();
-      for (const { model, key, uuid, lsn, birthHlc, birthRun } of targets) {
+      const early = new Map<Model, Target[]>();
+      for (const target of targets) {
+        const { model, uuid, lsn, birthHlc, birthRun } = target;
         const name = bytesToHex(uuid);
         if (lsn <= upTo || hasStamp(pass, this.#runHex(birthRun), birthHlc) || pass.ahead.has(name)) continue;
-        early.set(model, [...(early.get(model) ?? []), key]);
+        early.set(model, [...(early.get(model) ?? []), target]);
         pass.ahead.set(name, lsn);
       }
-      // Their own targets come with them, so that a page makes one query for references however deep the tree is.
-      targets = [...early].flatMap(([model, keys]) => {
+      targets = [];
+      for (const [model, rows] of early) {
+        // Their own targets come with them, so that a page makes one query for references however deep the tree is.
         const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))', true);
-        const versions = readVersions(this.#sql, model, text, [jsonKeys(keys)]);
-        return builder.addWithTargets(
-          model,
-          versions.filter((version) => !isAskedFor(version) && !this.#isTooLarge(pass, version)),
-        );
-      });
+        for (let next = 0; next < rows.length;) {
+          const few = rows.slice(next, next + Math.max(1, Math.floor(room / this.#meanOf(model))));
+          next += few.length;
+          const versions = readVersions(this.#sql, model, text, [jsonKeys(few.map(({ key }) => key))]);
+          const going = versions.filter((version) => {
+            if (isAskedFor(version)) return false;
+            const size = sizeOf(version);
+            if (room < size || isHuge(version, size)) {
+              // It comes in its place, and who refers to it waits so long.
+              pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
+              return false;
+            }
+            room -= size;
+            return true;
+          });
+          targets.push(...builder.addWithTargets(model, going));
+        }
+      }
     }
   }
 
-  /** A target that cannot go ahead, nor in its place. */
-  #isTooLarge(pass: Pass, version: RawRow): boolean {
-    if (!isHuge(version, sizeOf(version))) return false;
-    pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
-    return true;
+  /** Mean size of a table's rows, as far as it is known. */
+  #meanOf(model: Model): number {
+    return this.#meanSize.get(model.table) ?? AHEAD_BYTES / FIRST_CHUNK;
   }
 
   /**

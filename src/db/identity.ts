@@ -27,19 +27,30 @@ export interface FirstMark {
   readonly key: MarkKey;
 }
 
-/** The last mark that was given a UUID in each open library. */
-const lastNamed = new WeakMap<Library, { readonly n: number; readonly at: number }>();
+interface LastMark {
+  readonly n: number;
+  readonly at: number;
+}
+
+/** The last mark that was given a UUID in each open library, by the number of its table. */
+const lastNamed = new WeakMap<Library, Map<number, LastMark>>();
 
 /**
- * The UUID of a row that no columns name. It follows from its first mark, so that a library that went back to before that was stamped (a
+ * Gives UUIDs to rows of one table that are born together, in any order, and that no columns name. Such a UUID follows from its first mark, so that a library that went back to before that was stamped (a
  * power cut, an older backup) gives the row the same one again: others may have it by then, and it would be there twice. Marks are
  * numbered from 1 again when all are stamped; where time has not gone on since, the UUID is a fresh one.
  */
-export function uuidOfMark(library: Library, model: Model, { n, at, key }: FirstMark): Uint8Array {
-  const last = lastNamed.get(library);
-  if (last !== undefined && at <= last.at && n <= last.n) return library.around.newUuid();
-  lastNamed.set(library, { n, at: Math.max(at, last?.at ?? 0) });
-  return placedUuid(seedOf(library, model), at, n, String(key));
+export function uuidsOfMarks(library: Library, model: Model): (first: FirstMark) => Uint8Array {
+  const ofLibrary = lastNamed.get(library) ?? new Map<number, LastMark>();
+  lastNamed.set(library, ofLibrary);
+  const last = ofLibrary.get(model.n);
+  let greatest = 0;
+  return ({ n, at, key }) => {
+    if (last !== undefined && at <= last.at && n <= last.n) return library.around.newUuid();
+    greatest = Math.max(greatest, n);
+    ofLibrary.set(model.n, { n: greatest, at: Math.max(at, ofLibrary.get(model.n)?.at ?? 0) });
+    return placedUuid(seedOf(library, model), at, n, String(key));
+  };
 }
 
 /** What tells the marks of a table here from those of other tables and devices. */

@@ -7,6 +7,8 @@ import { isBelow, raiseFloor } from './floor.ts';
 import { entriesOf } from './knowledge-wire.ts';
 import type { Library } from './library.ts';
 import { getState, setState } from './metadata.ts';
+import { quoteName, rowsTable } from './model.ts';
+import { snapshotModels } from './snapshot.ts';
 
 /** The member from whom a newcomer takes its first pass; '' for nobody yet. No such entry once it is complete. */
 const KEY = 'newcomer';
@@ -33,11 +35,35 @@ function readSource(library: Library): { readonly peer: string; readonly isMixed
   return { peer: value.replace(MIXED, ''), isMixed: value.startsWith(MIXED) };
 }
 
-/** What kind of pass this device has to ask a peer for. @param floor - the peer's */
+/**
+ * What kind of pass this device has to ask a peer for. A newcomer that was restored from a backup may have told others of its rows before,
+ * and have had their deletes, which may be forgotten by now: what it has it must reconcile, unless nothing was forgotten since its pass began.
+ * @param floor - the peer's
+ */
 export function passKind(library: Library, peer: string, floor: ReadonlyMap<string, number>): PassKind {
   const source = readSource(library);
-  if (source !== null && !source.isMixed && (source.peer === '' || source.peer === peer)) return 'newcomer';
+  const isFirst = source !== null && !source.isMixed && (source.peer === '' || source.peer === peer);
+  if (isFirst && (!hasRisen(library, peer, floor) || isEmpty(library))) return 'newcomer';
   return isBelow(library.knowledge(), floor) ? 'reconcile' : 'ordinary';
+}
+
+/** Whether a peer has pruned since this device began its first pass there; true where it has not begun one. */
+function hasRisen(library: Library, peer: string, floor: ReadonlyMap<string, number>): boolean {
+  const stored = readFloor(library, peer);
+  return stored === null || isBelow(stored, floor);
+}
+
+function readFloor(library: Library, peer: string): Map<string, number> | null {
+  const stored = getState(library.db, FLOOR + peer);
+  return typeof stored === 'string' ? new Map(JSON.parse(stored) as [string, number][]) : null;
+}
+
+/** There are no rows in the user's tables, none that wait and no deletes. */
+export function isEmpty({ sql, registry }: Library): boolean {
+  const tables = snapshotModels(registry).flatMap((model) => [rowsTable(model), quoteName(model.table)]);
+  return [...tables, 'flotilla_tombstones', 'flotilla_pending'].every(
+    (table) => sql.value(`SELECT 1 FROM ${table} LIMIT 1`) === undefined,
+  );
 }
 
 /** The first pass begins, or goes on. @param floor - the sender's */
@@ -54,10 +80,9 @@ export function noteSource(library: Library, peer: string, isComplete: boolean):
   const source = sourceOf(library);
   if (source === null) return;
   if (isComplete) {
-    const stored = getState(library.db, FLOOR + peer);
-    const floor = (typeof stored === 'string' ? JSON.parse(stored) : []) as [string, number][];
+    const floor = readFloor(library, peer) ?? new Map<string, number>();
     // From one that was restored meanwhile less may have come.
-    if (!isBelow(library.knowledge(), new Map(floor)))
+    if (!isBelow(library.knowledge(), floor))
       for (const [run, hlc] of floor) raiseFloor(library, library.runOrdinal(run, null), hlc);
     library.sql.run('DELETE FROM flotilla_state WHERE key = ?', KEY);
     forgetFloors(library);

@@ -4,6 +4,7 @@
 import { StampSet } from '../protocol/stamp-set.ts';
 import type { PassKind } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
+import type { LocalStamp } from './cells.ts';
 import { parseCells, stampsOf } from './cells.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import type { Model } from './model.ts';
@@ -83,13 +84,11 @@ export function newPass(begun: Begun): Pass {
   };
 }
 
-/** True when what was stamped so has been merged by the peer. */
-export function hasStamp(pass: Pass, run: string, hlc: number): boolean {
-  return isKnown(pass, run, hlc) || (!pass.has.isEmpty && pass.has.has(run, hlc));
-}
+const NOTHING = new StampSet();
 
-function isKnown({ known }: Pass, run: string, hlc: number): boolean {
-  return hlc <= (known.get(run) ?? -1);
+/** True when what was stamped so has been merged by the peer. */
+export function hasStamp({ known, has }: Pick<Pass, 'known' | 'has'>, run: string, hlc: number): boolean {
+  return hlc <= (known.get(run) ?? -1) || (!has.isEmpty && has.has(run, hlc));
 }
 
 /**
@@ -101,11 +100,9 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (version === undefined) return false;
   if (isAskedFor(version)) return true;
   if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
-  // The end of an old name has the stamp of the new one's birth, which the peer may have without it.
-  const has = (hlc: unknown, run: unknown): boolean =>
-    entry.heir === undefined
-      ? hasStamp(pass, runHex(run as number), hlc as number)
-      : isKnown(pass, runHex(run as number), hlc as number);
+  // The end of an old name has the stamp of the birth of the new one: who has that need not have the other.
+  const had = entry.heir === undefined ? pass : { known: pass.known, has: NOTHING };
+  const has = (hlc: unknown, run: unknown): boolean => hasStamp(had, runHex(run as number), hlc as number);
   // What the writers of single columns had seen need not be there: it is news to nobody.
   const hasCells = (): boolean => {
     if (cells !== undefined) return cells.every(([run, hlc]) => hasStamp(pass, run, hlc));
@@ -122,6 +119,14 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (lsn === undefined) return false;
   pass.ahead.delete(uuid);
   return lsn === entry.lsn;
+}
+
+/** The stamps of a version that the peer does not have. */
+export function newsIn(pass: Pass, version: RawRow, runHex: (ordinal: number) => string): LocalStamp[] {
+  const stampAt = (hlc: number, run: number): LocalStamp => ({ hlc: Number(version[hlc]), run: Number(version[run]) });
+  const cells = [...parseCells(version[CELLS])].flatMap(([column, cell]) => (column < 0 ? [] : stampsOf(cell)));
+  const all = [stampAt(BIRTH_HLC, BIRTH_RUN), stampAt(HLC, RUN), ...cells];
+  return all.filter(({ hlc, run }) => !hasStamp(pass, runHex(run), hlc));
 }
 
 /** A row of another device's that was written here without right: it is fetched again (O8), and is nothing to tell until then. */

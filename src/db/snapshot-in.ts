@@ -19,9 +19,9 @@ import type { Cell, Cells, LocalStamp } from './cells.ts';
 import { formatCells } from './cells.ts';
 import { refuseFuture, requireRoom } from './claims.ts';
 import type { Library } from './library.ts';
-import type { Model, Registry } from './model.ts';
+import type { Model } from './model.ts';
 import { mapJoin, orAbort, quoteName, rowsTable, syncedColumns } from './model.ts';
-import { noteSource, sourceOf } from './newcomer.ts';
+import { isEmpty, noteSource, sourceOf } from './newcomer.ts';
 import { standingOf } from './owners.ts';
 import {
   ATTACHED,
@@ -44,17 +44,10 @@ const MAX_STAMPS = 64;
 
 /** Whether this device has nothing of its own yet, so that it can take over the ids of another one. */
 export function isBlank(library: Library): boolean {
-  const { registry, sql } = library;
+  const { sql } = library;
   if (sourceOf(library) !== '' || sql.value("SELECT 1 FROM flotilla_state WHERE key = 'adopting'") !== undefined)
     return false;
-  return isEmpty(library, registry);
-}
-
-function isEmpty({ sql }: Library, registry: Registry): boolean {
-  const tables = snapshotModels(registry).flatMap((model) => [rowsTable(model), quoteName(model.table)]);
-  return [...tables, 'flotilla_tombstones', 'flotilla_pending'].every(
-    (table) => sql.value(`SELECT 1 FROM ${table} LIMIT 1`) === undefined,
-  );
+  return isEmpty(library);
 }
 
 // -- the file
@@ -170,7 +163,7 @@ export function copySnapshot(library: Library, peer: string, path: string, head:
   try {
     return library.transact(() => {
       stampAll(library);
-      require(isEmpty(library, library.registry), 'something was written here meanwhile');
+      require(isEmpty(library), 'something was written here meanwhile');
       return library.withoutCapture(() => {
         noteSource(library, peer, false);
         return new Copying(library, head).run();

@@ -39,6 +39,25 @@ describe('[K2] a library that goes back to before something was stamped', () => 
       expect(copy.rows('SELECT body FROM notes ORDER BY body')).toEqual([['one'], ['three']]);
   });
 
+  it('has them whichever tables they are of, and whatever is written there before it is stamped', () => {
+    const ddl = `${DDL}; CREATE TABLE pages (id INTEGER PRIMARY KEY, body TEXT, note_id INTEGER REFERENCES notes (id))`;
+    const [a, b] = [new Replica({ device: 'A', ddl }), new Replica({ device: 'B', ddl })];
+    a.write("INSERT INTO notes (body) VALUES ('one')");
+    a.write("INSERT INTO pages (body, note_id) VALUES ('first', 1), ('second', NULL)");
+    a.write('DELETE FROM pages WHERE id = 1');
+    a.write("INSERT INTO pages (id, body) VALUES (1, 'first again')");
+    const backup = a.backup();
+    converge([a, b]);
+    const restored = a.restored(backup);
+    restored.write("INSERT INTO notes (body) VALUES ('two')");
+    restored.write("INSERT INTO pages (body) VALUES ('third')");
+    converge([restored, b]);
+    for (const copy of [restored, b]) {
+      expect(copy.rows('SELECT body FROM notes ORDER BY body')).toEqual([['one'], ['two']]);
+      expect(copy.rows('SELECT body FROM pages ORDER BY body')).toEqual([['first again'], ['second'], ['third']]);
+    }
+  });
+
   it('gives a row that is written at the very same moment an identity of its own', () => {
     const now = Date.UTC(2026, 0, 1);
     const a = new Replica({ device: 'A', ddl: DDL, now: () => now });

@@ -520,6 +520,34 @@ describe('[F3] a newcomer', () => {
   );
 });
 
+describe('[F2] [F3] a newcomer that is restored from a backup of before its first pass was complete', () => {
+  it.each(['before it began', 'in its middle'])('loses what was deleted since, and forgotten (%s)', async (when) => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b]);
+    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    a.admit({ device: 'N' });
+    if (when === 'in its middle') {
+      const pass = n.passFrom(a);
+      n.apply('A', pass.next(1) as Uint8Array);
+      pass.close();
+    }
+    n.write("INSERT INTO folders (name) VALUES ('z')");
+    n.stamp();
+    const backup = n.backup();
+    for (let round = 0; round < 2; round += 1) converge([a, b, n]);
+    b.write("DELETE FROM folders WHERE name <> 'y'");
+    for (let round = 0; round < 2; round += 1) converge([a, b, n]);
+    for (const replica of [a, b]) expect(replica.prune().tombstones).toBe(2);
+    const restored = n.restored(backup);
+    restored.write("INSERT INTO folders (name) VALUES ('new')");
+    for (let round = 0; round < 2; round += 1) converge([a, b, restored]);
+    for (const replica of [a, b, restored]) expect(content(replica)).toEqual([['new'], ['y']]);
+    await expectSame([a, b, restored]);
+  });
+});
+
 describe('[F1] [F2] random fleets', () => {
   const SEEDS = Number(process.env['FLOTILLA_PRUNE_SEEDS'] ?? 8);
 

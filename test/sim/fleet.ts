@@ -535,10 +535,25 @@ class Fleet {
       const { coordinationBytes, tombstones } = await this.#until(node.store.status(), MINUTE, 'the status');
       if (coordinationBytes > MAX_COORDINATION)
         throw new SimError('violation', `${name} needs ${coordinationBytes} bytes beside its rows`);
-      // Of a run that went back in time with its device nobody can say that he has all.
-      if (tombstones > 0 && !this.#hasRestored)
-        throw new SimError('violation', `${name} has not forgotten ${tombstones} deletes that all have`);
+      if (tombstones > 0) this.#requireUnknown(device, tombstones);
     }
+  }
+
+  /** A delete is forgotten once all know it and the birth of what died; what went back in time with its device some may never know (F1). */
+  #requireUnknown(device: SimDevice, tombstones: number): void {
+    const known = this.#joined().map((other) => this.#files.read(other).known);
+    const isKnown = (run: unknown, hlc: unknown): boolean =>
+      known.every((one) => (one.get(bytesToHex(run as Uint8Array)) ?? -1) >= Number(hlc));
+    const kept = device.rows(
+      `SELECT r.id, t.hlc, b.id, t.birth_hlc FROM flotilla_tombstones t
+       JOIN flotilla_runs r ON r.run = t.run JOIN flotilla_runs b ON b.run = t.birth_run`,
+    );
+    const late = kept.filter(([run, hlc, birthRun, birthHlc]) => isKnown(run, hlc) && isKnown(birthRun, birthHlc));
+    if (!this.#hasRestored || late.length > 0)
+      throw new SimError(
+        'violation',
+        `${device.name} has not forgotten ${tombstones} deletes, of which all have ${late.length}`,
+      );
   }
 
   /** Honest devices that run the same program have nothing to reproach each other with. */
