@@ -249,14 +249,14 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       const result = (await call('read', method, args)) as T | NotYet;
       if (!isNotYet(result)) return result;
       if (result.unstamped) await call('write', 'stamp', []);
-      if (result.dangling) await call('write', 'noteDangling', []);
+      if (isLeft(result)) await call('write', 'noteDangling', [result.dangling]);
     }
     // Others never rest: they are held off for as long as it takes. What is dangling is noted between two such reads.
     const held = (): Promise<T | NotYet> =>
       requireWriter().around('hold', 'release', () => call('read', method, args) as Promise<T | NotYet>);
     let result = await held();
-    if (isNotYet(result) && result.dangling === true) {
-      await call('write', 'noteDangling', []);
+    if (isNotYet(result) && isLeft(result)) {
+      await call('write', 'noteDangling', [result.dangling]);
       result = await held();
     }
     if (!isNotYet(result)) return result;
@@ -349,8 +349,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
 interface NotYet {
   /** Marks must be stamped. */
   readonly unstamped: boolean;
-  /** References to nothing must be noted. */
-  readonly dangling?: boolean;
+  /** What refers to nothing must be noted. */
+  readonly dangling?: readonly unknown[] | null;
+}
+
+function isLeft({ dangling }: NotYet): boolean {
+  return dangling !== undefined && dangling !== null;
 }
 
 function isNotYet(result: unknown): result is NotYet {

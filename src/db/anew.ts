@@ -30,6 +30,7 @@ const STAMPED: ReadonlyArray<readonly [table: string, columns: readonly string[]
   ['flotilla_tombstones', ['birth_hlc', 'hlc']],
   ['flotilla_pending', ['birth_hlc', 'hlc']],
   ['flotilla_conflicts', ['lost_hlc', 'kept_hlc']],
+  ['flotilla_behind', ['hlc']],
 ];
 /** Those that are times up to which something holds, and need not be anybody's stamp. */
 const BOUNDS: ReadonlyArray<readonly [table: string, column: string, key: string]> = [

@@ -170,7 +170,7 @@ export class Applier {
     this.hasStamped ||= library.head > before;
     library.reached('apply: stamped');
     library.db.pragma('defer_foreign_keys = ON');
-    if (loose !== null) noteDangling(library);
+    if (loose !== null) noteDangling(library, []);
     const screened = screenRecords(library, batch);
     const { head } = library;
     const changed = library.withoutCapture(() => this.#merge(peer, screened, how));

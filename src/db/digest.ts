@@ -45,7 +45,7 @@ export async function inspect(
   try {
     // A fresh write would wear the stamp of the version before it, and seem to differ from that.
     if (db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined)
-      return { unstamped: true, dangling: false };
+      return { unstamped: true, dangling: null };
     if (query.kind === 'tables') {
       const tables: Record<string, { rows: number; digest: string }> = {};
       for (const model of allModels(registry)) {

@@ -15,8 +15,9 @@ import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
+import type { LeftBehind } from './remark.ts';
+import { hasStamp, isAskedFor, isNoNews, newsIn, newPass, raise } from './pass.ts';
 import { recordsHash } from './members.ts';
-import { hasStamp, isAskedFor, isNoNews, newPass, raise } from './pass.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
 import { heldUpInWords, holdUp, isHuge, safePosition, stillHeldUp } from './huge.ts';
@@ -29,6 +30,7 @@ import {
   LSN,
   PageBuilder,
   RUN,
+  UUID,
   readVersions,
   runBytes,
   sizeOf,
@@ -51,8 +53,8 @@ const PENDING = 'flotilla_pending';
 export interface NotYet {
   /** Marks must be stamped first. */
   readonly unstamped: boolean;
-  /** It must be noted first that rows here refer to nothing (`noteDangling`): they stay behind until they do. */
-  readonly dangling: boolean;
+  /** It must be noted first (`noteDangling`) that rows here refer to nothing, and what of them stays behind until they do; null for nothing. */
+  readonly dangling: readonly LeftBehind[] | null;
 }
 
 export class Feeds {
@@ -153,7 +155,7 @@ export class Feeds {
         schemaCookie(this.#db) !== this.#cookie ||
         this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
       )
-        return { unstamped: true, dangling: false };
+        return { unstamped: true, dangling: null };
       const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
       // Back to where the page began. What went ahead in it may go twice, which does no harm.
@@ -175,7 +177,9 @@ export class Feeds {
     while (pass.hasLed && pass.position < head && builder.rows === leading && this.#clock() - started < SEARCH_MS) {
       this.#fill(builder, pass, head, limits);
     }
-    if (builder.leaveOutDangling() > 0 && !this.#isDanglingNoted()) return { unstamped: false, dangling: true };
+    const left = builder.leaveOutDangling();
+    const dangling = left.flatMap((version) => this.#newlyBehind(pass, version));
+    if (dangling.length > 0 || (left.length > 0 && !this.#isDanglingNoted())) return { unstamped: false, dangling };
     const isAtHead = pass.hasLed && pass.position >= head;
     const heldUp = stillHeldUp(this.#sql, pass);
     const complete = isAtHead && heldUp.length === 0;
@@ -381,6 +385,15 @@ export class Feeds {
       builder.name(waits.model, waits.uuid, version[BIRTH_HLC] as number, version[BIRTH_RUN] as number);
     else if (entry.model !== undefined) builder.mention(entry.model, version);
     return true;
+  }
+
+  /** What the peer does not have of a version that stays behind, and will believe that it has; without what is noted. */
+  #newlyBehind(pass: Pass, version: RawRow): LeftBehind[] {
+    const uuid = Uint8Array.from(version[UUID] as Uint8Array);
+    const noted = 'SELECT 1 FROM flotilla_behind WHERE uuid = ? AND hlc = ? AND run = ?';
+    return newsIn(pass, version, this.#runHex)
+      .filter(({ hlc, run }) => this.#sql.value(noted, Buffer.from(uuid), hlc, run) === undefined)
+      .map(({ hlc, run }) => ({ uuid, hlc, run }));
   }
 
   /** What was pruned since the pass began may be among what it has sent, and never will be taken back. */

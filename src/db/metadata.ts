@@ -40,6 +40,7 @@ CREATE TABLE flotilla_pending (
 CREATE INDEX flotilla_pending_lsn ON flotilla_pending (lsn) WHERE version IS NOT NULL;
 CREATE TABLE flotilla_waits (target BLOB, uuid BLOB, PRIMARY KEY (target, uuid)) WITHOUT ROWID;
 CREATE INDEX flotilla_waits_uuid ON flotilla_waits (uuid);
+CREATE TABLE flotilla_behind (uuid BLOB, hlc INTEGER, run INTEGER, PRIMARY KEY (uuid, hlc, run)) WITHOUT ROWID;
 CREATE TABLE flotilla_knowledge (run INTEGER PRIMARY KEY, hlc INTEGER NOT NULL);
 CREATE TABLE flotilla_cursors (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, head INTEGER NOT NULL, run TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE flotilla_acks (peer TEXT PRIMARY KEY, position INTEGER NOT NULL, complete INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;

@@ -21,7 +21,7 @@ import { jsonKeys, narrow, readBig, readExact } from './sql.ts';
 /** Places of the metadata in a row that {@link versionSelect} reads; the columns follow. */
 export const LSN = 0;
 const KEY = 1;
-const UUID = 2;
+export const UUID = 2;
 export const BIRTH_HLC = 3;
 export const BIRTH_RUN = 4;
 export const HLC = 5;
@@ -345,18 +345,17 @@ export class PageBuilder {
   }
 
   /** Takes those versions out whose references point nowhere (a writer without foreign keys); call it when all is resolved. */
-  leaveOutDangling(): number {
-    let count = 0;
+  leaveOutDangling(): RawRow[] {
+    const left: RawRow[] = [];
     for (const section of this.#sections.values()) {
       const keep = this.#standing(section);
       if (keep === null) continue;
-      const before = section.versions.length;
+      left.push(...section.versions.filter((_, i) => keep[i] !== true));
       section.versions = section.versions.filter((_, i) => keep[i]);
       section.indexes = section.indexes.filter((_, i) => keep[i]);
-      count += before - section.versions.length;
     }
-    this.rows -= count;
-    return count;
+    this.rows -= left.length;
+    return left;
   }
 
   /** The page. Versions whose references point nowhere are left out. */

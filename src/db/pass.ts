@@ -4,6 +4,7 @@
 import { StampSet } from '../protocol/stamp-set.ts';
 import type { PassKind } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
+import type { LocalStamp } from './cells.ts';
 import { parseCells, stampsOf } from './cells.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import type { Model } from './model.ts';
@@ -114,6 +115,14 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (lsn === undefined) return false;
   pass.ahead.delete(uuid);
   return lsn === entry.lsn;
+}
+
+/** The stamps of a version that the peer does not have. */
+export function newsIn(pass: Pass, version: RawRow, runHex: (ordinal: number) => string): LocalStamp[] {
+  const stampAt = (hlc: number, run: number): LocalStamp => ({ hlc: Number(version[hlc]), run: Number(version[run]) });
+  const cells = [...parseCells(version[CELLS])].flatMap(([column, cell]) => (column < 0 ? [] : stampsOf(cell)));
+  const all = [stampAt(BIRTH_HLC, BIRTH_RUN), stampAt(HLC, RUN), ...cells];
+  return all.filter(({ hlc, run }) => !hasStamp(pass, runHex(run), hlc));
 }
 
 /** A row of another device's that was written here without right: it is fetched again (O8), and is nothing to tell until then. */

@@ -288,7 +288,7 @@ export class Reader {
   }
 }
 
-const NOT_YET: NotYet = { unstamped: true, dangling: false };
+const NOT_YET: NotYet = { unstamped: true, dangling: null };
 
 function requireUpToDate(registry: Registry | null, file: string): Registry {
   if (registry !== null) return registry;

@@ -3,6 +3,8 @@
  * last. They are marked, and the next slice of stamping does the rest.
  */
 import { LAST_MASK_BIT, OP_UPDATE, decodeKey, encodedKey } from './capture.ts';
+import type { Cells, LocalStamp } from './cells.ts';
+import { stampsOf } from './cells.ts';
 import { haveFollowed } from './follows.ts';
 import type { MarkKey } from './identity.ts';
 import { keyCondition } from './identity.ts';
@@ -23,8 +25,38 @@ export function hasDangling(library: Library): boolean {
   return getState(library.db, 'dangling') === 1;
 }
 
-export function noteDangling(library: Library): void {
+/** A stamp of a row that stayed behind in a pass, whose receiver believes that it has all that was stamped up to then. */
+export interface LeftBehind extends LocalStamp {
+  readonly uuid: Uint8Array;
+}
+
+export function noteDangling(library: Library, left: readonly LeftBehind[]): void {
+  const { sql, registry } = library;
   if (!hasDangling(library)) setState(library.db, 'dangling', 1);
+  if (left.length === 0) return;
+  const gone = registry.models.map((model) => `uuid NOT IN (SELECT uuid FROM ${rowsTable(model)})`);
+  sql.run(`DELETE FROM flotilla_behind WHERE ${gone.join(' AND ')}`);
+  for (const { uuid, hlc, run } of left)
+    sql.run('INSERT OR IGNORE INTO flotilla_behind (uuid, hlc, run) VALUES (?, ?, ?)', Buffer.from(uuid), hlc, run);
+}
+
+/**
+ * The columns of a row that has stayed behind and is whole now whose values went to nobody: they are stamped anew, as whoever has come to
+ * know their stamps will not ask for them. Each is named once.
+ */
+export function takeLeftBehind(
+  library: Library,
+  model: Model,
+  { uuid, cells }: { uuid: Uint8Array; cells: Cells },
+): number[] {
+  const id = Buffer.from(uuid);
+  const left = library.sql.rows('SELECT hlc, run FROM flotilla_behind WHERE uuid = ?', id);
+  if (left.length === 0 || danglingKeys(library, model, uuid).length > 0) return [];
+  library.sql.run('DELETE FROM flotilla_behind WHERE uuid = ?', id);
+  const names = new Set(left.map(([hlc, run]) => `${Number(hlc)}@${Number(run)}`));
+  return [...cells].flatMap(([column, cell]) =>
+    column >= 0 && stampsOf(cell).some(({ hlc, run }) => names.has(`${hlc}@${run}`)) ? [column] : [],
+  );
 }
 
 /**
@@ -64,7 +96,7 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
 export function touchDangling(library: Library, model: Model, uuid: Uint8Array, head: number): void {
   for (const child of library.registry.models) {
     for (const foreignKey of child.foreignKeys) {
-      if (foreignKey.table !== model.table || foreignKey.simple) continue;
+      if (foreignKey.table !== model.table || (foreignKey.simple && !model.rowidIsRef)) continue;
       const key = library.sql.value(
         `SELECT ${encodedKey(model, 't')} FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
         Buffer.from(uuid),

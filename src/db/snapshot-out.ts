@@ -78,7 +78,7 @@ export class SnapshotsOut {
     try {
       copying.db.exec('BEGIN');
       if (copying.db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined)
-        return { unstamped: true, dangling: false };
+        return { unstamped: true, dangling: null };
       if (!mayGive(copying.db, registry, layout, leastRows)) return false;
       isBegun = true;
       this.#made = { layout, given: this.#make(copying, out, registry, layout) };

@@ -36,7 +36,7 @@ import { noteLost, overtaken, ownersOfMarks, recordOvertakes, revert, titleBirth
 import type { Base } from './owned-marks.ts';
 import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import type { Touched } from './remark.ts';
-import { OP_REBORN, hasDangling, touchReferrers } from './remark.ts';
+import { OP_REBORN, hasDangling, takeLeftBehind, touchReferrers } from './remark.ts';
 import type { Slot } from './slot.ts';
 import { isWritten, lastLeft, newSlot } from './slot.ts';
 import type { Key, RawRow } from './sql.ts';
@@ -536,6 +536,8 @@ class Replay {
       return;
     }
     const isOwned = model.ownership === 'device';
+    if (this.#hasDangling && !isOwned)
+      for (const number of takeLeftBehind(library, model, mapped)) slot.mask |= maskBit(number);
     const isReborn = slot.reborn && this.#isOwn(slot);
     const base = isReborn ? mapped : this.#base(slot, mapped);
     const ownedCells = isOwned && !isReborn ? this.#cellsOver(slot, base) : this.#cellsOfRebirth(slot);

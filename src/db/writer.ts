@@ -40,6 +40,7 @@ import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
 import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
+import type { LeftBehind } from './remark.ts';
 import { admit, readMembers, recordsHash, revoke } from './members.ts';
 import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
@@ -386,8 +387,8 @@ export class Writer {
   }
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
-  noteDangling(): void {
-    this.#do(() => this.#library.transact(() => noteDangling(this.#library)));
+  noteDangling(left: readonly LeftBehind[]): void {
+    this.#do(() => this.#library.transact(() => noteDangling(this.#library, left)));
   }
 
   /**

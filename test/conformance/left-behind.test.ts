@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, fleetOf, pairOf } from '../support/engine.ts';
-import { type Replica, converge } from '../support/replica.ts';
+import { Replica, converge } from '../support/replica.ts';
 
 describe('[A10] a row of which one reference leads nowhere', () => {
   it.each(['', 'DEFERRABLE INITIALLY DEFERRED'])(
@@ -74,6 +74,51 @@ describe('[A10] a row that refers to another one of its table by its name', () =
     converge(replicas);
     for (const replica of replicas)
       expect(replica.rows('SELECT note FROM flag ORDER BY note')).toEqual([['left'], ['made']]);
+    await expectEqual(...replicas);
+  });
+});
+
+describe('[A10] a row that refers to one whose id is that of another', () => {
+  it('arrives once somebody else has made that, which gets the same id', async () => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE photo (p INTEGER PRIMARY KEY REFERENCES p, note TEXT);
+      CREATE TABLE tag (id INTEGER PRIMARY KEY, photo INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE, name TEXT)`,
+    );
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write("INSERT INTO p VALUES (7, 'x')");
+    converge(replicas);
+    a.write("PRAGMA foreign_keys = OFF; INSERT INTO tag VALUES (1, 7, 'left'); PRAGMA foreign_keys = ON");
+    c.pull(a);
+    b.write("INSERT INTO photo SELECT id, 'made' FROM p");
+    converge(replicas);
+    for (const replica of replicas)
+      expect(replica.rows('SELECT name, note FROM tag JOIN photo ON photo = p')).toEqual([['left', 'made']]);
+    await expectEqual(...replicas);
+  });
+});
+
+describe('[A10] a row that several others make whole', () => {
+  it('arrives with what was written to it, though what they wrote is later than what takes it there', async () => {
+    let time = Date.UTC(2026, 0, 1);
+    const ddl = `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE page (id INTEGER PRIMARY KEY, title TEXT, note TEXT, tag INTEGER REFERENCES tag ON DELETE SET NULL)`;
+    const replicas = [0, 0, 60_000].map(
+      (skew, i) => new Replica({ device: 'abc'[i] ?? '', ddl, now: () => (time += 1) + skew }),
+    );
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write("INSERT INTO tag VALUES (1, 'x'); INSERT INTO page VALUES (1, 'old', 'old', 1)");
+    converge(replicas);
+    a.write("PRAGMA foreign_keys = OFF; DELETE FROM tag; UPDATE page SET title = 'new'; PRAGMA foreign_keys = ON");
+    for (const other of [b, c]) other.pull(a);
+    b.write("UPDATE page SET note = 'theirs'");
+    for (const other of [b, c]) a.pull(other);
+    b.pull(c);
+    c.pull(b);
+    converge(replicas);
+    for (const replica of replicas)
+      expect(replica.rows('SELECT title, note, tag FROM page')).toEqual([['new', 'theirs', null]]);
     await expectEqual(...replicas);
   });
 });

@@ -1,9 +1,9 @@
 /** What has come of a pass that broke off, when another peer takes over: by the rows that cross. */
 import { describe, expect, it } from 'vitest';
 
+import { takeOver } from '../../src/db/newcomer.ts';
 import { expectEqual, fleetOf, rowsIn } from '../support/engine.ts';
-import type { Replica } from '../support/replica.ts';
-import { converge } from '../support/replica.ts';
+import { Replica, converge } from '../support/replica.ts';
 
 const FILES = `
 CREATE TABLE folders (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES folders (id) ON DELETE CASCADE, name TEXT);
@@ -108,6 +108,17 @@ describe('[A16] whoever takes over', () => {
     expect(c.waiting().length).toBeGreaterThan(0);
     expect(taken + takeAll(c, b)).toBe(all);
     await expectEqual(b, c);
+  });
+
+  it('names to a newcomer what has come, and sends the rest', async () => {
+    const [a, b] = behind();
+    const n = new Replica({ device: 'N', ddl: FILES, newcomer: true });
+    const all = takeAll(fleetOf(1, FILES)[0] as Replica, a);
+    const taken = takeSome(n, a, 10);
+    n.library.transact(() => takeOver(n.library, 'B'));
+    expect(taken + takeAll(n, b)).toBe(all);
+    await expectEqual(b, n);
+    expect(takeAll(n, a)).toBe(0);
   });
 
   it('says of rows whose column was lost here nothing, until a pass is complete', async () => {

@@ -15,6 +15,7 @@ import { createInvitation, initLibrary, joinLibrary, openNode } from '../../src/
 import type { ErrorCode, FlotillaNode, NodeEvent } from '../../src/index.ts';
 import { FRAME_BYTES, MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
 import { HLC_PER_MS } from '../../src/protocol/hlc.ts';
+import { MAX_STAMP_MESSAGES } from '../../src/protocol/stamp-set.ts';
 import type { Batch, Frame } from '../../src/protocol/types.ts';
 import { Attacker, makeAttackerHome } from '../support/attacker.ts';
 import type { Wire } from '../support/attacker.ts';
@@ -218,6 +219,13 @@ describe('[H2] frames at the wrong moment', () => {
     ['a second want', [want, want], /twice/],
     ['an ACK of nothing', [ack], /before it asked/],
     ['an ACK of what was not sent', [want, { ...ack, credit: 77 }], /ACKed a batch that was not sent/],
+    ['a rest before it asked for anything', [{ type: 'rest', rests: true }], /rest before/],
+    [
+      'more stamps than anybody has',
+      Array.from({ length: MAX_STAMP_MESSAGES + 1 }, (): Frame => ({ type: 'has', data: new Uint8Array(20) })),
+      /more versions/,
+    ],
+    ['stamps that are none', [{ type: 'has', data: Uint8Array.of(1, 2, 3) }, want], /ends too early/],
     ['tables that nobody asked about', [{ type: 'schema', schema: { tables: [] } }], /without being asked/],
     [
       'an answer that nobody asked for',

@@ -18,13 +18,13 @@ import { floorOf, isBelow, prune } from '../../src/db/floor.ts';
 import { hear } from '../../src/db/heard.ts';
 import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
-import { setState } from '../../src/db/metadata.ts';
 import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
 import { beginNewcomer, markNewcomer, passKind } from '../../src/db/newcomer.ts';
 import { beginPass } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
+import { noteDangling } from '../../src/db/remark.ts';
 import { createLibrary } from '../../src/db/setup.ts';
 import { stampExisting } from '../../src/db/stamp.ts';
 import { makeUuidV7Generator } from '../../src/protocol/uuid.ts';
@@ -308,7 +308,8 @@ export class Pass {
     for (let tries = 0; tries < 10; tries += 1) {
       const page = this.#from.feeds.page(this.#feed, { rows, bytes });
       if ('unstamped' in page) {
-        if (page.dangling) setState(this.#from.db, 'dangling', 1);
+        const { dangling } = page;
+        if (dangling !== null) this.#from.library.transact(() => noteDangling(this.#from.library, dangling));
         this.#from.stamp();
         continue;
       }

@@ -155,7 +155,7 @@ export class CrashDevice {
       const page = this.reader.page(feed, BATCH);
       if ('head' in page) return page.data === null ? null : new Uint8Array(page.data);
       if (page.unstamped) this.writer.stamp();
-      if (page.dangling) this.writer.noteDangling();
+      if (page.dangling !== null) this.writer.noteDangling(page.dangling);
     }
     throw new Error(`${this.name} cannot be read`);
   }

@@ -77,7 +77,7 @@ export function randomSchema(chance: Chance, traits: Traits): Schema {
   const columnNames = new Map<Table, () => string>();
   for (let i = chance.between(2, 5); i > 0; i -= 1) {
     const own = freshNames(chance, traits.hasWithoutRowid);
-    const table = randomTable(chance, traits, names(), own, tables);
+    const table = randomTable(chance, traits, tableName(names()), own, tables);
     tables.push(table);
     columnNames.set(table, own);
   }
@@ -427,6 +427,14 @@ function addCheck(chance: Chance, table: Table): void {
 }
 
 // ---- SQL
+
+/**
+ * In what ON DELETE and ON UPDATE do to a table that is called NEW or OLD, SQLite takes the row of that name for the table: it does it to
+ * rows that have nothing to do with the one that goes.
+ */
+function tableName(name: string): string {
+  return /^(?:new|old)$/i.test(name) ? `${name}s` : name;
+}
 
 function indexSql(name: string, table: string, terms: string, isUnique = false, where = ''): string {
   const condition = where === '' ? '' : ` WHERE ${where}`;
