@@ -24,7 +24,7 @@ const COME_UP_MS = 300_000;
 
 const FULL = { peers: [1, 5, 20], rates: [1, 100, 5_000], seconds: 10 };
 const QUICK = { peers: [1], rates: [100, 1_000], seconds: 2 };
-/** Transactions of one measurement at most: those of 5,000 a second come in a burst of some seconds. */
+/** Transactions of one measurement at most, for all peers together: those of 5,000 a second come in a burst. */
 const MOST = 20_000;
 const LEAST = 20;
 
@@ -105,7 +105,7 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
     }
     devices = more;
     for (const rate of rates) {
-      const transactions = Math.min(MOST, Math.max(LEAST, rate * seconds));
+      const transactions = Math.min(MOST / count, Math.max(LEAST, rate * seconds));
       const lag = await measure(source, devices.at(-1) as Device, rate, transactions);
       found.push({ ...lag, peers: count, rate });
       say(`${count} peers, ${rate} a second: ${shown(lag.p50)} ms, at the 99th percentile ${shown(lag.p99)} ms`);

@@ -2,8 +2,12 @@
  * Runs benchmarks by name: all of them, or those that are named. A table each for people; with `--json`, one JSON object on a
  * line of its own each for machines, and everything else on the error output.
  *
- *   npm run bench [-- NAME…] [--json] [--quick]
- *   npm run bench -- peers [--limit 600] [--only yjs,loro] [--json] [--quick]
+ *   npm run bench [-- NAME…] [--json] [--quick] [--plots]
+ *   npm run bench -- peers [--limit 600] [--only yjs,loro]
+ *   npm run bench -- --plots
+ *
+ * With `--plots`, the lines of those that are drawn are kept in docs/perf, and drawn there; without a name, those that are there are
+ * drawn again and nothing is measured.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -16,6 +20,7 @@ import { backfill, bootstrap } from './first-pass.ts';
 import { fanout, live } from './live.ts';
 import { lookup } from './lookup.ts';
 import { peers } from './peers.ts';
+import { drawPlots, keepLine } from './plots.ts';
 import { scale } from './scale.ts';
 
 const BENCHES: readonly Bench[] = [backfill, bootstrap, scale, live, catchup, capture, lookup, fanout, peers];
@@ -23,6 +28,7 @@ const BENCHES: readonly Bench[] = [backfill, bootstrap, scale, live, catchup, ca
 interface Arguments extends Pick<BenchOptions, 'quick' | 'limitS' | 'only'> {
   readonly benches: readonly Bench[];
   readonly json: boolean;
+  readonly plots: boolean;
 }
 
 function readArguments(): Arguments {
@@ -31,6 +37,7 @@ function readArguments(): Arguments {
     options: {
       json: { type: 'boolean', default: false },
       quick: { type: 'boolean', default: false },
+      plots: { type: 'boolean', default: false },
       limit: { type: 'string', default: '600' },
       only: { type: 'string' },
     },
@@ -43,9 +50,10 @@ function readArguments(): Arguments {
     throw new Error([`There is no benchmark "${unknown}". There are:`, ...known].join('\n'));
   }
   const benches = BENCHES.filter(({ name, onDemand }) =>
-    positionals.length === 0 ? onDemand !== true : positionals.includes(name),
+    positionals.length === 0 ? onDemand !== true && !values.plots : positionals.includes(name),
   );
-  return { benches, json: values.json, quick: values.quick, limitS, only: values.only?.split(',') ?? null };
+  const { json, quick, plots, only } = values;
+  return { benches, json, quick, plots, limitS, only: only?.split(',') ?? null };
 }
 
 /** What the figures were measured on, since they mean nothing without. */
@@ -68,7 +76,7 @@ function print({ table, notes }: BenchReport, to: NodeJS.WriteStream): void {
 }
 
 async function main(): Promise<void> {
-  const { benches, json, quick, limitS, only } = readArguments();
+  const { benches, json, quick, plots, limitS, only } = readArguments();
   const people = json ? process.stderr : process.stdout;
   const around = surroundings();
   people.write(
@@ -78,11 +86,12 @@ async function main(): Promise<void> {
     people.write(`\n${bench.name}: ${bench.about}\n`);
     const report = await bench.run({ quick, limitS, only, say: (line) => void people.write(`  ${line}\n`) });
     print(report, people);
-    if (json) {
-      const { ratio, figures } = report;
-      process.stdout.write(`${JSON.stringify({ bench: report.bench, ratio, ...figures, quick, ...around })}\n`);
-    }
+    const { ratio, figures } = report;
+    const line = { bench: report.bench, ratio, ...figures, quick, ...around };
+    if (json) process.stdout.write(`${JSON.stringify(line)}\n`);
+    if (plots) keepLine(bench.name, line);
   }
+  if (plots) for (const file of drawPlots()) people.write(`${file}\n`);
 }
 
 try {

@@ -62,10 +62,7 @@ export class Applier {
   together(peer: string, pages: readonly Uint8Array[]): Taken[] | null {
     if (this.#careful > 0 || this.#adopter !== null) return null;
     try {
-      const batches = pages.map((page) => decodeBatch(page));
-      // The commit ends what is kept in memory of a pass that reconciles.
-      if (batches.slice(0, -1).some(({ end }) => end.floor !== undefined)) return null;
-      return this.#transact(peer, batches, { holdDeletes: false, loose: null, isBold: true });
+      return this.#transact(peer, decoded(pages), { holdDeletes: false, loose: null, isBold: true });
     } catch (error) {
       if (error instanceof MustUndo || isForeignKeyFailure(error)) this.#careful = CAREFUL_BATCHES;
       else if (!(error instanceof FlotillaError || error instanceof UnknownSchema)) throw error;
@@ -147,12 +144,21 @@ export class Applier {
     });
   }
 
-  #transact(peer: string, batches: readonly Batch[], how: Attempt): Taken[] {
+  #transact(peer: string, batches: Iterable<Batch>, how: Attempt): Taken[] {
     const library = this.#library;
     this.hasStamped = false;
-    const taken = library.transact(() => batches.map((batch) => this.#take(peer, batch, how)));
+    let isReconciled = false;
+    const taken = library.transact(() => {
+      const all: Taken[] = [];
+      for (const batch of batches) {
+        if (isReconciled) throw new MustUndo('The commit ends what is kept in memory of a pass that reconciles.');
+        all.push(this.#take(peer, batch, how));
+        isReconciled = batch.end.floor !== undefined;
+      }
+      return all;
+    });
     library.reached('apply: committed');
-    if (batches.some(({ end }) => end.floor !== undefined)) endReconciling(library);
+    if (isReconciled) endReconciling(library);
     if (this.#adopter !== null && taken.some(({ complete }) => complete)) this.#finishAdopting();
     return taken;
   }
@@ -280,6 +286,11 @@ interface Attempt {
   readonly loose: Loose | null;
   /** See `MergeOptions` in `merged.ts`. */
   readonly isBold: boolean;
+}
+
+/** One after the other: the objects of each are garbage before those of the next are made. */
+function* decoded(pages: readonly Uint8Array[]): Generator<Batch> {
+  for (const page of pages) yield decodeBatch(page);
 }
 
 function countRows(batch: Batch): number {

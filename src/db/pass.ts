@@ -84,8 +84,10 @@ export function newPass(begun: Begun): Pass {
   };
 }
 
+const NOTHING = new StampSet();
+
 /** True when what was stamped so has been merged by the peer. */
-export function hasStamp({ known, has }: Pass, run: string, hlc: number): boolean {
+export function hasStamp({ known, has }: Pick<Pass, 'known' | 'has'>, run: string, hlc: number): boolean {
   return hlc <= (known.get(run) ?? -1) || (!has.isEmpty && has.has(run, hlc));
 }
 
@@ -98,7 +100,9 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (version === undefined) return false;
   if (isAskedFor(version)) return true;
   if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
-  const has = (hlc: unknown, run: unknown): boolean => hasStamp(pass, runHex(run as number), hlc as number);
+  // The end of an old name has the stamp of the birth of the new one: who has that need not have the other.
+  const had = entry.heir === undefined ? pass : { known: pass.known, has: NOTHING };
+  const has = (hlc: unknown, run: unknown): boolean => hasStamp(had, runHex(run as number), hlc as number);
   // What the writers of single columns had seen need not be there: it is news to nobody.
   const hasCells = (): boolean => {
     if (cells !== undefined) return cells.every(([run, hlc]) => hasStamp(pass, run, hlc));

@@ -5,6 +5,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { PLOTS_FOLDER, plotOf } from '../../bench/plots.ts';
 import { DOCUMENT, drawMachine, withDrawing } from '../../scripts/diagram.ts';
 import { peerSessionMachine } from '../../src/actors/peer-session.ts';
 import { OPTIONS } from '../../src/cli/options.ts';
@@ -94,6 +95,15 @@ describe('docs/cli.md', () => {
   it('names the environment variable of every option that has one', () => {
     const variables = Object.values(OPTIONS).flatMap((option) => ('env' in option && option.env ? [option.env] : []));
     expect(variables.filter((name) => !text.includes(`\`${name}`))).toEqual([]);
+  });
+});
+
+describe('docs/perf', () => {
+  const lines = readdirSync(PLOTS_FOLDER).filter((name) => name.endsWith('.jsonl'));
+
+  it.each(lines)('has the drawing of %s (npm run bench -- --plots draws it)', (name) => {
+    const bench = name.replace('.jsonl', '');
+    expect(read(`docs/perf/${bench}.svg`)).toBe(plotOf(bench));
   });
 });
 
