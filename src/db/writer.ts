@@ -120,8 +120,8 @@ export class Writer {
   /** What was heard of each peer before its session began. */
   readonly #heardBefore = new Map<string, ReadonlyMap<number, number>>();
   #announced = 0;
-  /** What is being done comes from another device. */
-  #isForeign = false;
+  /** Whose work is being done: that of the peer that has sent it, or our own. */
+  #from: string | null = null;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
   /** SQLite's number of what other programs have committed, and when it changed last. */
@@ -263,7 +263,7 @@ export class Writer {
 
   takeSnapshot(peer: string): TakenSnapshot | null {
     return this.#do(() => {
-      this.#isForeign = true;
+      this.#from = peer;
       return this.#bootstrap.take(this.#served, (data) => this.#apply(peer, [data])[0] as Taken, peer);
     });
   }
@@ -321,8 +321,10 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
+      const { ownHlc } = this.#library;
       const applied = this.#apply(peer, pages);
-      this.#isForeign = !this.#served.applier.hasStamped;
+      // Marks of ours that had not been stamped, and outcomes, go out like what is written here.
+      this.#from = this.#library.ownHlc === ownHlc ? peer : null;
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
         this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
@@ -517,9 +519,9 @@ export class Writer {
     } finally {
       if (this.#library.head !== this.#announced) {
         this.#announced = this.#library.head;
-        this.#onHead(this.#announced, this.#isForeign);
+        this.#onHead(this.#announced, this.#from);
       }
-      this.#isForeign = false;
+      this.#from = null;
       const { membersChange } = this.#library;
       if (membersChange !== null && membersChange !== this.#announcedMembers) {
         this.#announcedMembers = membersChange;
