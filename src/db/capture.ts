@@ -82,7 +82,7 @@ export function captureTriggers(model: Model, registry: Registry, keepsLast = fa
           }
         : {}),
     })} END`,
-    ...evictions(model, name),
+    ...evictions(model, name, registry),
     ...(model.ownership === 'device' ? guards(model, name, registry) : []),
     ...(model.table === MEMBERSHIP_TABLE ? recordGuards(model) : []),
   ];
@@ -263,6 +263,13 @@ interface Rival {
   readonly isKey: boolean;
 }
 
+/** The key itself, which no index of the model's stands for. */
+function keyRival({ key, keyCollations }: Model, isKey: boolean): Rival {
+  const expressions = key.map(() => null);
+  const index = { name: '', columns: key, partial: false, collations: keyCollations, expressions, where: null };
+  return { index, isKey };
+}
+
 function rivals(model: Model): Rival[] {
   const found = model.uniques.map((unique) => ({ index: unique as UniqueIndex, isKey: false }));
   // A natural key evicts the row with the same key, which is then a second insert under it. It can be another key only
@@ -273,16 +280,7 @@ function rivals(model: Model): Rival[] {
   });
   // Where the columns of a row say whose it is, what a REPLACE wrote over must be known.
   if ((model.rowid !== null || exact) && model.ownedBy === null) return found;
-  const none = model.key.map(() => null);
-  const key = {
-    name: '',
-    columns: model.key,
-    partial: false,
-    collations: model.keyCollations,
-    expressions: none,
-    where: null,
-  };
-  return [{ index: key, isKey: model.ownedBy === null }, ...found];
+  return [keyRival(model, model.ownedBy === null), ...found];
 }
 
 /** Whether an insert under the key of a row that is there comes with an {@link OP_STANDS} mark. */
@@ -290,21 +288,40 @@ export function saysWhatStands({ uniques, ownedBy }: Model): boolean {
   return uniques.length > 0 || ownedBy !== null;
 }
 
-function evictions(model: Model, name: (part: string) => string): string[] {
+/** Whether ON DELETE CASCADE may take rows of a table along with one of the same table, over any number of steps. */
+function takesItsOwn({ table }: Model, { models }: Registry): boolean {
+  const reached = new Set<string>();
+  for (let next = [table]; next.length > 0;) {
+    next = models
+      .filter((child) => child.foreignKeys.some((key) => key.onDelete === 'CASCADE' && next.includes(key.table)))
+      .map((child) => child.table)
+      .filter((name) => !reached.has(name));
+    for (const name of next) reached.add(name);
+  }
+  return reached.has(table);
+}
+
+function evictions(model: Model, name: (part: string) => string, registry: Registry): string[] {
   const found = rivals(model);
-  if (found.length === 0) return [];
+  const own = found.some(({ index }) => index.columns === model.key) ? [] : [keyRival(model, false)];
+  // A row that moves onto another's key says itself that this has gone, unless it goes along with it.
+  const onUpdate = takesItsOwn(model, registry) ? [...found, ...own] : found;
+  if (onUpdate.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));
   if (saysWhatStands(model)) insert.push(standsMark(model));
-  const update = found.map((rival) => {
+  const update = onUpdate.map((rival) => {
     const moves = either(rival.index.columns.map((column) => (column === null ? '1' : changed({ name: column }))));
     // A row can also enter a partial index by a change of the columns in its condition.
     return lookUp(model, rival, [...(rival.index.partial ? [] : [moves]), notItself(model)]);
   });
-  return [
-    `${name('insert_evict')} BEFORE INSERT ON ${table} WHEN ${CAPTURING} BEGIN ${insert.join(' ')} END`,
-    `${name('update_evict')} BEFORE UPDATE ON ${table} WHEN ${CAPTURING} BEGIN ${update.join(' ')} END`,
-  ];
+  const trigger = (event: string, marks: readonly string[]): string[] =>
+    marks.length === 0
+      ? []
+      : [
+          `${name(`${event}_evict`)} BEFORE ${event.toUpperCase()} ON ${table} WHEN ${CAPTURING} BEGIN ${marks.join(' ')} END`,
+        ];
+  return [...trigger('insert', insert), ...trigger('update', update)];
 }
 
 /** How a trigger names the rows of its table: one that is called NEW or OLD would hide the row that is written. */

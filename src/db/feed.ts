@@ -43,6 +43,11 @@ import { Statements, jsonKeys } from './sql.ts';
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
 const SEARCH_MS = 25;
+/**
+ * Bytes of rows that go ahead of their place in one page: two thousand thumbnails of 4 KB, and little enough beside a page that neither memory
+ * nor the message overflows.
+ */
+const AHEAD_BYTES = 8 * 1024 * 1024;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
 
@@ -367,6 +372,7 @@ export class Feeds {
         size: bytes.length,
         version: stamps,
         ...(model === undefined ? {} : { waits: { model, uuid: uuid as Uint8Array } }),
+        hasRegisters: batch.tables.some(({ registers }) => registers !== undefined),
         cells: batch.tables.flatMap((table) =>
           ownStamps(table).map(([index, time]) => [bytesToHex(runBytes(batch, index)), time] as const),
         ),
@@ -412,32 +418,46 @@ export class Feeds {
    * @param others - rows that have to go along as well
    */
   #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number, others: readonly Target[]): void {
-    let targets = [...builder.resolve(), ...others];
+    // The new name of a row that goes comes with the end of the old one, so it is the first.
+    let targets = [...others, ...builder.resolve()];
+    let room = AHEAD_BYTES;
     while (targets.length > 0) {
-      const early = new Map<Model, Key[]>();
-      for (const { model, key, uuid, lsn, birthHlc, birthRun } of targets) {
+      const early = new Map<Model, Target[]>();
+      for (const target of targets) {
+        const { model, uuid, lsn, birthHlc, birthRun } = target;
         const name = bytesToHex(uuid);
         if (lsn <= upTo || hasStamp(pass, this.#runHex(birthRun), birthHlc) || pass.ahead.has(name)) continue;
-        early.set(model, [...(early.get(model) ?? []), key]);
+        early.set(model, [...(early.get(model) ?? []), target]);
         pass.ahead.set(name, lsn);
       }
-      // Their own targets come with them, so that a page makes one query for references however deep the tree is.
-      targets = [...early].flatMap(([model, keys]) => {
+      targets = [];
+      for (const [model, rows] of early) {
+        // Their own targets come with them, so that a page makes one query for references however deep the tree is.
         const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))', true);
-        const versions = readVersions(this.#sql, model, text, [jsonKeys(keys)]);
-        return builder.addWithTargets(
-          model,
-          versions.filter((version) => !isAskedFor(version) && !this.#isTooLarge(pass, version)),
-        );
-      });
+        for (let next = 0; next < rows.length;) {
+          const few = rows.slice(next, next + Math.max(1, Math.floor(room / this.#meanOf(model))));
+          next += few.length;
+          const versions = readVersions(this.#sql, model, text, [jsonKeys(few.map(({ key }) => key))]);
+          const going = versions.filter((version) => {
+            if (isAskedFor(version)) return false;
+            const size = sizeOf(version);
+            if (room < size || isHuge(version, size)) {
+              // It comes in its place, and who refers to it waits so long.
+              pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
+              return false;
+            }
+            room -= size;
+            return true;
+          });
+          targets.push(...builder.addWithTargets(model, going));
+        }
+      }
     }
   }
 
-  /** A target that cannot go ahead, nor in its place. */
-  #isTooLarge(pass: Pass, version: RawRow): boolean {
-    if (!isHuge(version, sizeOf(version))) return false;
-    pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
-    return true;
+  /** Mean size of a table's rows, as far as it is known. */
+  #meanOf(model: Model): number {
+    return this.#meanSize.get(model.table) ?? AHEAD_BYTES / FIRST_CHUNK;
   }
 
   /**

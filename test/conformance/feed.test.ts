@@ -2,7 +2,9 @@
 import { describe, expect, it } from 'vitest';
 
 import { noteDangling } from '../../src/db/remark.ts';
+import { wireOf } from '../../src/db/knowledge-wire.ts';
 import { decodeBatch } from '../../src/protocol/batch.ts';
+import { encodeStamps } from '../../src/protocol/stamp-set.ts';
 import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf, rowsIn, stampsOf } from '../support/engine.ts';
 import { Replica, converge } from '../support/replica.ts';
 
@@ -469,5 +471,22 @@ describe('data from before sync', () => {
     // What was sent in the middle of another pass comes again and changes nothing.
     for (const page of pagesFor(new Replica({ device: 'C', ddl: TREE }), a, 3))
       expect(b.applier.apply('A', inTheMiddle(page)).changed).toBe(0);
+  });
+});
+
+describe('[A4] what a device has from a pass that was broken off', () => {
+  it('is not the end of an old name, though it has the new one, whose birth has the same stamp', () => {
+    const [a, b] = pairOf('CREATE TABLE town (name TEXT PRIMARY KEY, size INTEGER)');
+    a.write("INSERT INTO town VALUES ('York', 1)");
+    converge([a, b]);
+    a.write("UPDATE town SET name = 'Leeds'");
+    a.stamp();
+    const [birth, run] = a.rows(
+      "SELECT birth_hlc, hex(id) FROM flotilla_rows_1 m JOIN flotilla_runs r ON r.run = birth_run WHERE k1 = 'Leeds'",
+    )[0] as [number, string];
+    const { feed } = a.feeds.open(null, wireOf([...b.library.knowledge()]));
+    for (const stamps of encodeStamps(new Map([[run.toLowerCase(), [birth]]]))) a.feeds.peerHas(feed, stamps);
+    const page = a.feeds.page(feed, { rows: 10, bytes: 10_000 });
+    expect('data' in page && page.data !== null && rowsIn(new Uint8Array(page.data))).toBe(1);
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { MAX_BATCH_BYTES } from '../../src/protocol/batch.ts';
 import { decodeBatch } from '../../src/protocol/batch.ts';
-import { expectEqual, pairOf, rowsIn } from '../support/engine.ts';
+import { expectEqual, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
 import type { Pass, Replica } from '../support/replica.ts';
 
 const DDL = `
@@ -102,6 +102,27 @@ describe('[A18] a row that is larger than a message', () => {
     a.write('UPDATE files SET content = NULL WHERE id = 1');
     b.pull(a);
     expect(names(b)).toEqual(['grown', 'later']);
+    await expectEqual(a, b);
+  });
+});
+
+describe('[A1] parents that are large', () => {
+  it('go ahead as far as a page may be large; the others come in their places, and who refers to them waits', async () => {
+    const [a, b] = pairOf(DDL);
+    a.write(`
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 90) INSERT INTO files (id, name) SELECT i, 'f' || i FROM n;
+      INSERT INTO tags (file_id, name) SELECT id, 'of ' || name FROM files`);
+    a.stamp();
+    // All contents at once: each file lies behind what refers to it now, and together they are more than a message.
+    a.write('UPDATE files SET content = zeroblob(400000)');
+    const pages = pagesFor(b, a, 1000);
+    for (const page of pages) {
+      expect(page.length).toBeLessThan(MAX_BATCH_BYTES / 2);
+      b.apply('A', page);
+      expect(b.violations()).toEqual([]);
+    }
+    expect(pages.reduce((sum, page) => sum + rowsIn(page), 0)).toBe(180);
+    expect(b.waiting()).toEqual([]);
     await expectEqual(a, b);
   });
 });

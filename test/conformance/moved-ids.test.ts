@@ -151,3 +151,22 @@ describe('an id that moves', () => {
     await expectEqual(a, b);
   });
 });
+
+describe('[W3] a row that takes the id of another one, and goes along with that', () => {
+  it('is deleted for all, and so is the other', async () => {
+    const [a, b] =
+      pairOf(`CREATE TABLE entry (id INTEGER PRIMARY KEY, name TEXT, up INTEGER REFERENCES entry ON DELETE CASCADE);
+      CREATE TABLE tag (id INTEGER PRIMARY KEY, entry INTEGER NOT NULL REFERENCES entry ON DELETE CASCADE)`);
+    a.write("INSERT INTO entry VALUES (1, 'kept', NULL), (3, 'up', NULL), (4, 'down', 3)");
+    converge([a, b]);
+    b.write("INSERT INTO tag SELECT 1, id FROM entry WHERE name = 'up'");
+    a.write('UPDATE OR REPLACE entry SET id = 3 WHERE id = 4');
+    expect(a.rows('SELECT name FROM entry')).toEqual([['kept']]);
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.rows('SELECT name FROM entry')).toEqual([['kept']]);
+      expect(replica.rows('SELECT count(*) FROM tag')).toEqual([[0]]);
+    }
+    await expectEqual(a, b);
+  });
+});
