@@ -32,7 +32,7 @@ import { Bootstrap } from './bootstrap.ts';
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
-import { Conversation, hear, hearOfOthers, heardMembers } from './heard.ts';
+import { Conversation, hear, hearAll, hearOfOthers, heardMembers, knowledgeHeard } from './heard.ts';
 import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
@@ -117,6 +117,8 @@ export class Writer {
   /** When the last page came, ms since 1970. */
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
+  /** What was heard of each peer before its session began. */
+  readonly #heardBefore = new Map<string, ReadonlyMap<number, number>>();
   #announced = 0;
   /** Whose work is being done: that of the peer that has sent it, or our own. */
   #from: string | null = null;
@@ -195,6 +197,7 @@ export class Writer {
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
       const { registry } = this.#library;
+      this.#heardBefore.set(peer, knowledgeHeard(this.#library.sql, peer));
       return {
         ...this.#speakTo(peer),
         floor: wireOf([...floorOf(this.#library.sql)]),
@@ -267,7 +270,10 @@ export class Writer {
 
   hear(peer: string, knowledge: KnowledgeWire): void {
     checkKnown(this.#library, knowledge);
-    this.#do(() => this.#library.transact(() => hear(this.#library, peer, knowledge, this.#library.around.now())));
+    const before = this.#heardBefore.get(peer);
+    this.#do(() =>
+      this.#library.transact(() => hearAll(this.#library, peer, knowledge, this.#library.around.now(), before)),
+    );
     this.#tidy();
   }
 
