@@ -149,9 +149,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
       if (isBatch) setAside.ended(String(during.args[0]), error);
       sendBack({ type: 'ENDED', error, isBatch });
     };
-    const onHead: HeadListener = (head, isForeign) => {
+    const onHead: HeadListener = (head, from) => {
       if (heads.push(head) > REMEMBERED_HEADS) heads.shift();
-      for (const listener of listeners) listener(head, isForeign);
+      for (const listener of listeners) listener(head, from);
     };
     const onSchema = (changes: readonly string[]): void => {
       if (schemaListeners.size === 0) early.push(...changes);

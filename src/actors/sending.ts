@@ -77,6 +77,7 @@ export function createSender(options: SenderOptions): Sender {
   let isResting = false;
   /** True when there may be something behind the last page. */
   let dirty = true;
+  /** The head as somebody else than the peer moved it last. */
   let head = 0;
   /** The head as this device moved it last. */
   let ownHead = 0;
@@ -166,9 +167,7 @@ export function createSender(options: SenderOptions): Sender {
       if (ack.complete) options.onComplete();
     },
     applied(knowledge) {
-      // In the middle of a pass the echo of it is not even looked at: it would be read, row by row, to be left out.
-      if (knowledge === null) return;
-      hasSaid(knowledge);
+      if (knowledge !== null) hasSaid(knowledge);
       if (dirty) wake.open();
     },
     offered: hasSaid,
@@ -184,14 +183,16 @@ export function createSender(options: SenderOptions): Sender {
     owed: () => inFlight.length > 0,
     upToDate: () => passEnded && !isHeldUp && inFlight.length === 0 && head <= sentHead && !dirty,
     async run() {
-      const unlisten = store.onHead((grown, isForeign) => {
+      const unlisten = store.onHead((grown, from) => {
+        // What the peer has sent us it has: the feed passes over it when there is something else.
+        if (from === peer && passEnded) return;
         head = grown;
-        if (!isForeign) ownHead = grown;
+        if (from === null) ownHead = grown;
         if (head <= sentHead) return;
-        const isEcho = isForeign && options.applying();
-        if (isForeign && passEnded && !isEcho) return relayLater();
+        if (from !== null && passEnded) return relayLater();
         dirty = true;
-        if (!isEcho) wake.open();
+        // By then it is known what the peer knows.
+        if (!options.applying()) wake.open();
       });
       try {
         feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass, options.records)).feed;

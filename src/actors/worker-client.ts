@@ -48,7 +48,7 @@ export interface WorkerCall {
 export type WorkerMessage =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly error: WorkerError }
-  | { readonly event: 'head'; readonly head: number; readonly isForeign: boolean }
+  | { readonly event: 'head'; readonly head: number; readonly from: string | null }
   /** The schema has changed and was followed; in words. */
   | { readonly event: 'schema'; readonly changes: readonly string[] }
   /** It has changed who is a member. */
@@ -188,7 +188,7 @@ export function startWorker(
 
   worker.on('message', (message: WorkerMessage) => {
     if ('event' in message) {
-      if (message.event === 'head') return listener.onHead?.(message.head, message.isForeign);
+      if (message.event === 'head') return listener.onHead?.(message.head, message.from);
       if (message.event === 'schema') return listener.onSchema?.(message.changes);
       if (message.event === 'members') return listener.onMembers?.();
       if (message.event === 'fault') return listener.onFault?.(revive(message.error));

@@ -250,6 +250,10 @@ function rekey(library: Library, left: Referrer, to: StandingRow): void {
   const values = valuesOfRow(library, left);
   const targets = readTargets(library, left.foreignKey, to);
   left.foreignKey.columns.forEach((name, i) => values.set(name, targets[i]));
+  // What it refers to as itself is what it is from now on.
+  for (const { model, key, foreignKey } of referrersOf(library, left.model, [left.key]))
+    if (model === left.model && key === left.key && !foreignKey.columns.some((name) => model.key.includes(name)))
+      foreignKey.columns.forEach((name, i) => values.set(name, values.get(foreignKey.targets[i] ?? '')));
   const twin = twinOf(library, left.model, values, left);
   if (twin !== null && isDiscarded(library, left.model, left, twin.uuid))
     recordRow(library, left.model, left.uuid, 'merged', twin);

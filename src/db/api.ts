@@ -484,8 +484,8 @@ export interface ReadStore {
   joinGrant(): Promise<JoinGrant>;
 }
 
-/** See {@link Store.onHead}. */
-export type HeadListener = (head: number, isForeign: boolean) => void;
+/** See {@link Store.onHead}. `from`: the peer of which a batch moved it; null where something of this device is in it. */
+export type HeadListener = (head: number, from: string | null) => void;
 
 /** Both sides, and the word that the feed has grown (by local writes or by a merge). */
 export interface Store extends WriteStore, ReadStore {

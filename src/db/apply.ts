@@ -42,8 +42,6 @@ export class Applier {
   #adopter: Adopter | null;
   /** So many batches are still to be taken with care. */
   #careful = 0;
-  /** Among what was applied last something was that this device had written and not stamped yet. */
-  hasStamped = false;
 
   constructor(library: Library) {
     this.#library = library;
@@ -146,7 +144,6 @@ export class Applier {
 
   #transact(peer: string, batches: Iterable<Batch>, how: Attempt): Taken[] {
     const library = this.#library;
-    this.hasStamped = false;
     let isReconciled = false;
     const taken = library.transact(() => {
       const all: Taken[] = [];
@@ -171,9 +168,7 @@ export class Applier {
     requireKnown(library, batch);
     checkTables(library, batch);
     requireNotRevoked(library.sql, peer);
-    const before = library.head;
     if (stampAll(library) > 0) this.#adopter?.reset();
-    this.hasStamped ||= library.head > before;
     library.reached('apply: stamped');
     library.db.pragma('defer_foreign_keys = ON');
     if (loose !== null) noteDangling(library, []);

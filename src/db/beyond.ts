@@ -1,7 +1,8 @@
 /**
  * What this device has beyond its knowledge: versions that came in a pass which is not complete. Another peer that takes over is told of
  * them, and spares them. Each stamp is named for itself: of a version that was merged here all stamps were, and a version of which all
- * stamps were merged is no news, as it would be if they were known.
+ * stamps were merged is no news, as it would be if they were known. That holds of stamps that are of one row alone: those of deletes need not
+ * be, nor those of counters, so nothing is said of these (`pass.ts`).
  */
 import { decodeBatch } from '../protocol/batch.ts';
 import { encodeStamps } from '../protocol/stamp-set.ts';
@@ -63,13 +64,11 @@ export function stampsBeyond(sql: Statements, registry: Registry): Uint8Array<Ar
       if (hlc !== birthHlc || run !== birthRun) add(Number(birthRun), Number(birthHlc));
       if (typeof cells !== 'string') continue;
       for (const [column, cell] of parseCells(cells)) {
-        // What an owned row says of its ownership names stamps of others.
-        if (column >= 0) for (const stamp of stampsOf(cell)) add(stamp.run, stamp.hlc);
+        // What an owned row says of its ownership names stamps of others; so may counters.
+        if (column >= 0 && cell.entries === undefined) for (const stamp of stampsOf(cell)) add(stamp.run, stamp.hlc);
       }
     }
   }
-  const graves = 'SELECT lsn, hlc, run FROM flotilla_tombstones WHERE lsn > ? ORDER BY lsn LIMIT ?';
-  for (const [, hlc, run] of inChunks(sql, graves, from)) add(Number(run), Number(hlc));
   const ids = sql.rows('SELECT run, id FROM flotilla_runs');
   const hex = new Map(ids.map(([run, id]) => [Number(run), bytesToHex(id as Uint8Array)]));
   const ordinals = new Map([...hex].map(([run, id]) => [id, run]));
@@ -79,7 +78,7 @@ export function stampsBeyond(sql: Statements, registry: Registry): Uint8Array<Ar
     add(Number(run), Number(hlc));
     if (birthRun !== null) add(Number(birthRun), Number(birthHlc));
     const batch = decodeBatch(version as Uint8Array);
-    for (const [index, time] of batch.tables.flatMap(ownStamps)) {
+    for (const [index, time] of batch.tables.flatMap(({ cells }) => ownStamps({ cells }))) {
       const ordinal = ordinals.get(bytesToHex(runBytes(batch, index)));
       if (ordinal !== undefined) add(ordinal, time);
     }

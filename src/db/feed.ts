@@ -372,6 +372,7 @@ export class Feeds {
         size: bytes.length,
         version: stamps,
         ...(model === undefined ? {} : { waits: { model, uuid: uuid as Uint8Array } }),
+        hasRegisters: batch.tables.some(({ registers }) => registers !== undefined),
         cells: batch.tables.flatMap((table) =>
           ownStamps(table).map(([index, time]) => [bytesToHex(runBytes(batch, index)), time] as const),
         ),

@@ -1,6 +1,6 @@
 /**
  * What other members know, as they have said or ACKed it themselves, directly or by way of others, and when they were last heard of. It
- * only grows. (A device that was restored knows less than we heard; that is found out when it asks for a feed, see `floor.ts`.)
+ * only grows, unless a member says itself that it knows less: it was restored, and what it knew more may be nowhere any more.
  */
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { HeardWire, KnowledgeWire } from '../protocol/types.ts';
@@ -12,10 +12,49 @@ import type { Statements } from './sql.ts';
 const SEEN_AGAIN_MS = 3_600_000;
 
 /**
+ * Up to where members that have gone back know some runs, as they said themselves: others may not have heard of it, and tell more. Device →
+ * local number of the run → hlc.
+ */
+const wentBack = new WeakMap<Library, Map<string, Map<number, number>>>();
+
+/**
+ * Takes over all that a device says that it knows. Where it has known more, it has gone back: deletes would be kept for good because of what
+ * nobody has.
+ * @param before - what was heard of it before it was asked; by now more may have been
+ */
+export function hearAll(
+  library: Library,
+  device: string,
+  knowledge: KnowledgeWire,
+  at: number,
+  before: ReadonlyMap<number, number> = knowledgeHeard(library.sql, device),
+): void {
+  const now = new Map(entriesOf(knowledge).map(([run, hlc]) => [library.runOrdinal(run, null), hlc]));
+  for (const [run, hlc] of before) {
+    const known = now.get(run) ?? 0;
+    if (known >= hlc) continue;
+    // What has been heard since stays.
+    const same = 'device = ? AND run = ? AND hlc = ?';
+    if (known === 0) library.sql.run(`DELETE FROM flotilla_heard WHERE ${same}`, device, run, hlc);
+    else library.sql.run(`UPDATE flotilla_heard SET hlc = ? WHERE ${same}`, known, device, run, hlc);
+    const ofLibrary = wentBack.get(library) ?? new Map<string, Map<number, number>>();
+    wentBack.set(library, ofLibrary.set(device, (ofLibrary.get(device) ?? new Map<number, number>()).set(run, known)));
+  }
+  hear(library, device, knowledge, at);
+}
+
+/**
  * Takes over what a device says that it knows.
  * @param at - when it said so, ms since 1970
+ * @param isHearsay - another one says so. @default false
  */
-export function hear(library: Library, device: string, { runs, hlc }: KnowledgeWire, at: number): void {
+export function hear(
+  library: Library,
+  device: string,
+  { runs, hlc }: KnowledgeWire,
+  at: number,
+  isHearsay = false,
+): void {
   if (device === library.around.device) return;
   library.sql.run(
     `INSERT INTO flotilla_seen (device, at) VALUES (?, ?)
@@ -26,9 +65,12 @@ export function hear(library: Library, device: string, { runs, hlc }: KnowledgeW
   if (hlc.length === 0) return;
   // A session begins with all that somebody knows, nearly all of which has been said before.
   const before = knowledgeHeard(library.sql, device);
+  const bounds = wentBack.get(library)?.get(device);
   hlc.forEach((known, i) => {
     const run = library.runOrdinal(bytesToHex(runs.subarray(i * 16, i * 16 + 16)), null);
     if (known <= (before.get(run) ?? -1)) return;
+    if (isHearsay && known > (bounds?.get(run) ?? Infinity)) return;
+    bounds?.delete(run);
     library.sql.run(
       `INSERT INTO flotilla_heard (device, run, hlc) VALUES (?, ?, ?)
        ON CONFLICT (device, run) DO UPDATE SET hlc = excluded.hlc WHERE excluded.hlc > flotilla_heard.hlc`,
@@ -39,7 +81,8 @@ export function hear(library: Library, device: string, { runs, hlc }: KnowledgeW
   });
 }
 
-function knowledgeHeard(sql: Pick<Statements, 'rows'>, device: string): Map<number, number> {
+/** Local number of a run → hlc. */
+export function knowledgeHeard(sql: Pick<Statements, 'rows'>, device: string): Map<number, number> {
   const rows = sql.rows('SELECT run, hlc FROM flotilla_heard WHERE device = ?', device);
   return new Map(rows.map(([run, hlc]) => [Number(run), Number(hlc)]));
 }
@@ -173,6 +216,6 @@ export function hearOfOthers(
     // Of what the base has, 0 says that this member has nothing.
     return { device, at, entries: [...named].filter(([, hlc]) => hlc > 0) };
   });
-  for (const { device, at, entries } of said) hear(library, device, wireOf(entries), at);
+  for (const { device, at, entries } of said) hear(library, device, wireOf(entries), at, true);
   conversation?.spreading.wasTold(library, said);
 }

@@ -5,19 +5,20 @@
  */
 import { decodeKey } from './capture.ts';
 import type { Cells } from './cells.ts';
-import { formatCells } from './cells.ts';
+import { formatCells, parseCells } from './cells.ts';
 import type { MarkKey } from './identity.ts';
 import { mapKeyCondition } from './identity.ts';
 import { isKilled, isUnseen } from './killed.ts';
 import type { Library } from './library.ts';
-import type { KnownVersion } from './lookup.ts';
+import type { KnownRow, KnownVersion } from './lookup.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, mapJoin, quoteName, rowsTable } from './model.ts';
 import { hasWaitingVersion, pendingKind } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { standingRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
-import type { Statements } from './sql.ts';
+import type { Key, Statements } from './sql.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 
 /** The row that stands for a dead one; `open` while it may still turn out who it is; `none`: nobody does. */
@@ -66,6 +67,32 @@ function follow(library: Library, model: Model, uuid: Uint8Array): { readonly he
     last = alias;
   }
   return { heir: 'none', last };
+}
+
+/** The row that stands here, by the names that a dead one was given, whatever is still to be heard of it; null for none. */
+export function livingHeir(library: Library, model: Model, uuid: Uint8Array): KnownRow | null {
+  let last = uuid;
+  for (let step = 0; step < MAX_STEPS; step += 1) {
+    const alias = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(last));
+    if (!(alias instanceof Uint8Array)) return null;
+    last = alias;
+    const [row] = library.sql.rows(
+      `SELECT m.key, m.birth_hlc, m.birth_run, m.hlc, m.run, m.cells, m.aside, s.birth_hlc, s.birth_run, s.hlc, s.run, s.seen
+       FROM ${rowsTable(model)} m LEFT JOIN flotilla_tombstones s ON s.uuid = m.uuid WHERE m.uuid = ?`,
+      Buffer.from(last),
+    );
+    if (row === undefined) continue;
+    const [key, birthHlc, birthRun, hlc, run, cells = null, aside = null, ...grave] = row;
+    const known = { key: key as Key, cells, aside, ...versionOf([birthHlc, birthRun, hlc, run]) };
+    const tombstone = { ...versionOf(grave), seen: grave[4] ?? null };
+    if (grave[0] === null || !isKilled(library, model, tombstone, known, parseCells(cells))) return known;
+  }
+  return null;
+}
+
+function versionOf(stamps: readonly (SqlValue | undefined)[]): KnownVersion {
+  const [birthHlc = 0, birthRun = 0, hlc = 0, run = 0] = stamps.slice(0, 4).map(Number);
+  return { birthHlc, birthRun, hlc, run };
 }
 
 /**

@@ -274,6 +274,11 @@ export class Library {
     return this.#run;
   }
 
+  /** The last stamp given in this opening; −1 for none. */
+  get ownHlc(): number {
+    return this.#knowledge.get(this.#run) ?? -1;
+  }
+
   /** Id (hex) of the run of this opening; null while nothing was stamped in it. */
   ownRun(): string | null {
     return this.#run === 0 ? null : this.runHex(this.#run);

@@ -12,6 +12,7 @@ import type { Hold, Incoming, Outcome } from './incoming.ts';
 import { cellsOf, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
+import { LeftNames, meanHeirs } from './left-names.ts';
 import { lookUp } from './lookup.ts';
 import type { MergeOptions, Merged } from './merged.ts';
 import { MustUndo, both } from './merged.ts';
@@ -68,6 +69,7 @@ export function mergeBatch(library: Library, batch: Batch, options: MergeOptions
 
 function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merged {
   const found = lookUp(library, batch, translateRuns(library, batch));
+  meanHeirs(library, batch, found);
   const absorbed = options.retake ? null : absorbIntoWaiting(library, batch, found);
   if (absorbed !== null) {
     const merged = mergeBatch(library, absorbed.rest, options);
@@ -165,11 +167,16 @@ class Merge {
     const loose = new LooseKeys(library, this.#rows);
     // What stays behind, and what is discarded unseen, is to be seen before anything makes room for others.
     const stayed = hasDangling(library) ? this.#stayed(standing) : null;
+    const left = new LeftNames(library, this.#rows);
+    if (!this.#options.retake)
+      for (const row of standing)
+        if (row.isUpdate) left.before(row, this.#found.rows[row.index], this.#tombstone(row.index));
     if (!this.#rows.follow()) return false;
     for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
     const going = this.#doomed(incoming);
     const doomed = this.#parks ? parkAll(library, standing, going, this.#rows, loose) : going;
     if (doomed === null || !this.#write(standing, loose, stayed)) return false;
+    left.follow(standing);
     for (const row of incoming) {
       const waiting = this.#options.retake ? undefined : this.#waiting(row.index);
       if (waiting?.isDelete === false)

@@ -5,7 +5,7 @@ import { StampSet } from '../protocol/stamp-set.ts';
 import type { PassKind } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { LocalStamp } from './cells.ts';
-import { parseCells, stampsOf } from './cells.ts';
+import { parseCells, registersIn, stampsOf } from './cells.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import type { Model } from './model.ts';
 import { BIRTH_HLC, BIRTH_RUN, CELLS, HLC, RUN } from './page.ts';
@@ -65,6 +65,8 @@ export interface Entry {
   /** Of table rows, which are added a table at a time. */
   readonly model?: Model;
   readonly version?: RawRow;
+  /** Of a version that waits: it has columns with a policy. */
+  readonly hasRegisters?: boolean;
   /** Stamps of single columns of a version that waits: run (hex) and hlc. */
   readonly cells?: ReadonlyArray<readonly [run: string, hlc: number]>;
 }
@@ -100,12 +102,11 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (version === undefined) return false;
   if (isAskedFor(version)) return true;
   if (entry.model?.table === MEMBERSHIP_TABLE) return entry.lsn <= pass.records;
-  // The end of an old name has the stamp of the birth of the new one: who has that need not have the other.
-  const had = entry.heir === undefined ? pass : { known: pass.known, has: NOTHING };
+  const had = isNamedByStamps(entry) ? pass : { known: pass.known, has: NOTHING };
   const has = (hlc: unknown, run: unknown): boolean => hasStamp(had, runHex(run as number), hlc as number);
   // What the writers of single columns had seen need not be there: it is news to nobody.
   const hasCells = (): boolean => {
-    if (cells !== undefined) return cells.every(([run, hlc]) => hasStamp(pass, run, hlc));
+    if (cells !== undefined) return cells.every(([run, hlc]) => hasStamp(had, run, hlc));
     if (typeof version[CELLS] !== 'string') return true;
     // What an owned row says of its ownership is no change.
     return [...parseCells(version[CELLS])].every(
@@ -119,6 +120,16 @@ export function isNoNews(pass: Pass, entry: Entry, runHex: (ordinal: number) => 
   if (lsn === undefined) return false;
   pass.ahead.delete(uuid);
   return lsn === entry.lsn;
+}
+
+/**
+ * Whether the stamps of a version are its own alone, so that whoever has them has it. Those of deletes need not be: the end of an old name has
+ * that of the birth of the new one. Nor are those of counters, whose entries may go from row to row.
+ */
+function isNamedByStamps({ model, waits, version, hasRegisters }: Entry): boolean {
+  if (model === undefined) return waits !== undefined && hasRegisters !== true;
+  const cells = version?.[CELLS];
+  return typeof cells !== 'string' || registersIn(parseCells(cells)).size === 0;
 }
 
 /** The stamps of a version that the peer does not have. */

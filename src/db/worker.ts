@@ -113,7 +113,7 @@ function open(assignment: Assignment): Service {
     file,
     durability,
     realSurroundings(device, file, key),
-    (head, isForeign) => port.postMessage({ event: 'head', head, isForeign }),
+    (head, from) => port.postMessage({ event: 'head', head, from }),
     (error) => port.postMessage({ event: 'fault', error: inWords(error) }),
     (changes) => port.postMessage({ event: 'schema', changes }),
     () => port.postMessage({ event: 'members' }),

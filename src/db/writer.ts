@@ -32,7 +32,7 @@ import { Bootstrap } from './bootstrap.ts';
 import { CONFLICT_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
-import { Conversation, hear, hearOfOthers, heardMembers } from './heard.ts';
+import { Conversation, hear, hearAll, hearOfOthers, heardMembers, knowledgeHeard } from './heard.ts';
 import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
@@ -117,9 +117,11 @@ export class Writer {
   /** When the last page came, ms since 1970. */
   #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
+  /** What was heard of each peer before its session began. */
+  readonly #heardBefore = new Map<string, ReadonlyMap<number, number>>();
   #announced = 0;
-  /** What is being done comes from another device. */
-  #isForeign = false;
+  /** Whose work is being done: that of the peer that has sent it, or our own. */
+  #from: string | null = null;
   #announcedMembers: object | null = null;
   #seenVersion = -1;
   /** SQLite's number of what other programs have committed, and when it changed last. */
@@ -195,6 +197,7 @@ export class Writer {
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
       const { registry } = this.#library;
+      this.#heardBefore.set(peer, knowledgeHeard(this.#library.sql, peer));
       return {
         ...this.#speakTo(peer),
         floor: wireOf([...floorOf(this.#library.sql)]),
@@ -260,14 +263,17 @@ export class Writer {
 
   takeSnapshot(peer: string): TakenSnapshot | null {
     return this.#do(() => {
-      this.#isForeign = true;
+      this.#from = peer;
       return this.#bootstrap.take(this.#served, (data) => this.#apply(peer, [data])[0] as Taken, peer);
     });
   }
 
   hear(peer: string, knowledge: KnowledgeWire): void {
     checkKnown(this.#library, knowledge);
-    this.#do(() => this.#library.transact(() => hear(this.#library, peer, knowledge, this.#library.around.now())));
+    const before = this.#heardBefore.get(peer);
+    this.#do(() =>
+      this.#library.transact(() => hearAll(this.#library, peer, knowledge, this.#library.around.now(), before)),
+    );
     this.#tidy();
   }
 
@@ -315,8 +321,10 @@ export class Writer {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
+      const { ownHlc } = this.#library;
       const applied = this.#apply(peer, pages);
-      this.#isForeign = !this.#served.applier.hasStamped;
+      // Marks of ours that had not been stamped, and outcomes, go out like what is written here.
+      this.#from = this.#library.ownHlc === ownHlc ? peer : null;
       if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
         this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
@@ -511,9 +519,9 @@ export class Writer {
     } finally {
       if (this.#library.head !== this.#announced) {
         this.#announced = this.#library.head;
-        this.#onHead(this.#announced, this.#isForeign);
+        this.#onHead(this.#announced, this.#from);
       }
-      this.#isForeign = false;
+      this.#from = null;
       const { membersChange } = this.#library;
       if (membersChange !== null && membersChange !== this.#announcedMembers) {
         this.#announcedMembers = membersChange;

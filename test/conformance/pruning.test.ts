@@ -520,6 +520,45 @@ describe('[F3] a newcomer', () => {
   );
 });
 
+describe('[F1] [F4] what a member that was restored once knew', () => {
+  it('keeps no deletes, once it has said what it knows by now', () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b, c]);
+    const backup = c.backup();
+    c.write("INSERT INTO folders (name) VALUES ('z')");
+    c.stamp();
+    // It says so, and is restored before anybody has it.
+    for (const other of [a, b]) other.hear(c);
+    const restored = c.restored(backup);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    for (let round = 0; round < 2; round += 1) converge([a, b, restored]);
+    expect(a.prune()).toEqual({ tombstones: 1, blockedBy: [] });
+  });
+
+  it('is not believed again of others who have not heard that it was restored', () => {
+    const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];
+    converge([a, b, c]);
+    const backup = c.backup();
+    c.write("INSERT INTO folders (name) VALUES ('z')");
+    c.stamp();
+    for (const other of [a, b]) other.hear(c);
+    const restored = c.restored(backup);
+    const heard = (): unknown[][] => a.rows("SELECT run, hlc FROM flotilla_heard WHERE device = 'C' ORDER BY 1");
+    a.hear(restored);
+    const said = heard();
+    const base = b.library.knowledge();
+    const news = new Conversation('A', base).spreading.news(b.library);
+    a.library.transact(() => hearOfOthers(a.library, wireOf([...base]), news, null));
+    expect(heard()).toEqual(said);
+    // What it says itself counts.
+    restored.write("INSERT INTO folders (name) VALUES ('new')");
+    restored.stamp();
+    a.hear(restored);
+    expect(heard()).not.toEqual(said);
+  });
+});
+
 describe('[F2] [F3] a newcomer that is restored from a backup of before its first pass was complete', () => {
   it.each(['before it began', 'in its middle'])('loses what was deleted since, and forgotten (%s)', async (when) => {
     const days = new Days();

@@ -84,7 +84,7 @@ export class SimThread implements WorkerThread {
           'library',
           this.#spec.durability,
           around,
-          (head, isForeign) => this.#say({ event: 'head', head, isForeign }),
+          (head, from) => this.#say({ event: 'head', head, from }),
           (error) => this.#say({ event: 'fault', error: inWords(error) }),
           (changes) => this.#say({ event: 'schema', changes }),
           () => this.#say({ event: 'members' }),

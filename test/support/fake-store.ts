@@ -131,8 +131,8 @@ export class FakeStore implements NodeStore {
     this.#log.push({ ...row, lsn: this.#head });
   }
 
-  #grown(isForeign = false): void {
-    for (const listener of this.#listeners) listener(this.#head, isForeign);
+  #grown(from: string | null = null): void {
+    for (const listener of this.#listeners) listener(this.#head, from);
   }
 
   async info(): Promise<LibraryInfo> {
@@ -200,7 +200,7 @@ export class FakeStore implements NodeStore {
         for (const [run, hlc] of batch.knowledge)
           this.#knowledge.set(run, Math.max(hlc, this.#knowledge.get(run) ?? 0));
       }
-      if (fresh.length > 0) this.#grown(true);
+      if (fresh.length > 0) this.#grown(peer);
       if (fresh.some(({ member }) => member !== undefined)) for (const listener of this.#memberListeners) listener();
       const { cursor, complete, remaining, rows } = batch;
       const knowledge = complete ? wireOf(batch.knowledge) : null;

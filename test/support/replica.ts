@@ -15,7 +15,7 @@ import type { KnowledgeWire } from '../../src/protocol/types.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import type { Pruned } from '../../src/db/floor.ts';
 import { floorOf, isBelow, prune } from '../../src/db/floor.ts';
-import { hear } from '../../src/db/heard.ts';
+import { hearAll } from '../../src/db/heard.ts';
 import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
 import { allModels } from '../../src/db/model.ts';
@@ -245,7 +245,7 @@ export class Replica {
   /** Hears from another member what it knows. */
   hear(member: Replica): void {
     this.library.transact(() =>
-      hear(this.library, member.device, wireOf([...member.library.knowledge()]), this.#now()),
+      hearAll(this.library, member.device, wireOf([...member.library.knowledge()]), this.#now()),
     );
   }
 

@@ -30,6 +30,7 @@ interface Event {
 /** The end of a token: somebody who saw it replaced it, or deleted its row. */
 interface End {
   readonly token: string;
+  readonly writer: string;
   readonly known: Known;
   /** What its row held then; nothing if it was deleted. */
   readonly by: readonly string[];
@@ -101,7 +102,7 @@ export class Oracle {
       const now = after.rows.get(name);
       const by = now === undefined ? [] : tokensOf(now).map(({ token }) => token);
       for (const { token } of tokensOf(row)) {
-        if (!tokensAfter.has(token)) effects.ended.push({ token, known, by });
+        if (!tokensAfter.has(token)) effects.ended.push({ token, writer, known, by });
         else if (!by.includes(token)) effects.left.push({ token, row: name });
       }
     }
@@ -204,8 +205,11 @@ export class Oracle {
     if (!one.isWhole) return true;
     // The whole row was written anew, with its older content, by a copy that had not seen the newer one.
     const kept = (this.#events.get(one.row) ?? []).filter((event) => event.tokens.has(one.token));
-    // Or what replaced it was not that device's to write, and is undone with a record (O8).
-    const standing = ends.filter(({ by }) => !by.some((token) => recorded?.has(token) === true));
+    // Or what replaced it was not that device's to write, and is undone with a record (O8); as is a delete, of which there is nothing to tell.
+    const makers = new Set((this.#events.get(one.row) ?? []).flatMap((event) => (event.isBirth ? [event.writer] : [])));
+    const standing = ends.filter(({ by, writer }) =>
+      by.length === 0 ? makers.has(writer) : !by.some((token) => recorded?.has(token) === true),
+    );
     return (
       !this.#mayBeCleared(one.row, gone) && standing.some(({ known }) => kept.every((event) => isKnown(event, known)))
     );

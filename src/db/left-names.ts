@@ -1,0 +1,130 @@
+/**
+ * Names that a row has left and another one has taken, where the name is the identity: one UUID, of which the earlier birth goes on
+ * under another name and the later one is another row. A reference says which birth it means; what refers to the earlier one means its
+ * heir, and means the same row as before, so nothing of that is stamped.
+ */
+import type { Batch } from '../protocol/types.ts';
+import { referrersOf } from './deletes.ts';
+import type { Referrer } from './deletes.ts';
+import { livingHeir } from './heirs.ts';
+import type { Incoming } from './incoming.ts';
+import { columnNamed } from './incoming.ts';
+import { isKilled } from './killed.ts';
+import type { Library } from './library.ts';
+import type { Found, KnownRow, KnownTombstone } from './lookup.ts';
+import type { ForeignKey, Model } from './model.ts';
+import { orAbort, quoteName, rowByKey } from './model.ts';
+import type { RowWriter } from './rows.ts';
+import { unlessRefused } from './sql.ts';
+import type { Key } from './sql.ts';
+
+/** Lets references of a batch that mean an earlier birth of a row lead to its heir. */
+export function meanHeirs(library: Library, batch: Batch, found: Found): void {
+  const earlier = found.rows.flatMap((row, index) => {
+    const tombstone = found.tombstones[index];
+    if (row === undefined || tombstone === undefined) return [];
+    const model = library.arriving(batch.names[batch.uuidTable[index] ?? 0] ?? '');
+    const birth = {
+      birthHlc: batch.birthHlc[index] ?? 0,
+      birthRun: found.runs[batch.birthRun[index] ?? 0] ?? 0,
+    };
+    const isEarlier =
+      isKilled(library, model, tombstone, birth, null) && !isKilled(library, model, tombstone, row, null);
+    return isEarlier ? [{ index, model }] : [];
+  });
+  if (earlier.length === 0) return;
+  const excepted = ownOrNaming(library, batch);
+  const uuidAt = (index: number): Buffer => Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
+  for (const { index, model } of earlier) {
+    const uuid = uuidAt(index);
+    const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(other).equals(uuid));
+    const heir = isAlone && !excepted.has(index) ? livingHeir(library, model, uuid) : null;
+    if (heir !== null) found.rows[index] = heir;
+  }
+}
+
+/** Dictionary indexes of what a batch brings itself, and of rows that others in it are named by: those have their names of them. */
+function ownOrNaming(library: Library, batch: Batch): Set<number> {
+  const found = new Set([...batch.tables, ...batch.tombstones].flatMap(({ rows }) => rows));
+  for (const table of batch.tables) {
+    const model = library.arriving(table.table);
+    for (const column of table.columns) {
+      const own = model.columns.find(({ wire }) => wire === column.name);
+      if (column.kind === 'ref' && own !== undefined && isNaming(model, own.name))
+        for (const index of column.refs) found.add(index);
+    }
+    for (const { refs } of table.dependencies) for (const index of refs) found.add(index);
+  }
+  return found;
+}
+
+function isNaming({ key, rowid, identity }: Model, name: string): boolean {
+  return name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name));
+}
+
+/** A row that is written over by another one of its name, with what refers to it. */
+interface Left {
+  readonly model: Model;
+  readonly uuid: Uint8Array;
+  readonly referrers: readonly Referrer[];
+}
+
+/** For one merge: what refers to rows that are written over by others which have taken their names. */
+export class LeftNames {
+  readonly #library: Library;
+  readonly #rows: RowWriter;
+  readonly #left: Left[] = [];
+
+  constructor(library: Library, rows: RowWriter) {
+    this.#library = library;
+    this.#rows = rows;
+  }
+
+  /** Call it before anything is written. @param here - the row that an arriving one is written over */
+  before({ model, index }: Incoming, here: KnownRow | undefined, tombstone: KnownTombstone | undefined): void {
+    const library = this.#library;
+    if (here === undefined || tombstone === undefined || !isKilled(library, model, tombstone, here, null)) return;
+    const uuid = this.#rows.uuidOf(index);
+    const alias = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', uuid);
+    if (!(alias instanceof Uint8Array) || uuid.equals(alias)) return;
+    const referrers = referrersOf(library, model, [here.key]).filter(
+      // One by values says no birth: it is what has these values now.
+      ({ model: child, foreignKey }) => foreignKey.simple && !foreignKey.columns.some((name) => isNaming(child, name)),
+    );
+    if (referrers.length > 0) this.#left.push({ model, uuid, referrers });
+  }
+
+  /** Leads them to the heirs, which stand by now. @param written - the rows that have just been written, and say what they refer to */
+  follow(written: readonly Incoming[]): void {
+    for (const { model, uuid, referrers } of this.#left) {
+      const heir = livingHeir(this.#library, model, uuid);
+      if (heir === null) continue;
+      for (const { model: child, foreignKey, key } of referrers)
+        if (!written.some((row) => row.model === child && this.#says(row, foreignKey, key)))
+          lead(this.#library, child, foreignKey, key, model, heir.key);
+    }
+  }
+
+  #says({ model, index, outcome: { taken } }: Incoming, { columns }: ForeignKey, key: Key): boolean {
+    if (this.#rows.keyOf(index) !== key) return false;
+    return taken === null || columns.some((name) => taken.has(columnNamed(model, name).number));
+  }
+}
+
+function lead(
+  library: Library,
+  child: Model,
+  { columns, targets }: ForeignKey,
+  key: Key,
+  parent: Model,
+  to: Key,
+): void {
+  const row = `(SELECT ${targets.map(quoteName).join(', ')} FROM ${quoteName(parent.table)} WHERE ${rowByKey(parent)})`;
+  unlessRefused(() =>
+    library.sql.run(
+      `UPDATE ${orAbort(child)}${quoteName(child.table)} SET (${columns.map(quoteName).join(', ')}) = ${row} WHERE ${rowByKey(child)}`,
+      to,
+      key,
+    ),
+  );
+}
