@@ -1,6 +1,7 @@
 /**
  * From the commit of a program on one device until a program on another one sees the row, at several rates and with several devices, beside
- * the round trip of a bare libp2p stream in the same run. And what all of it costs: CPU time and bytes a change (`fanout`).
+ * the round trip of a bare libp2p stream in the same run: 1, 5 and 20, or as many as FLOTILLA_BENCH_PEERS says (such as 1,5). And what all of it
+ * costs: CPU time and bytes a change (`fanout`).
  */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -88,7 +89,8 @@ async function measure(
 }
 
 async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
-  const { peers, rates, seconds } = quick ? QUICK : FULL;
+  const { peers: usualPeers, rates, seconds } = quick ? QUICK : FULL;
+  const peers = process.env['FLOTILLA_BENCH_PEERS']?.split(',').map(Number) ?? usualPeers;
   const echo = await measureEcho(500);
   const quantile = (part: number): number => echo[Math.ceil(part * echo.length) - 1] ?? Number.NaN;
   say(`a bare stream: ${shown(quantile(0.5))} ms there and back`);

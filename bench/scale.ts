@@ -54,7 +54,9 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
     us: (ms * 1_000) / rows,
     cpuUs: (cpuMs * 1_000) / rows,
   });
-  const [before, last] = sizes.slice(-2) as [Size, Size];
+  // Of one size alone there is nothing to compare: its ratio is 1.
+  const last = sizes.at(-1) as Size;
+  const before = sizes.at(-2) ?? last;
   const grown = (way: 'feed' | 'snapshot'): number => perRow(last[way], last).us / perRow(before[way], before).us;
   const grownCpu = perRow(last.feed, last).cpuUs / perRow(before.feed, before).cpuUs;
   return {
