@@ -25,7 +25,7 @@ const BATCHES_TO_INTERRUPT = 100;
 const LEAST_BATCH = 20;
 const MOST_BATCH = 1_000;
 /** The kill falls into this part of the backfill. */
-const KILL_FROM = 0.2;
+const KILL_FROM = 0.05;
 const KILL_UNTIL = 0.8;
 const LATENCY_SAMPLES = 60;
 /** Everything but a backfill is a matter of moments; this is when we stop waiting, ms. */
