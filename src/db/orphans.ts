@@ -28,7 +28,7 @@ import { isSettled, isStaying } from './settled.ts';
 import type { MergeWaiting } from './settle.ts';
 import { narrow, readBig, unlessRefused } from './sql.ts';
 import { asWriter } from './stamp.ts';
-import { joinVersions, targetIndex, targetOf, uuidAt } from './version.ts';
+import { joinVersions, refersToItself, targetIndex, targetOf, uuidAt } from './version.ts';
 
 /** Settles what can be settled now. Returns whether anything was changed. */
 export function settleOrphans(library: Library, merge: MergeWaiting): boolean {
@@ -106,6 +106,11 @@ function followHeirs(
   if (model.foreignKeys.some((foreignKey) => targetState(library, redirected, foreignKey) !== 'alive')) return false;
   const values = valuesHere(library, model, redirected);
   if (values === null) return false;
+  // What refers to itself does so under its new name.
+  for (const foreignKey of model.foreignKeys) {
+    if (!refersToItself(version, foreignKey)) continue;
+    foreignKey.columns.forEach((name, i) => values.set(name, values.get(foreignKey.targets[i] ?? '')));
+  }
   const here = bearRenamed(library, model, values);
   if (here.row === null) return false;
   // It is one with a row of that name.

@@ -87,11 +87,18 @@ export function joinVersions(library: Library, versions: readonly Batch[]): Batc
 
 /** Place in its dictionary of the row that a version's foreign key refers to; −1 for none, or for itself. */
 export function targetIndex(version: Batch, foreignKey: ForeignKey): number {
+  return refersToItself(version, foreignKey) ? -1 : refIndex(version, foreignKey);
+}
+
+export function refersToItself(version: Batch, foreignKey: ForeignKey): boolean {
+  return refIndex(version, foreignKey) === version.tables[0]?.rows[0];
+}
+
+function refIndex(version: Batch, foreignKey: ForeignKey): number {
   const table = version.tables[0];
   const column = table?.columns.find((candidate) => candidate.name === foreignKey.wires[0]);
   const dependency = table?.dependencies.find((candidate) => candidate.foreignKey === foreignKey.number);
-  const target = (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
-  return target === table?.rows[0] ? -1 : target;
+  return (foreignKey.simple ? (column?.kind === 'ref' ? column.refs[0] : -1) : dependency?.refs[0]) ?? -1;
 }
 
 /** A UUID of a version's dictionary. */

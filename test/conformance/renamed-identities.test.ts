@@ -532,3 +532,23 @@ describe('a natural key that is renamed', () => {
     await expectShown([a, b], 'SELECT code, note FROM p ORDER BY code', shown);
   });
 });
+
+it('[N1] a row that is named by another one and refers to itself does so under its new name', async () => {
+  const [a, b] = pairOf(
+    `CREATE TABLE town (name TEXT PRIMARY KEY);
+     CREATE TABLE house (
+       town TEXT NOT NULL REFERENCES town ON DELETE CASCADE ON UPDATE CASCADE, no INTEGER NOT NULL, up_town TEXT, up_no INTEGER,
+       PRIMARY KEY (town, no), FOREIGN KEY (up_town, up_no) REFERENCES house (town, no) ON DELETE CASCADE ON UPDATE CASCADE
+     );`,
+  );
+  a.write("INSERT INTO town VALUES ('York')");
+  converge([a, b]);
+  a.write("UPDATE town SET name = 'Leeds'");
+  b.write("INSERT INTO house VALUES ('York', 1, 'York', 1)");
+  converge([a, b]);
+  for (const replica of [a, b]) {
+    expect(replica.waiting()).toEqual([]);
+    expect(replica.rows('SELECT * FROM house')).toEqual([['Leeds', 1, 'Leeds', 1]]);
+  }
+  await expectEqual(a, b);
+});
