@@ -107,13 +107,25 @@ export function touchDangling(library: Library, model: Model, uuid: Uint8Array, 
   }
 }
 
-/** Those foreign keys of a row that lead nowhere: it stays behind. */
+/** Those foreign keys of a row that lead nowhere, or have an id in them that is no row's: it stays behind. */
 export function danglingKeys(library: Library, model: Model, uuid: Uint8Array): ForeignKey[] {
   return model.foreignKeys.filter((key) => {
     const set = key.columns.map((name) => `t.${quoteName(name)} IS NOT NULL`).join(' AND ');
+    const leadsNowhere = [`NOT EXISTS (SELECT 1 FROM ${quoteName(key.table)} p WHERE ${refersTo(key)})`];
+    if (!key.simple) leadsNowhere.push(...idsOfNobody(library, model, key));
     const text = `SELECT 1 FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)}
-      WHERE m.uuid = ? AND ${set} AND NOT EXISTS (SELECT 1 FROM ${quoteName(key.table)} p WHERE ${refersTo(key)})`;
+      WHERE m.uuid = ? AND ${set} AND (${leadsNowhere.join(' OR ')})`;
     return library.sql.value(text, Buffer.from(uuid)) !== undefined;
+  });
+}
+
+/** SQL: an id in a foreign key of several columns, whose target may have that id itself, is no row's. */
+function idsOfNobody({ registry }: Library, model: Model, { columns }: ForeignKey): string[] {
+  return columns.flatMap((name) => {
+    const role = model.columns.find((column) => column.name === name)?.role;
+    const rowid = role?.kind === 'ref' ? registry.byName.get(role.table)?.rowid : undefined;
+    if (role?.kind !== 'ref' || typeof rowid !== 'string') return [];
+    return [`NOT EXISTS (SELECT 1 FROM ${quoteName(role.table)} p WHERE p.${quoteName(rowid)} = t.${quoteName(name)})`];
   });
 }
 

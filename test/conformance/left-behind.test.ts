@@ -99,6 +99,39 @@ describe('[A10] a row that refers to one whose id is that of another', () => {
   });
 });
 
+describe('[A10] a row that refers to one whose name has an id of nobody in it', () => {
+  it('arrives with what was written to it, once somebody else has let it refer to nothing', async () => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE volume (id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE place (volume INTEGER NOT NULL REFERENCES volume, n INTEGER NOT NULL, PRIMARY KEY (volume, n));
+      CREATE TABLE page (
+        id INTEGER PRIMARY KEY,
+        title TEXT,
+        volume INTEGER,
+        n INTEGER,
+        FOREIGN KEY (volume, n) REFERENCES place ON DELETE SET NULL
+      )`,
+    );
+    const [a, b, c] = replicas as [Replica, Replica, Replica];
+    a.write(
+      "INSERT INTO volume VALUES (1, 'x'); INSERT INTO place VALUES (1, 1); INSERT INTO page VALUES (1, 'old', 1, 1)",
+    );
+    converge(replicas);
+    a.write(
+      "PRAGMA foreign_keys = OFF; INSERT INTO place VALUES (99, 1); UPDATE page SET title = 'new', volume = 99; PRAGMA foreign_keys = ON",
+    );
+    for (const other of [b, c]) other.pull(a);
+    b.write('UPDATE page SET volume = NULL, n = NULL');
+    converge(replicas);
+    for (const replica of replicas)
+      expect(replica.rows('SELECT title, volume, n FROM page')).toEqual([['new', null, null]]);
+    a.write('DELETE FROM place WHERE volume = 99');
+    converge(replicas);
+    await expectEqual(...replicas);
+  });
+});
+
 describe('[A10] a row that several others make whole', () => {
   it('arrives with what was written to it, though what they wrote is later than what takes it there', async () => {
     let time = Date.UTC(2026, 0, 1);
