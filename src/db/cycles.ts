@@ -17,7 +17,7 @@ import type { Column, ForeignKey, Model } from './model.ts';
 import { quoteName, rowByKey, rowsTable } from './model.ts';
 import { ownStamp, writeOutcome } from './outcome.ts';
 import { cellsHere, cellsOverWaiting } from './owned-outcomes.ts';
-import { closingVersions, pendingKind, waitingVersion } from './pending.ts';
+import { closingVersions, pendingKind, waitingVersion, waitsForWaiting } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
 import { standingRow, valuesOfRow } from './rivals.ts';
 import type { RowWriter } from './rows.ts';
@@ -154,7 +154,8 @@ function ringThrough(library: Library, model: Model, tree: ForeignKey, uuid: Uin
 /** Null for a row that is not here, waits for something else, or of which not all is known. */
 function memberOf(library: Library, model: Model, tree: ForeignKey, uuid: Uint8Array): Member | null {
   const kind = pendingKind(library, uuid);
-  if (kind !== null && kind !== 'cycle') return null;
+  // One may wait only because another one of the ring does.
+  if (kind !== null && !waitsForWaiting(library, uuid)) return null;
   const waiting = kind === null ? null : waitingVersion(library, uuid);
   if (waiting?.version instanceof Uint8Array) {
     const version = decodeBatch(waiting.version);

@@ -190,6 +190,21 @@ function targetsOf(library: Library, uuid: Uint8Array): Uint8Array[] {
     .map(([target]) => target as Uint8Array);
 }
 
+/** Whether all that a version waits for, over any number of steps, waits here as well, and for nothing but rows or the end of a ring. */
+export function waitsForWaiting(library: Library, uuid: Uint8Array): boolean {
+  const seen = new Set<string>();
+  const queue = [uuid];
+  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
+    const name = bytesToHex(at);
+    if (seen.has(name)) continue;
+    seen.add(name);
+    const kind = pendingKind(library, at);
+    if (kind !== 'missing-target' && kind !== 'cycle') return false;
+    queue.push(...targetsOf(library, at));
+  }
+  return true;
+}
+
 /** A row whose delete waits, with its key in the map table; null when the row has gone meanwhile. */
 export type PendingDelete = Omit<Pending, 'targets' | 'version' | 'reason' | 'detail'> & {
   readonly key: Key | null;

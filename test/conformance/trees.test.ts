@@ -287,3 +287,29 @@ describe('[M1] [M2] random moves', () => {
     await expectEqual(...replicas);
   });
 });
+
+describe('[M1] a ring that one device has made by itself', () => {
+  it('ends as well where its rows had to wait for something else, each for the other', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE tag (id INTEGER PRIMARY KEY, likes INTEGER REFERENCES tag (id));
+       CREATE TABLE t (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id), name TEXT NOT NULL, tag INTEGER REFERENCES tag (id))`,
+    ) as [Replica, Replica, Replica];
+    a.write(
+      `PRAGMA foreign_keys = OFF; INSERT INTO tag VALUES (1, 99); PRAGMA foreign_keys = ON;
+       INSERT INTO t VALUES (1, NULL, 'x', NULL), (2, 1, 'y', 1); UPDATE t SET parent = 2 WHERE id = 1`,
+    );
+    b.pull(a);
+    expect(b.waiting()).toEqual(['missing-target', 'missing-target']);
+    a.write('UPDATE tag SET likes = NULL');
+    converge([a, b, c]);
+    for (const replica of [a, b, c]) {
+      expect(replica.waiting()).toEqual([]);
+      expect([...tree(replica)]).toEqual([
+        ['x', null],
+        ['y', 'x'],
+      ]);
+    }
+    await expectEqual(a, b, c);
+  });
+});
