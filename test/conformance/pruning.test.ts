@@ -5,7 +5,7 @@ import { floorOf } from '../../src/db/floor.ts';
 import { Conversation, hearOfOthers } from '../../src/db/heard.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import { Chance } from '../support/chance.ts';
-import { expectEqual, fleetOf, pagesFor } from '../support/engine.ts';
+import { expectEqual, fleetOf, inTheMiddle, pagesFor, singles } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 import type { ReplicaOptions } from '../support/replica.ts';
 import { SnapshotFolder, bring } from '../support/snapshots.ts';
@@ -384,6 +384,29 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     expect(content(old)).toEqual([['x'], ['y']]);
     converge([a, old]);
     expect(content(a)).toEqual([['y']]);
+    await expectSame([a, old]);
+  });
+
+  it('has nothing left of what waits in such a backup for rows that were deleted with it', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (2, 'y'); INSERT INTO files VALUES (1, 2, 'moved', 1)");
+    converge([a, b]);
+    a.write("INSERT INTO folders VALUES (1, 'x'); INSERT INTO files VALUES (2, 1, 'new', 1)");
+    a.write("UPDATE files SET folder_id = 1 WHERE name = 'moved'");
+    // The page with the folder is late.
+    for (const page of singles(b, a).slice(1)) b.apply('A', inTheMiddle(page));
+    expect(b.waiting()).toEqual(['missing-target', 'missing-target']);
+    const backup = b.backup();
+    converge([a, b]);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    expect(a.prune().tombstones).toBe(3);
+    const old = b.restored(backup);
+    old.write("UPDATE files SET size = 7 WHERE name = 'moved'");
+    converge([a, old]);
+    expect(content(old)).toEqual([['y']]);
+    expect(old.rows('SELECT rule FROM flotilla_conflicts')).toEqual([['deleted']]);
     await expectSame([a, old]);
   });
 
