@@ -31,14 +31,30 @@ interface Reconciling {
   peer: string | null;
   /** Who was asked for one, and was not waited for any longer. */
   readonly late: Set<string>;
+  /** Who has been told of our floor as it is. */
+  readonly told: Set<string>;
+  /** Who was told of one from before we reconciled. */
+  readonly outdated: Set<string>;
 }
 
 const reconciling = new WeakMap<Database, Reconciling>();
 
 function stateOf({ db }: Library): Reconciling {
-  const state = reconciling.get(db) ?? { peer: null, late: new Set() };
+  const state = reconciling.get(db) ?? { peer: null, late: new Set(), told: new Set(), outdated: new Set() };
   reconciling.set(db, state);
   return state;
+}
+
+/** A peer is told of our floor, with the beginning of a session: if it knows less, it reconciles before it gives us anything. */
+export function noteTold(library: Library, peer: string): void {
+  const { told, outdated } = stateOf(library);
+  told.add(peer);
+  outdated.delete(peer);
+}
+
+/** Whether a peer began to give when it had been told of a lower floor: it may give what was deleted, and forgotten here since. */
+export function isOutdated(library: Library, peer: string): boolean {
+  return stateOf(library).outdated.has(peer);
 }
 
 /** Begins a pass from a peer; of one that reconciles nothing has been named yet. */
@@ -232,7 +248,9 @@ function isFirstBirth(uuid: Uint8Array, hlc: number): boolean {
 
 /** The transaction that ended it is durable. */
 export function endReconciling(library: Library): void {
-  stateOf(library).peer = null;
+  const state = stateOf(library);
+  for (const peer of state.told) if (peer !== state.peer) state.outdated.add(peer);
+  state.peer = null;
 }
 
 /**

@@ -410,6 +410,29 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     await expectSame([a, old]);
   });
 
+  it('takes nothing more, once it has reconciled, of what another one began to give that has to do so as well', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y'); INSERT INTO files VALUES (1, 1, 'f', 1)");
+    converge([a, b, c]);
+    const backups = [b.backup(), c.backup()] as const;
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b, c]);
+    expect(a.prune().tombstones).toBe(2);
+    const [old, other] = [b.restored(backups[0]), c.restored(backups[1])];
+    other.write("UPDATE files SET size = 7; UPDATE folders SET name = 'z' WHERE name = 'y'");
+    const pass = old.passFrom(other);
+    const page = inTheMiddle(pass.next() as Uint8Array);
+    pass.close();
+    other.pull(a);
+    old.pull(a);
+    // It is late, and its sender has no longer what it holds.
+    expect(() => old.apply('C', page)).toThrow('will ask again');
+    converge([a, old, other]);
+    expect(content(a)).toEqual([['z']]);
+    await expectSame([a, old, other]);
+  });
+
   it('begins again when it is cut off in the middle', async () => {
     const days = new Days();
     const [a, b] = members(2, days) as [Replica, Replica];
