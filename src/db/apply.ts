@@ -27,7 +27,15 @@ import { MustUndo } from './merged.ts';
 import { getState } from './metadata.ts';
 import { closedRing, hasPending, waitersOf } from './pending.ts';
 import { noteSource, sourceOf } from './newcomer.ts';
-import { endReconciling, finishReconciling, forgetGraves, isLate, isReconcilingWith, noteNamed } from './reconcile.ts';
+import {
+  endReconciling,
+  finishReconciling,
+  forgetGraves,
+  isLate,
+  isOutdated,
+  isReconcilingWith,
+  noteNamed,
+} from './reconcile.ts';
 import { markOwnReborn, noteDangling } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { isForeignKeyFailure } from './sql.ts';
@@ -223,6 +231,11 @@ export class Applier {
   #checkPass(peer: string, { end }: Batch): void {
     const library = this.#library;
     const isReconciling = isReconcilingWith(library, peer);
+    if (isOutdated(library, peer))
+      throw new FlotillaError(
+        'BUSY',
+        'This device has compared its rows with another one meanwhile; it will ask again.',
+      );
     if (end.complete && isLate(library, peer))
       throw new FlotillaError('BUSY', 'This device compares its rows with another one already; it will ask again.');
     if (end.complete && (end.floor !== undefined) !== isReconciling)

@@ -9,13 +9,16 @@ import type { Batch, ColumnData, DependencyData, KnowledgeWire, PassKind } from 
 import { hlcToMs } from '../protocol/hlc.ts';
 import { encodedKey } from './capture.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
+import type { Cells } from './cells.ts';
 import { formatSeen, parseCells, seenIn } from './cells.ts';
 import { raiseFloor } from './floor.ts';
+import { recordDead } from './given-up.ts';
 import { entriesOf } from './knowledge-wire.ts';
 import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
-import { putPending } from './pending.ts';
+import { cellsWaiting } from './owned-versions.ts';
+import { forgetPending, putPending } from './pending.ts';
 import { OP_REBORN } from './remark.ts';
 import { isStaying } from './settled.ts';
 import type { Key, RawRow } from './sql.ts';
@@ -28,14 +31,30 @@ interface Reconciling {
   peer: string | null;
   /** Who was asked for one, and was not waited for any longer. */
   readonly late: Set<string>;
+  /** Who has been told of our floor as it is. */
+  readonly told: Set<string>;
+  /** Who was told of one from before we reconciled. */
+  readonly outdated: Set<string>;
 }
 
 const reconciling = new WeakMap<Database, Reconciling>();
 
 function stateOf({ db }: Library): Reconciling {
-  const state = reconciling.get(db) ?? { peer: null, late: new Set() };
+  const state = reconciling.get(db) ?? { peer: null, late: new Set(), told: new Set(), outdated: new Set() };
   reconciling.set(db, state);
   return state;
+}
+
+/** A peer is told of our floor, with the beginning of a session: if it knows less, it reconciles before it gives us anything. */
+export function noteTold(library: Library, peer: string): void {
+  const { told, outdated } = stateOf(library);
+  told.add(peer);
+  outdated.delete(peer);
+}
+
+/** Whether a peer began to give when it had been told of a lower floor: it may give what was deleted, and forgotten here since. */
+export function isOutdated(library: Library, peer: string): boolean {
+  return stateOf(library).outdated.has(peer);
 }
 
 /** Begins a pass from a peer; of one that reconciles nothing has been named yet. */
@@ -119,22 +138,20 @@ export function finishReconciling(library: Library, knowledge: KnowledgeWire, fl
 
 /**
  * Gives rows that the sender knows of and has no longer a tombstone, under which they go or are born again, as with any delete that comes
- * late. It is stamped with the sender's last stamp: whoever has that knows that they are gone.
+ * late. It is stamped with the sender's last stamp: whoever has that knows that they are gone. Versions of them that wait are given up.
  */
 function buryMissing(library: Library, model: Model, known: Known): Missing[] {
   const last = [...known].reduce<readonly [run: number, hlc: number]>((a, b) => (b[1] > a[1] ? b : a), [0, -1]);
-  const rows = library.sql.rows(
-    `SELECT m.uuid, m.birth_hlc, m.birth_run, m.cells FROM ${rowsTable(model)} m
-     WHERE NOT EXISTS (SELECT 1 FROM temp.flotilla_named n WHERE n.uuid = m.uuid)
-       AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = m.uuid)
-       AND ${isStaying('m')}`,
-  );
   const gone: Missing[] = [];
-  for (const [uuid, birthHlc, birthRun, cells] of rows) {
-    if (!covers(known, Number(birthRun), Number(birthHlc))) continue;
-    const seen = seenIn(parseCells(cells)).filter(({ run, hlc }) => covers(known, run, hlc));
-    const stamp = { birthHlc: Number(birthHlc), birthRun: Number(birthRun), hlc: last[1], run: last[0] };
+  for (const { uuid, birthHlc, birthRun, cells, waits } of unnamed(library, model)) {
+    if (!covers(known, birthRun, birthHlc)) continue;
+    const seen = formatSeen(seenIn(cells).filter(({ run, hlc }) => covers(known, run, hlc)));
+    const stamp = { birthHlc, birthRun, hlc: last[1], run: last[0] };
     const before = library.sql.rows(`SELECT ${GRAVE} FROM flotilla_tombstones WHERE uuid = ?`, uuid)[0] ?? null;
+    if (waits) {
+      recordDead(library, model, uuid, { ...stamp, seen });
+      forgetPending(library, uuid);
+    }
     library.sql.run(
       'INSERT OR REPLACE INTO flotilla_tombstones (uuid, tbl, birth_hlc, birth_run, hlc, run, lsn, seen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
       uuid,
@@ -144,20 +161,53 @@ function buryMissing(library: Library, model: Model, known: Known): Missing[] {
       stamp.hlc,
       stamp.run,
       library.nextLsn(),
-      formatSeen(seen),
+      seen,
     );
+    gone.push({ uuid, before });
+    if (waits && library.sql.value(`SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ?`, uuid) === undefined) continue;
     putPending(library, {
       model,
-      uuid: uuid as Uint8Array,
+      uuid,
       ...stamp,
       reason: 'referrers',
       detail: 'It was deleted while this device was away.',
       version: null,
       targets: [],
     });
-    gone.push({ uuid: Buffer.from(uuid as Uint8Array), before });
   }
   return gone;
+}
+
+/** A row that the sender has not named: as it stands here, or as a version of it waits. */
+interface Unnamed {
+  readonly uuid: Buffer;
+  readonly birthHlc: number;
+  readonly birthRun: number;
+  readonly cells: Cells;
+  readonly waits: boolean;
+}
+
+function unnamed(library: Library, model: Model): Unnamed[] {
+  const isUnnamed = (row: string): string =>
+    `NOT EXISTS (SELECT 1 FROM temp.flotilla_named n WHERE n.uuid = ${row}.uuid)`;
+  const rows = library.sql.rows(
+    `SELECT p.uuid, p.birth_hlc, p.birth_run, NULL, 1 FROM flotilla_pending p
+     WHERE p.tbl = ? AND p.version IS NOT NULL AND ${isUnnamed('p')}
+     UNION ALL
+     SELECT m.uuid, m.birth_hlc, m.birth_run, m.cells, 0 FROM ${rowsTable(model)} m
+     WHERE ${isUnnamed('m')} AND NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = m.uuid) AND ${isStaying('m')}`,
+    model.n,
+  );
+  return rows.map(([id, birthHlc, birthRun, cells, waits]) => {
+    const uuid = Buffer.from(id as Uint8Array);
+    return {
+      uuid,
+      birthHlc: Number(birthHlc),
+      birthRun: Number(birthRun),
+      cells: waits === 1 ? cellsWaiting(library, model, uuid) : parseCells(cells),
+      waits: waits === 1,
+    };
+  });
 }
 
 /** A row's first birth is stamped when its UUID is made; beyond that, ms, it is taken for a later one. */
@@ -198,7 +248,9 @@ function isFirstBirth(uuid: Uint8Array, hlc: number): boolean {
 
 /** The transaction that ended it is durable. */
 export function endReconciling(library: Library): void {
-  stateOf(library).peer = null;
+  const state = stateOf(library);
+  for (const peer of state.told) if (peer !== state.peer) state.outdated.add(peer);
+  state.peer = null;
 }
 
 /**

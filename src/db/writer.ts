@@ -37,7 +37,7 @@ import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
-import { beginPass, isReconcilingWith, reconcilingWith } from './reconcile.ts';
+import { beginPass, isReconcilingWith, noteTold, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import type { LeftBehind } from './remark.ts';
@@ -197,6 +197,7 @@ export class Writer {
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
       const { registry } = this.#library;
+      noteTold(this.#library, peer);
       this.#heardBefore.set(peer, knowledgeHeard(this.#library.sql, peer));
       return {
         ...this.#speakTo(peer),

@@ -5,7 +5,7 @@ import { floorOf } from '../../src/db/floor.ts';
 import { Conversation, hearOfOthers } from '../../src/db/heard.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import { Chance } from '../support/chance.ts';
-import { expectEqual, fleetOf, pagesFor } from '../support/engine.ts';
+import { expectEqual, fleetOf, inTheMiddle, pagesFor, singles } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 import type { ReplicaOptions } from '../support/replica.ts';
 import { SnapshotFolder, bring } from '../support/snapshots.ts';
@@ -385,6 +385,52 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     converge([a, old]);
     expect(content(a)).toEqual([['y']]);
     await expectSame([a, old]);
+  });
+
+  it('has nothing left of what waits in such a backup for rows that were deleted with it', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (2, 'y'); INSERT INTO files VALUES (1, 2, 'moved', 1)");
+    converge([a, b]);
+    a.write("INSERT INTO folders VALUES (1, 'x'); INSERT INTO files VALUES (2, 1, 'new', 1)");
+    a.write("UPDATE files SET folder_id = 1 WHERE name = 'moved'");
+    // The page with the folder is late.
+    for (const page of singles(b, a).slice(1)) b.apply('A', inTheMiddle(page));
+    expect(b.waiting()).toEqual(['missing-target', 'missing-target']);
+    const backup = b.backup();
+    converge([a, b]);
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    expect(a.prune().tombstones).toBe(3);
+    const old = b.restored(backup);
+    old.write("UPDATE files SET size = 7 WHERE name = 'moved'");
+    converge([a, old]);
+    expect(content(old)).toEqual([['y']]);
+    expect(old.rows('SELECT rule FROM flotilla_conflicts')).toEqual([['deleted']]);
+    await expectSame([a, old]);
+  });
+
+  it('takes nothing more, once it has reconciled, of what another one began to give that has to do so as well', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y'); INSERT INTO files VALUES (1, 1, 'f', 1)");
+    converge([a, b, c]);
+    const backups = [b.backup(), c.backup()] as const;
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b, c]);
+    expect(a.prune().tombstones).toBe(2);
+    const [old, other] = [b.restored(backups[0]), c.restored(backups[1])];
+    other.write("UPDATE files SET size = 7; UPDATE folders SET name = 'z' WHERE name = 'y'");
+    const pass = old.passFrom(other);
+    const page = inTheMiddle(pass.next() as Uint8Array);
+    pass.close();
+    other.pull(a);
+    old.pull(a);
+    // It is late, and its sender has no longer what it holds.
+    expect(() => old.apply('C', page)).toThrow('will ask again');
+    converge([a, old, other]);
+    expect(content(a)).toEqual([['z']]);
+    await expectSame([a, old, other]);
   });
 
   it('begins again when it is cut off in the middle', async () => {

@@ -22,7 +22,7 @@ import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
 import { beginNewcomer, markNewcomer, passKind } from '../../src/db/newcomer.ts';
-import { beginPass } from '../../src/db/reconcile.ts';
+import { beginPass, noteTold } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
 import { noteDangling } from '../../src/db/remark.ts';
 import { createLibrary } from '../../src/db/setup.ts';
@@ -228,6 +228,7 @@ export class Replica {
       this.look();
     }
     const cursor = this.library.cursor(from.device);
+    noteTold(this.library, from.device);
     from.hear(this);
     const kind = passKind(this.library, from.device, floorOf(from.library.sql));
     // Whoever is behind what was pruned gives nothing before it has reconciled itself.
