@@ -28,8 +28,11 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
       birthHlc: batch.birthHlc[index] ?? 0,
       birthRun: found.runs[batch.birthRun[index] ?? 0] ?? 0,
     };
+    // The other row may have to wait: the earlier one stands in its place so long.
+    const waiting = found.pending[index];
+    const other = waiting === undefined || waiting.isDelete ? row : waiting;
     const isEarlier =
-      isKilled(library, model, tombstone, birth, null) && !isKilled(library, model, tombstone, row, null);
+      isKilled(library, model, tombstone, birth, null) && !isKilled(library, model, tombstone, other, null);
     return isEarlier ? [{ index, model }] : [];
   });
   if (earlier.length === 0) return;
@@ -62,7 +65,7 @@ function isNaming({ key, rowid, identity }: Model, name: string): boolean {
   return name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name));
 }
 
-/** A row that is written over by another one of its name, with what refers to it. */
+/** A row that is written over by another one of its name, now or once that need not wait any more, with what refers to it. */
 interface Left {
   readonly model: Model;
   readonly uuid: Uint8Array;
@@ -80,7 +83,11 @@ export class LeftNames {
     this.#rows = rows;
   }
 
-  /** Call it before anything is written. @param here - the row that an arriving one is written over */
+  /**
+   * Call it before anything is written, and once for each arriving row, whether or not it has to wait: later on nobody can tell who refers
+   * to which of the two.
+   * @param here - the row that an arriving one is written over
+   */
   before({ model, index }: Incoming, here: KnownRow | undefined, tombstone: KnownTombstone | undefined): void {
     const library = this.#library;
     if (here === undefined || tombstone === undefined || !isKilled(library, model, tombstone, here, null)) return;

@@ -169,8 +169,9 @@ class Merge {
     const stayed = hasDangling(library) ? this.#stayed(standing) : null;
     const left = new LeftNames(library, this.#rows);
     if (!this.#options.retake)
-      for (const row of standing)
-        if (row.isUpdate) left.before(row, this.#found.rows[row.index], this.#tombstone(row.index));
+      for (const row of incoming)
+        if (row.isUpdate && this.#waiting(row.index)?.isDelete !== false)
+          left.before(row, this.#found.rows[row.index], this.#tombstone(row.index));
     if (!this.#rows.follow()) return false;
     for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
     const going = this.#doomed(incoming);
