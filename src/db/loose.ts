@@ -4,6 +4,7 @@
  * finds at the commit that they do not. Whatever does not fit waits for the version that does.
  */
 import type { Incoming } from './incoming.ts';
+import { columnNamed } from './incoming.ts';
 import type { Library } from './library.ts';
 import { referrersOf } from './deletes.ts';
 import type { ForeignKey, Model } from './model.ts';
@@ -33,7 +34,9 @@ function isLoose(library: Library, key: ForeignKey): boolean {
   if (hasDangling(library)) return true;
   const target = library.model(key.table);
   const { identity } = target;
-  return !(identity.kind === 'derived' && key.targets.every((name) => identity.columns.includes(name)));
+  if (!(identity.kind === 'derived' && key.targets.every((name) => identity.columns.includes(name)))) return true;
+  // Where a row that names it got another name, its owner has to follow first.
+  return target.ownership === 'device' && key.targets.some((name) => columnNamed(target, name).role.kind === 'ref');
 }
 
 const named = new WeakMap<Model, boolean>();

@@ -565,6 +565,34 @@ describe('a natural key that is renamed', () => {
   });
 });
 
+it.each([false, true])(
+  "[N2] what refers to another device's row by the new name of a third one waits for its owner (who deletes it: %s)",
+  async (isDeleted) => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE place (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       CREATE TABLE shelf (place INTEGER NOT NULL REFERENCES place ON DELETE CASCADE, no INTEGER NOT NULL, PRIMARY KEY (place, no));
+       CREATE TABLE book (
+         id INTEGER PRIMARY KEY, place INTEGER, no INTEGER, FOREIGN KEY (place, no) REFERENCES shelf ON DELETE SET NULL
+       )`,
+      { config: { tables: { place: { identity: 'name' }, shelf: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    a.write("INSERT INTO place VALUES (1, 'x'); INSERT INTO shelf VALUES (1, 1)");
+    converge(replicas);
+    if (isDeleted) a.write('DELETE FROM shelf');
+    a.stamp();
+    b.write("UPDATE place SET name = 'y'; INSERT INTO book SELECT 1, place, no FROM shelf");
+    if (isDeleted) c.pull(a);
+    c.pull(b);
+    expect(c.violations()).toEqual([]);
+    converge(replicas);
+    await expectShown(replicas, 'SELECT name, no FROM book LEFT JOIN place ON place.id = book.place', [
+      isDeleted ? [null, null] : ['y', 1],
+    ]);
+  },
+);
+
 it('[N1] a row that is named by another one and refers to itself does so under its new name', async () => {
   const [a, b] = pairOf(
     `CREATE TABLE town (name TEXT PRIMARY KEY);
