@@ -234,7 +234,7 @@ export class Applier {
     if (isOutdated(library, peer))
       throw new FlotillaError(
         'BUSY',
-        'This device has compared its rows with another one meanwhile; it will ask again.',
+        'This device has heard from another one of deletes that are forgotten by now; it will ask again.',
       );
     if (end.complete && isLate(library, peer))
       throw new FlotillaError('BUSY', 'This device compares its rows with another one already; it will ask again.');

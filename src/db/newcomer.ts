@@ -8,6 +8,7 @@ import { entriesOf } from './knowledge-wire.ts';
 import type { Library } from './library.ts';
 import { getState, setState } from './metadata.ts';
 import { quoteName, rowsTable } from './model.ts';
+import { noteTakenOver } from './reconcile.ts';
 import { snapshotModels } from './snapshot.ts';
 
 /** The member from whom a newcomer takes its first pass; '' for nobody yet. No such entry once it is complete. */
@@ -84,6 +85,7 @@ export function noteSource(library: Library, peer: string, isComplete: boolean):
     // From one that was restored meanwhile less may have come.
     if (!isBelow(library.knowledge(), floor))
       for (const [run, hlc] of floor) raiseFloor(library, library.runOrdinal(run, null), hlc);
+    noteTakenOver(library, peer);
     library.sql.run('DELETE FROM flotilla_state WHERE key = ?', KEY);
     forgetFloors(library);
   } else if (source !== peer) setState(library.db, KEY, peer);

@@ -11,7 +11,7 @@ import { encodedKey } from './capture.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import type { Cells } from './cells.ts';
 import { formatSeen, parseCells, seenIn } from './cells.ts';
-import { raiseFloor } from './floor.ts';
+import { floorOf, isBelow, raiseFloor } from './floor.ts';
 import { recordDead } from './given-up.ts';
 import { entriesOf } from './knowledge-wire.ts';
 import type { Library } from './library.ts';
@@ -31,16 +31,16 @@ interface Reconciling {
   peer: string | null;
   /** Who was asked for one, and was not waited for any longer. */
   readonly late: Set<string>;
-  /** Who has been told of our floor as it is. */
-  readonly told: Set<string>;
-  /** Who was told of one from before we reconciled. */
+  /** Who has been told of our floor, with its own as it said in return; null: it has not yet. */
+  readonly told: Map<string, ReadonlyMap<string, number> | null>;
+  /** Who was told of a lower one than that which we have taken over since. */
   readonly outdated: Set<string>;
 }
 
 const reconciling = new WeakMap<Database, Reconciling>();
 
 function stateOf({ db }: Library): Reconciling {
-  const state = reconciling.get(db) ?? { peer: null, late: new Set(), told: new Set(), outdated: new Set() };
+  const state = reconciling.get(db) ?? { peer: null, late: new Set(), told: new Map(), outdated: new Set() };
   reconciling.set(db, state);
   return state;
 }
@@ -48,8 +48,20 @@ function stateOf({ db }: Library): Reconciling {
 /** A peer is told of our floor, with the beginning of a session: if it knows less, it reconciles before it gives us anything. */
 export function noteTold(library: Library, peer: string): void {
   const { told, outdated } = stateOf(library);
-  told.add(peer);
+  told.set(peer, null);
   outdated.delete(peer);
+}
+
+/** What a peer has said of its own floor, in the same session. */
+export function noteFloor(library: Library, peer: string, floor: ReadonlyMap<string, number>): void {
+  stateOf(library).told.set(peer, floor);
+}
+
+/** This device has taken over the floor of `giver`: nobody else has been told of it. Who has forgotten as much himself may go on. */
+export function noteTakenOver(library: Library, giver: string): void {
+  const { told, outdated } = stateOf(library);
+  const ours = floorOf(library.sql);
+  for (const [peer, floor] of told) if (peer !== giver && isBelow(floor ?? new Map(), ours)) outdated.add(peer);
 }
 
 /** Whether a peer began to give when it had been told of a lower floor: it may give what was deleted, and forgotten here since. */
@@ -249,7 +261,7 @@ function isFirstBirth(uuid: Uint8Array, hlc: number): boolean {
 /** The transaction that ended it is durable. */
 export function endReconciling(library: Library): void {
   const state = stateOf(library);
-  for (const peer of state.told) if (peer !== state.peer) state.outdated.add(peer);
+  if (state.peer !== null) noteTakenOver(library, state.peer);
   state.peer = null;
 }
 

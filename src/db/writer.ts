@@ -37,7 +37,7 @@ import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
-import { beginPass, isReconcilingWith, noteTold, reconcilingWith } from './reconcile.ts';
+import { beginPass, isReconcilingWith, noteFloor, noteTold, reconcilingWith } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import type { LeftBehind } from './remark.ts';
@@ -221,7 +221,9 @@ export class Writer {
       this.#library.transact(() => {
         const library = this.#library;
         const now = library.around.now();
-        const pass = passKind(library, peer, new Map(entriesOf(floor)));
+        const theirs = new Map(entriesOf(floor));
+        noteFloor(library, peer, theirs);
+        const pass = passKind(library, peer, theirs);
         // A first pass comes from one peer alone, and so does one that reconciles.
         const source =
           sourceOf(library) || this.#bootstrap.peer || (pass === 'reconcile' ? reconcilingWith(library) : null);

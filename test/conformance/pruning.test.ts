@@ -540,6 +540,30 @@ describe('[F3] a newcomer', () => {
     await expectSame([a, b, n]);
   });
 
+  it('takes nothing more, once it has all, of what somebody began to give who has to reconcile', async () => {
+    const days = new Days();
+    const [a, b] = members(2, days) as [Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+    converge([a, b]);
+    const backup = b.backup();
+    a.write("DELETE FROM folders WHERE name = 'x'");
+    converge([a, b]);
+    expect(a.prune().tombstones).toBe(1);
+    const old = b.restored(backup);
+    old.write("UPDATE folders SET name = 'z' WHERE name = 'x'");
+    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    a.admit({ device: 'N' });
+    const pass = n.passFrom(old);
+    const page = inTheMiddle(pass.next() as Uint8Array);
+    pass.close();
+    old.pull(a);
+    n.pull(a);
+    expect(() => n.apply('B', page)).toThrow('will ask again');
+    converge([a, old, n]);
+    expect(content(n)).toEqual([['y']]);
+    await expectSame([a, old, n]);
+  });
+
   it.each(['feed', 'snapshot'])(
     'that took its first pass by %s has whoever missed what its source had pruned reconcile',
     async (way) => {

@@ -22,7 +22,7 @@ import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
 import { ownRow } from '../../src/db/own.ts';
 import { beginNewcomer, markNewcomer, passKind } from '../../src/db/newcomer.ts';
-import { beginPass, noteTold } from '../../src/db/reconcile.ts';
+import { beginPass, noteFloor, noteTold } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
 import { noteDangling } from '../../src/db/remark.ts';
 import { createLibrary } from '../../src/db/setup.ts';
@@ -230,12 +230,14 @@ export class Replica {
     const cursor = this.library.cursor(from.device);
     noteTold(this.library, from.device);
     from.hear(this);
-    const kind = passKind(this.library, from.device, floorOf(from.library.sql));
+    const floor = floorOf(from.library.sql);
+    noteFloor(this.library, from.device, floor);
+    const kind = passKind(this.library, from.device, floor);
     // Whoever is behind what was pruned gives nothing before it has reconciled itself.
     const isStale = isBelow(from.library.knowledge(), floorOf(this.library.sql));
     if (isStale && kind !== 'reconcile') return new Pass(this, from, null);
     this.library.transact(() => {
-      if (kind === 'newcomer') beginNewcomer(this.library, from.device, wireOf([...floorOf(from.library.sql)]));
+      if (kind === 'newcomer') beginNewcomer(this.library, from.device, wireOf([...floor]));
       beginPass(this.library, from.device, kind);
     });
     const { feed } = from.feeds.open(cursor, knowledge, kind);
