@@ -49,6 +49,8 @@ export interface Slot {
   hasMoved: boolean;
   /** A mark says that a REPLACE may have evicted it, and none says since that it is there. */
   suspect: boolean;
+  /** A mark said so, whatever has been said since: an ON DELETE of what the REPLACE evicts first may write a row that it evicts then. */
+  evicted: boolean;
   /** A mark says that it is there as another row is about to be inserted under its key. */
   stands: boolean;
   /** It gets a new birth, though it is the same row. */
@@ -78,6 +80,7 @@ export function newSlot(model: Model, key: MarkKey, mapped: Slot['mapped']): Slo
     hasMoved: false,
     inherited: null,
     suspect: false,
+    evicted: false,
     stands: false,
     reborn: false,
     differences: NO_DIFFERENCES,

@@ -171,7 +171,7 @@ class Replay {
   /** What a REPLACE may have evicted has gone if it is not here, unless a later slice says what else has become of it. */
   #decideSuspects(last: number): void {
     const gone = this.#slots.filter(
-      ({ suspect, alive, model, key }) => suspect && alive && !exists(this.#library, model, key),
+      ({ evicted, alive, model, key }) => evicted && alive && !exists(this.#library, model, key),
     );
     for (const model of new Set(gone.map((slot) => slot.model))) {
       const own = gone.filter((slot) => slot.model === model);
@@ -260,6 +260,7 @@ class Replay {
         const slot = live.get(foldedKey(model, before as MarkKey));
         if (slot === undefined) break;
         slot.suspect = true;
+        slot.evicted = true;
         slot.stands = false;
         slot.order = order;
         slot.at = time;

@@ -175,6 +175,21 @@ describe('capture', () => {
     await expectEqual(a, b);
   });
 
+  it('[W3] what an ON DELETE of the first row has written that a REPLACE evicts, and is evicted then, is deleted for all', async () => {
+    const [a, b] = pairOf(
+      'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, code TEXT UNIQUE, other TEXT REFERENCES t (code) ON DELETE SET NULL)',
+    );
+    a.write("INSERT INTO t VALUES (1, 'one', 'a', NULL), (2, 'two', 'b', 'a')");
+    converge([a, b]);
+    a.write("REPLACE INTO t VALUES (1, 'two', 'c', NULL)");
+    converge([a, b]);
+    for (const replica of [a, b]) {
+      expect(replica.rows('SELECT name, code FROM t')).toEqual([['two', 'c']]);
+      expect(replica.waiting()).toEqual([]);
+    }
+    await expectEqual(a, b);
+  });
+
   it('[W3] what might have been evicted and was not is the same row when it is replaced', async () => {
     const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)');
     a.write("INSERT INTO t VALUES (2, 'y', 'two')");
