@@ -9,15 +9,16 @@
  *
  *   npm run synctest -- [--entries 182530] [--batch 1000] [--seed 1] [--keep] [--json]
  */
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { SyntheticReport } from '../examples/file-library/synthetic.ts';
 import { Device, foundByMulticast, waitUntilEqual, waitUntilQuiet } from '../examples/fleet.ts';
 import { measureLatency } from '../examples/latency.ts';
+import { wholeNumber } from '../examples/options.ts';
 import { restartsOf, type ScenarioReport } from '../examples/report.ts';
 import { count, Screen } from '../examples/screen.ts';
-import { projectFolder, runScript, type StatusReport, temporaryFolder, useBuild } from '../examples/support.ts';
+import { projectFolder, runScript, type StatusReport, temporaryFolder } from '../examples/support.ts';
+import { build } from './nodes.ts';
 
 /** The figure of the real system whose backfill never ended. */
 const ENTRIES = 182_530;
@@ -50,19 +51,12 @@ function readOptions(): Options {
       json: { type: 'boolean', default: false },
     },
   });
-  const [entries, batch, seed] = [Number(values.entries), Number(values.batch), Number(values.seed)];
-  if (!Number.isInteger(entries) || entries < 1) throw new Error('--entries takes a whole number above 0.');
-  if (!Number.isInteger(batch) || batch < 1) throw new Error('--batch takes a whole number above 0.');
-  if (!Number.isInteger(seed) || seed < 0) throw new Error('--seed takes a whole number.');
-  return { entries, batch, seed, keep: values.keep, json: values.json };
-}
-
-function build(): void {
-  const { status, error, stdout, stderr } = spawnSync(process.execPath, [join(projectFolder, 'scripts', 'build.ts')], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`The build failed. ${stdout}${stderr}`, { cause: error });
-  useBuild();
+  return {
+    ...values,
+    entries: wholeNumber('entries', values.entries, 1),
+    batch: wholeNumber('batch', values.batch, 1),
+    seed: wholeNumber('seed', values.seed, 0),
+  };
 }
 
 /** What is larger than it may be, in words. The event loop delays are not judged: a busy machine makes them as well. */

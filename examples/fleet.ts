@@ -170,18 +170,30 @@ export function unrest({ running, peers, library }: StatusReport): string {
   return peers.length === 0 ? 'knows nobody' : '';
 }
 
-/** Waits until every node says that everybody has everything and has ACKed it; gives the last word of each. */
+/**
+ * Waits until every node says that everybody has everything and has ACKed it; gives the last word of each.
+ *
+ * @param ms - how long at most
+ * @param stillMs - how long at most while nothing changes on any of them. @default ms
+ */
 export async function waitUntilQuiet(
   devices: readonly Device[],
   ms: number,
+  stillMs = ms,
 ): Promise<{ reports: StatusReport[]; restless: string[] }> {
-  const deadline = performance.now() + ms;
+  const began = performance.now();
+  let [state, changedAt] = ['', began];
   for (;;) {
     const reports = await Promise.all(devices.map((device) => device.status()));
     const restless = reports
       .map(unrest)
       .flatMap((words, index) => (words === '' ? [] : [`${devices[index]?.name}: ${words}`]));
-    if (restless.length === 0 || performance.now() > deadline) return { reports, restless };
+    const now = JSON.stringify(
+      reports.map(({ library }) => [library.head, library.acks, library.counters, library.waitingCount]),
+    );
+    if (now !== state) [state, changedAt] = [now, performance.now()];
+    const isOver = performance.now() > began + ms || performance.now() > changedAt + stillMs;
+    if (restless.length === 0 || isOver) return { reports, restless };
     await sleep(100);
   }
 }

@@ -14,6 +14,7 @@ import { openLibrary, randomFrom } from './file-library/library.ts';
 import type { SyntheticReport } from './file-library/synthetic.ts';
 import type { WriterReport } from './file-library/writer.ts';
 import { measureLatency } from './latency.ts';
+import { wholeNumber } from './options.ts';
 import { restartsOf, type DemoReport } from './report.ts';
 import { type BarState, count, plural, Screen } from './screen.ts';
 import { flotilla, projectFolder, type RunningNode, type StatusReport, temporaryFolder } from './support.ts';
@@ -58,22 +59,15 @@ function readOptions(): Options {
       json: { type: 'boolean', default: false },
     },
   });
-  const whole = (name: string, text: string, least: number, most: number): number => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most) {
-      throw new Error(`--${name} takes a whole number from ${least} to ${most}.`);
-    }
-    return value;
-  };
   const dir = resolve(values.dir);
   if (statSync(dir, { throwIfNoEntry: false })?.isDirectory() !== true)
     throw new Error(`--dir: ${dir} is not a folder.`);
   return {
     ...values,
     dir,
-    nodes: whole('nodes', values.nodes, 2, MOST_NODES),
-    entries: values.entries === undefined ? null : whole('entries', values.entries, 500, 10_000_000),
-    seed: whole('seed', values.seed, 0, 2 ** 31),
+    nodes: wholeNumber('nodes', values.nodes, 2, MOST_NODES),
+    entries: values.entries === undefined ? null : wholeNumber('entries', values.entries, 500, 10_000_000),
+    seed: wholeNumber('seed', values.seed, 0, 2 ** 31),
   };
 }
 

@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 
+import { wholeNumber } from '../examples/options.ts';
 import { TARGETS } from './support/wire/targets.ts';
 import { decoderOf, plan } from './support/wire/worker.ts';
 import type { Assignment, Fault, Report, Tally } from './support/wire/worker.ts';
@@ -42,11 +43,14 @@ function readOptions(): Options {
   const decoders = values.decoder.split(',');
   const unknown = decoders.filter((name) => !all.includes(name));
   if (unknown.length > 0) throw new Error(`--decoder takes some of ${all.join(', ')}, with commas.`);
-  const [runs, seed] = [Number(values.runs), Number(values.seed)];
-  const from = values.from === undefined ? -plan(decoders).bombs.length : Number(values.from);
-  if (![runs, seed, from].every(Number.isInteger) || runs < 1)
-    throw new Error('--runs, --seed and --from take whole numbers.');
-  return { runs, seed, from, decoders, json: values.json };
+  const first = -plan(decoders).bombs.length;
+  return {
+    runs: wholeNumber('runs', values.runs, 1),
+    seed: wholeNumber('seed', values.seed, 0),
+    from: values.from === undefined ? first : wholeNumber('from', values.from, first),
+    decoders,
+    json: values.json,
+  };
 }
 
 /** Runs from `from` on, in one thread, until all are done or the thread is lost. Resolves with the run to go on with. */

@@ -5,6 +5,7 @@
  */
 import { parseArgs } from 'node:util';
 
+import { wholeNumber } from '../examples/options.ts';
 import { shorten } from './support/random/shorten.ts';
 import type { Fault, Kind } from './support/random/play.ts';
 import { KINDS, StoryError, playStory } from './support/random/play.ts';
@@ -32,18 +33,19 @@ function readOptions(): Options {
       short: { type: 'boolean', default: false },
     },
   });
-  const [runs, seed] = [Number(values.runs), Number(values.seed)];
-  const steps = values.steps === undefined ? null : Number(values.steps);
   const kinds = values.kind.split(',').map((name) => {
     const kind = KINDS.find((candidate) => candidate === name);
     if (kind === undefined) throw new Error(`--kind takes some of ${KINDS.join(', ')}, with commas.`);
     return kind;
   });
-  if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs takes a whole number above 0.');
-  if (!Number.isInteger(seed) || seed < 0) throw new Error('--seed takes a whole number.');
-  if (steps !== null && (!Number.isInteger(steps) || steps < 1))
-    throw new Error('--steps takes a whole number above 0.');
-  return { runs, seed, kinds, steps, json: values.json, short: values.short };
+  return {
+    runs: wholeNumber('runs', values.runs, 1),
+    seed: wholeNumber('seed', values.seed, 0),
+    kinds,
+    steps: values.steps === undefined ? null : wholeNumber('steps', values.steps, 1),
+    json: values.json,
+    short: values.short,
+  };
 }
 
 /** Every fourth story is three times as long. */

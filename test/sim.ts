@@ -7,6 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 
+import { wholeNumber } from '../examples/options.ts';
 import type { Fault } from './sim/fleet.ts';
 import { SimError, playSim } from './sim/fleet.ts';
 import { huntMutants } from './sim/hunt.ts';
@@ -38,12 +39,8 @@ function readOptions(): Options {
       json: { type: 'boolean', default: false },
     },
   });
-  const whole = (name: 'seeds' | 'nodes' | 'seed' | 'rounds' | 'minutes', least: number): number => {
-    const value = Number(values[name]);
-    if (!Number.isInteger(value) || value < least)
-      throw new Error(`--${name} takes a whole number, at least ${least}.`);
-    return value;
-  };
+  const whole = (name: 'seeds' | 'nodes' | 'seed' | 'rounds' | 'minutes', least: number): number =>
+    wholeNumber(name, values[name], least);
   const mutant = MUTANTS.find((name) => name === values.mutant) ?? null;
   if (values.mutant !== undefined && mutant === null) throw new Error(`--mutant takes one of ${MUTANTS.join(', ')}.`);
   return {

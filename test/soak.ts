@@ -14,7 +14,8 @@ import { parseArgs } from 'node:util';
 import Sqlite from 'better-sqlite3';
 
 import { compareLibraries, describeDifference } from '../examples/compare.ts';
-import { Device, unrest } from '../examples/fleet.ts';
+import { Device, waitUntilQuiet } from '../examples/fleet.ts';
+import { wholeNumber } from '../examples/options.ts';
 import { cleanUp, flotilla, sleep, temporaryFolder } from '../examples/support.ts';
 import { Chance } from './support/chance.ts';
 
@@ -45,10 +46,10 @@ const SLEEP_MS = 9_000;
 const HOLD_MS = 3_000;
 /** A fleet that is not at rest and in which nothing has changed for so long is stuck, ms: back-off after kills goes up to a minute. */
 const STUCK_MS = 150_000;
+/** And one that still changes after so long answers its own changes, ms. */
+const REST_MS = 1_200_000;
 /** How long a program waits for the others that write to the same file, ms. */
 const BUSY_MS = 180_000;
-/** A pause between two looks at the nodes, ms. */
-const LOOK_MS = 500;
 /** Rounds until caches are warm: growth is counted from there. */
 const WARM_ROUNDS = 3;
 /** Differences that are named. */
@@ -234,29 +235,10 @@ class Soak {
     return this.#devices.flatMap(({ addresses }) => addresses).flatMap((address) => ['--peer', address]);
   }
 
-  /** Waits until all are quiet, as long as anything changes; says what is not. */
-  async #settle(): Promise<string[]> {
-    let [state, changedAt] = ['', performance.now()];
-    for (;;) {
-      const reports = await Promise.all(this.#devices.map((device) => device.status()));
-      const restless = reports
-        .map((report, n) => [this.#devices[n]?.name, unrest(report)])
-        .filter(([, words]) => words !== '')
-        .map(([name, words]) => `${name}: ${words}`);
-      if (restless.length === 0) return [];
-      const now = JSON.stringify(
-        reports.map(({ library }) => [library.head, library.acks, library.counters, library.waitingCount]),
-      );
-      if (now !== state) [state, changedAt] = [now, performance.now()];
-      if (performance.now() - changedAt > STUCK_MS) return restless;
-      await sleep(LOOK_MS);
-    }
-  }
-
   /** Waits until all are quiet, and looks for everything that must hold. */
   async #rest(): Promise<boolean> {
     const before = { ...this.#faults };
-    const restless = await this.#settle();
+    const { restless } = await waitUntilQuiet(this.#devices, REST_MS, STUCK_MS);
     const comparison = compareLibraries(this.#devices.map(({ library }) => library));
     if (restless.length > 0 || !comparison.identical) {
       this.#faults.diverged += 1;
@@ -315,11 +297,14 @@ function readOptions(): { minutes: number; nodes: number; seed: number; keep: bo
       json: { type: 'boolean', default: false },
     },
   });
-  const [minutes, nodes, seed] = [Number(values.minutes), Number(values.nodes), Number(values.seed)];
+  const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new Error('--minutes takes a number above 0.');
-  if (!Number.isInteger(nodes) || nodes < 2) throw new Error('--nodes takes a whole number, at least 2.');
-  if (!Number.isInteger(seed) || seed < 0) throw new Error('--seed takes a whole number, at least 0.');
-  return { minutes, nodes, seed, keep: values.keep };
+  return {
+    minutes,
+    nodes: wholeNumber('nodes', values.nodes, 2),
+    seed: wholeNumber('seed', values.seed, 0),
+    keep: values.keep,
+  };
 }
 
 async function main(): Promise<boolean> {

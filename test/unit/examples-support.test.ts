@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { wholeNumber } from '../../examples/options.ts';
 import { cleanUp, runScript, temporaryFolder, until } from '../../examples/support.ts';
 
 describe('running programs for the demo', () => {
@@ -69,5 +70,16 @@ describe('running programs for the demo', () => {
 
   it('says what it waited for in vain', async () => {
     await expect(until('snow', 5, () => undefined)).rejects.toThrow(/in vain for snow/);
+  });
+});
+
+describe('options of scripts', () => {
+  it('are whole numbers within their bounds', () => {
+    expect([wholeNumber('seed', '0', 0), wholeNumber('nodes', '8', 2, 8), wholeNumber('from', '-3', -3)]).toEqual([
+      0, 8, -3,
+    ]);
+    for (const text of ['', ' ', 'x', '1.5', '1', '9', 'Infinity'])
+      expect(() => wholeNumber('nodes', text, 2, 8), text).toThrow('--nodes takes a whole number from 2 to 8.');
+    expect(() => wholeNumber('seed', '-1', 0)).toThrow('--seed takes a whole number, at least 0.');
   });
 });
