@@ -15,6 +15,7 @@ import {
   type Refusal,
   testFolder,
   undoAtEnd,
+  withDatabase,
 } from '../support/command.ts';
 
 const folder = testFolder();
@@ -173,6 +174,39 @@ describe('a place that cannot be written', () => {
     // Looking does no harm, so it is allowed.
     const status = await flotillaCommand(['status', 'closed/library.db', '--json'], { cwd: folder });
     expect(status).toMatchObject({ code: 0, stderr: '' });
+    return undefined;
+  });
+
+  it('is the file of the library', async (context) => {
+    const open = join(folder, 'open');
+    mkdirSync(open);
+    for (const name of ['plain.db', 'library.db']) {
+      copyFileSync(join(folder, name), join(open, name));
+      const reason = makeReadOnly(join(open, name));
+      if (reason !== '') return context.skip(reason);
+    }
+    const refusal = { code: 'READ_ONLY', says: /cannot be written: check the permissions/ };
+    await expectRefusal(['init', 'open/plain.db'], folder, refusal);
+    await expectRefusal(['init', 'open/plain.db', '--home', 'elsewhere'], folder, refusal);
+    // The file that is locked by nodes stays, as it does after any of them: another one may have it open already.
+    const up = ['up', 'open/library.db', '--local-only', '--home', 'elsewhere'];
+    await expectRefusal(up, folder, refusal, /-flotilla-lock$/);
+    const status = await flotillaCommand(['status', 'open/library.db', '--json'], { cwd: folder });
+    expect(status).toMatchObject({ code: 0, stderr: '' });
+    return undefined;
+  });
+
+  it('is the folder of a library with a log, which SQLite cannot even read there', async (context) => {
+    const closed = join(folder, 'closed with a log');
+    mkdirSync(closed);
+    const file = join(closed, 'library.db');
+    copyFileSync(join(folder, 'library.db'), file);
+    withDatabase(file, (db) => db.pragma('journal_mode = WAL'));
+    const reason = makeReadOnly(closed);
+    if (reason !== '') return context.skip(reason);
+    const refusal = { code: 'READ_ONLY', says: /cannot be opened: check that it exists and may be written/ };
+    await expectRefusal(['status', file], folder, refusal);
+    await expectRefusal(['up', file, '--local-only', '--home', 'elsewhere'], folder, refusal);
     return undefined;
   });
 });
