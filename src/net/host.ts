@@ -26,7 +26,7 @@ const INBOUND_UPGRADE_TIMEOUT_MS = 4_000;
 /** Connections a second that one address may open: the nodes of one machine share 127.0.0.1 and all redial at once. */
 const INBOUND_PER_SECOND = 20;
 /** Handshakes at the same time: more than one address can hold open (20 a second for 4 s), so it cannot lock friends out. */
-const MAX_PENDING_INBOUND = 100;
+export const MAX_PENDING_INBOUND = 100;
 /** One address of several may be dead (other network, VPN); a live one on a LAN answers at once, ms. */
 const ADDRESS_DIAL_TIMEOUT_MS = 4_000;
 /** A second stream may come before the end of a broken one was noticed; more is abuse. */

@@ -146,6 +146,38 @@ describe('ownership', () => {
   });
 });
 
+describe('a chain of devices, each of which meets only its neighbours', () => {
+  /** Up the chain and down again, so often that what the last has written has come to the first. */
+  function passAlong(chain: readonly Replica[]): void {
+    const links = chain.slice(1).map((replica, i) => [chain[i] as Replica, replica] as const);
+    for (const [one, other] of [...links, ...links.toReversed()]) {
+      other.pull(one);
+      one.pull(other);
+    }
+  }
+
+  it('[O1] [O3] passes on owned rows, whose owner alone writes them, and their transfers', async () => {
+    const chain = fleetOf(5, DDL, { config });
+    const [first, , middle, , last] = chain as [Replica, Replica, Replica, Replica, Replica];
+    first.write("INSERT INTO volumes VALUES (1, 'of A'); INSERT INTO locations VALUES (1, 'a', 1)");
+    first.write("INSERT INTO entries VALUES (1, 'one', 1), (2, 'two', 1)");
+    passAlong(chain);
+    for (const replica of chain) expect(names(replica), replica.device).toEqual(['one', 'two']);
+    for (const other of [middle, last])
+      expect(() => other.write("UPDATE entries SET name = 'x'")).toThrow(`row of entries ${FOREIGN}`);
+    give(last, 'of A');
+    last.write("UPDATE entries SET name = 'of E' WHERE name = 'one'; DELETE FROM entries WHERE name = 'two'");
+    // Not heard of yet at the other end, whose late write gives way when it is.
+    first.write("UPDATE entries SET name = 'late' WHERE name = 'one'");
+    passAlong(chain);
+    passAlong(chain);
+    for (const replica of chain) expect(names(replica), replica.device).toEqual(['of E']);
+    expect(() => first.write("UPDATE entries SET name = 'x'")).toThrow(FOREIGN);
+    expect(conflicts(first)).toEqual([['ownership', 'name', 'late', 'of E']]);
+    await expectEqual(...chain);
+  });
+});
+
 describe('those who did not know', () => {
   it('[O5] what the old owner wrote late stands where the new one wrote nothing', async () => {
     const [a, b, c] = three();

@@ -2,7 +2,9 @@
  * Hosts on loopback: who gets in, how far, and what is noticed when a peer falls silent.
  */
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { generateKeyPair } from '@libp2p/crypto/keys';
@@ -11,7 +13,7 @@ import { createLibp2p } from 'libp2p';
 import { multiaddr } from '@multiformats/multiaddr';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Heartbeat, MAX_SILENT_BEATS } from '../../src/net/heartbeat.ts';
-import { createHost, MAX_PEER_CONNECTIONS } from '../../src/net/host.ts';
+import { createHost, MAX_PEER_CONNECTIONS, MAX_PENDING_INBOUND } from '../../src/net/host.ts';
 import type { HostOptions, JoinableHost } from '../../src/net/host.ts';
 import { transportOptions } from '../../src/net/transport.ts';
 import type { Channel } from '../../src/protocol/types.ts';
@@ -20,6 +22,11 @@ const stops: Array<() => unknown> = [];
 afterEach(async () => {
   for (const stop of stops.splice(0).toReversed()) await stop();
 });
+
+/** More than a host has places for handshakes. */
+const FLOOD = 3 * MAX_PENDING_INBOUND;
+/** What opens a handshake: the choice of Noise, and its first message, which is a key. */
+const OPENING = Buffer.concat([Buffer.from('\x13/multistream/1.0.0\n\x07/noise\n\0\x20'), randomBytes(32)]);
 
 const none = (): boolean => false;
 const anyone = (): boolean => true;
@@ -191,6 +198,22 @@ describe('the gate', () => {
     );
   });
 
+  it('[H7] cuts off what floods it with handshakes from one address, and has room for a member', async () => {
+    const host = await start();
+    const port = Number(/tcp\/(\d+)/.exec(host.addresses()[0] ?? '')?.[1]);
+    const sockets = Array.from({ length: FLOOD }, () =>
+      connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' }).on('error', () => {}),
+    );
+    stops.push(() => sockets.forEach((socket) => socket.destroy()));
+    for (const socket of sockets) socket.write(OPENING);
+    // Before its time, as nobody goes on with a handshake.
+    await new Promise((resolve) => sockets.forEach((socket) => socket.once('close', resolve)));
+    const member = await start();
+    // Once, without another try.
+    await member.dial(host.device, host.addresses(), soon());
+    await member.openChannel(host.device, soon());
+  });
+
   it('asks about the peer that is dialled, too', async () => {
     const [a, b] = [await start({ allowed: none }), await start()];
     await expect(a.dial(b.device, b.addresses(), soon())).rejects.toMatchObject({ code: 'UNREACHABLE' });
@@ -232,17 +255,20 @@ describe('a pre-shared key', () => {
     ]);
   });
 
-  it.each([
-    ['none', null],
-    ['another one', key(2)],
-  ])('ends a device with %s before Noise, either way', async (_, psk) => {
+  it('ends devices with none and with another one before Noise, either way', async () => {
     const asked: string[] = [];
     const allowed = (peer: string): boolean => asked.push(peer) > 0;
-    const [holder, other] = [await start({ psk: key(1), allowed }), await start({ psk, allowed })];
+    const holder = await start({ psk: key(1), allowed });
+    const others = [await start({ psk: null, allowed }), await start({ psk: key(2), allowed })];
     const refused = { code: 'UNREACHABLE', message: expect.stringMatching(/swarm\.key/) };
-    await expect(other.dial(holder.device, holder.addresses(), soon())).rejects.toMatchObject(refused);
-    await expect(holder.dial(other.device, other.addresses(), soon())).rejects.toMatchObject(refused);
-    // Neither has heard who the other is.
+    // All at once, since some of them wait until a handshake has taken too long.
+    await Promise.all(
+      others.flatMap((other) => [
+        expect(other.dial(holder.device, holder.addresses(), soon())).rejects.toMatchObject(refused),
+        expect(holder.dial(other.device, other.addresses(), soon())).rejects.toMatchObject(refused),
+      ]),
+    );
+    // None of them has heard who another is.
     expect(asked).toEqual([]);
   });
 });
