@@ -120,16 +120,15 @@ export class Wire {
     await this.next('want');
   }
 
-  /** Asks for everything, and takes the first batch. */
+  /** Asks for everything from a place on. @param credit - bytes that it says it has room for */
+  async ask(credit: number, cursor: Extract<Frame, { type: 'want' }>['cursor'] = null): Promise<void> {
+    const knowledge = { runs: new Uint8Array(0), hlc: [] };
+    await this.send({ type: 'want', pass: 'ordinary', cursor, knowledge, records: '00', credit });
+  }
+
+  /** Asks for everything from a place on, and takes the first batch. */
   async firstBatch(cursor: Extract<Frame, { type: 'want' }>['cursor'] = null): Promise<Batch> {
-    await this.send({
-      type: 'want',
-      pass: 'ordinary',
-      cursor,
-      knowledge: { runs: new Uint8Array(0), hlc: [] },
-      records: '00',
-      credit: 1 << 22,
-    });
+    await this.ask(1 << 22, cursor);
     return decodeBatch((await this.next('batch')).data);
   }
 
