@@ -53,6 +53,8 @@ export interface PeerStatus {
   readonly inSync: boolean;
   /** What one of the two has of tables and columns and the other lacks or has otherwise, one sentence each. */
   readonly differences: readonly string[];
+  /** Which row is too large to be sent to it, and what to do; '' for none. */
+  readonly heldUp: string;
 }
 
 export interface NodeStatus {

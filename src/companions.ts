@@ -327,6 +327,7 @@ export async function readStatus(file: string, options: HomeOption = {}): Promis
         reason: '',
         inSync: false,
         differences: [],
+        heldUp: '',
       })),
     discoveryProblem: '',
     maxEventLoopDelayMs: 0,

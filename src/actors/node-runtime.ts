@@ -547,6 +547,7 @@ export async function startNode(options: NodeRuntimeOptions): Promise<RunningNod
       ...endOf(now),
       inSync: driver?.inSync() ?? false,
       differences: differences.get(peer) ?? [],
+      heldUp: driver?.heldUp() ?? '',
     };
   }
 

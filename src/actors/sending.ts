@@ -60,6 +60,8 @@ export interface Sender {
   owed(): boolean;
   /** True when the peer has ACKed all that we know of. */
   upToDate(): boolean;
+  /** What is too large to be sent, in words; '' for nothing. */
+  heldUp(): string;
   /** Runs until the signal aborts or something fails (rejects then). The feed is closed either way. */
   run(): Promise<void>;
 }
@@ -85,8 +87,8 @@ export function createSender(options: SenderOptions): Sender {
   /** Until what came from others is passed on. */
   let relaying: unknown = null;
   let passEnded = false;
-  /** Something is too large to be sent. */
-  let isHeldUp = false;
+  /** What is too large to be sent, in words; '' for nothing. */
+  let heldUp = '';
   let newest: { readonly cursor: Cursor; readonly complete: boolean; readonly said: KnowledgeWire } | null = null;
   let storing: Promise<void> | null = null;
   let storeFault: unknown = null;
@@ -137,9 +139,9 @@ export function createSender(options: SenderOptions): Sender {
       const page = await store.page(opened, limits);
       signal.throwIfAborted();
       sentHead = page.head;
-      if (page.heldUp !== '') options.onHeldUp?.(page.heldUp);
-      isHeldUp = page.heldUp !== '';
-      if ((!page.complete && !isHeldUp) || (passEnded ? ownHead : head) > page.head) dirty = true;
+      ({ heldUp } = page);
+      if (heldUp !== '') options.onHeldUp?.(heldUp);
+      if ((!page.complete && heldUp === '') || (passEnded ? ownHead : head) > page.head) dirty = true;
       if (page.data !== null) {
         const data = new Uint8Array(page.data);
         credit -= data.byteLength;
@@ -181,7 +183,8 @@ export function createSender(options: SenderOptions): Sender {
       wake.open();
     },
     owed: () => inFlight.length > 0,
-    upToDate: () => passEnded && !isHeldUp && inFlight.length === 0 && head <= sentHead && !dirty,
+    upToDate: () => passEnded && heldUp === '' && inFlight.length === 0 && head <= sentHead && !dirty,
+    heldUp: () => heldUp,
     async run() {
       const unlisten = store.onHead((grown, from) => {
         // What the peer has sent us it has: the feed passes over it when there is something else.

@@ -124,6 +124,8 @@ export interface SessionDriver {
   inSync(): boolean;
   /** True when the peer has ACKed all that we have. */
   delivered(): boolean;
+  /** What is too large to be sent to it, in words; '' for nothing. */
+  heldUp(): string;
   /** This device needs the session, or does so no more: it ends when the peer does not either. */
   need(isNeeded: boolean): void;
   /** Tells the peer what is here by now, so that it does not send it. */
@@ -558,6 +560,7 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
     offer: (knowledge) => void offer(knowledge),
     delivered: () => sender !== null && sender.upToDate(),
+    heldUp: () => sender?.heldUp() ?? '',
     dismiss() {
       finish({ type: 'refuse', ...dismissal });
       return ended;

@@ -85,11 +85,12 @@ function deviceLines(status: NodeStatus): string[] {
   });
   for (const peer of peers.values()) rows.push(deviceRow(peer.name, peer.device, peer, ''));
   if (rows.length === 0) return ['No device is a member yet.'];
-  const differences = new Set(status.peers.flatMap((peer) => peer.differences));
+  const notes = new Set(status.peers.flatMap(({ differences, heldUp }) => [...differences, heldUp]));
+  notes.delete('');
   const uncounted = library.uncountedRecords;
   return [
     ...table(['name', 'device', 'state', 'has from us', ''], rows),
-    ...[...differences].map((difference) => `  ${printable(difference)}`),
+    ...[...notes].map((note) => `  ${printable(note)}`),
     ...(uncounted === 0
       ? []
       : [`  ${plural(uncounted, 'record')} of membership signed by devices that are no members: not counted`]),

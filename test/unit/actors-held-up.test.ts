@@ -44,9 +44,11 @@ it('[A18] what is too large is told, and waited for without reading the feed aga
   expect(store.pages).toBe(pages);
   expect(told).toContain('a row is too large');
   expect(sender.upToDate()).toBe(false);
+  expect(sender.heldUp()).toBe('a row is too large');
   store.isLaden = false;
   store.write('three');
   await until(() => sent.length === 2);
+  expect(sender.heldUp()).toBe('');
   stop.abort(new Error('done'));
   await running;
 });
