@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { SimulatedClock } from 'xstate';
 import { describe, expect, it } from 'vitest';
 import { LEAST_RATE_MS } from '../../src/actors/progress.ts';
@@ -77,9 +79,21 @@ const isLive = (one: Side): boolean => one.has('INBOUND_COMPLETE') && one.has('O
 const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
 /** A peer that is played frame by frame. */
-function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: BatchLimits) {
+function played(
+  store: FakeStore,
+  changes: Partial<SessionFacts> = {},
+  limits?: BatchLimits,
+  onRead: (frame: Frame) => void = () => {},
+) {
   const clock = new SimulatedClock();
   const [own, theirs] = memoryChannelPair(store.device, 'b');
+  const watched: Channel = {
+    peer: own.peer,
+    send: (frame) => own.send(frame),
+    frames: reported(own.frames, onRead),
+    close: () => own.close(),
+    abort: (error) => own.abort(error),
+  };
   const frames = theirs.frames[Symbol.asyncIterator]();
   const next = async (): Promise<Frame | null> => {
     const result = await frames.next();
@@ -104,7 +118,14 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     records: '00',
     credit,
   });
-  return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
+  return { clock, own, theirs, next, hello, want, ...side(watched, store, clock, changes, limits) };
+}
+
+async function* reported(frames: AsyncIterable<Frame>, onRead: (frame: Frame) => void): AsyncGenerator<Frame> {
+  for await (const frame of frames) {
+    onRead(frame);
+    yield frame;
+  }
 }
 
 describe('session over two drivers', () => {
@@ -614,6 +635,45 @@ describe('session: credit', () => {
       knowledge: NOTHING,
     });
     await until(() => a.has('FAULT'));
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+});
+
+describe('session: memory', () => {
+  const heard = { device: 'c', at: 1, knowledge: NOTHING, whole: true };
+
+  it('reads nothing more while the library takes in what a peer tells of others', async () => {
+    const store = new FakeStore('a');
+    let go = (): void => {};
+    store.hearOfOthers = () => new Promise<void>((resolve) => (go = resolve));
+    let read = 0;
+    const a = played(store, {}, undefined, () => (read += 1));
+    await a.theirs.send(a.hello());
+    await a.theirs.send(a.want(1_000_000));
+    for (let i = 0; i < 5; i += 1) await a.theirs.send({ type: 'heard', members: [heard] });
+    await settle();
+    expect(read).toBe(3);
+    store.hearOfOthers = async () => {};
+    go();
+    await until(() => read === 7);
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+
+  it('keeps no frame that was taken', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const frames: WeakRef<Frame>[] = [];
+    const a = played(new FakeStore('a'), {}, undefined, (frame) => frames.push(new WeakRef(frame)));
+    await a.theirs.send(a.hello());
+    await a.theirs.send(a.want(1_000_000));
+    for (let i = 0; i < 50; i += 1) await a.theirs.send({ type: 'heard', members: [heard] });
+    await until(() => frames.length === 52);
+    await settle();
+    collect();
+    // The last one may still be in a variable.
+    expect(frames.slice(1, -2).filter((frame) => frame.deref() !== undefined)).toEqual([]);
     await a.theirs.close();
     await a.driver.ended;
   });
