@@ -163,6 +163,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   let turn: Turn | null = null;
   /** As its hello said. */
   let load = 0;
+  /** It knows something that this device did not, as both said; true until it has said. */
+  let hasNews = true;
   let isNeeded = options.isNeeded ?? true;
   let saidNeeded = true;
   let isNeededThere = true;
@@ -268,11 +270,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   const taker: Taker = {
     peer,
-    standing: () => ({
-      hasNews: base === null || !coversWire(spoken, base),
-      load,
-      roundTripMs: options.roundTrip?.() ?? null,
-    }),
+    standing: () => ({ hasNews, load, roundTripMs: options.roundTrip?.() ?? null }),
     rest: (rests) => resting.rest(rests),
   };
 
@@ -324,6 +322,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   function startSending({ cursor, pass, knowledge, records, credit }: Extract<Frame, { type: 'want' }>): void {
     if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
     base = knowledge ?? spoken;
+    hasNews = !coversWire(spoken, base);
     sender = createSender({
       peer,
       store,
