@@ -207,6 +207,7 @@ describe('status', () => {
     reason: '',
     inSync: false,
     differences: [],
+    heldUp: 'A row of entries is too large to be sent.',
   };
   const library = nodeStatus({}).library;
   const status: NodeStatus = nodeStatus({
@@ -250,6 +251,8 @@ describe('status', () => {
     expect(lineWith(text, 'refused')).toBe('…33333333 refused not a member, via address');
     expect(text).toContain('Waiting: 130 rows\n  entries uuid-0: missing-target: its parent is not here yet');
     expect(text).toContain('  … and 110 rows more');
+    // Once, however many peers it is too large for.
+    expect(text.split('A row of entries is too large to be sent.')).toHaveLength(2);
     expect(lineWith(text, 'batches')).toBe('batches 183 7');
     expect(lineWith(text, 'look-up queries')).toBe('look-up queries 180 6');
     expect(text).toContain('coordination data: 12.3 kB');
