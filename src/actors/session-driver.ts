@@ -233,6 +233,10 @@ export function startSession(options: DriverOptions): SessionDriver {
     send,
     signal,
     onProgress: (rows, remaining) => options.onProgress?.(progress.add({ rows, remaining, complete: false })),
+    onTransferred() {
+      const now = progress.changePace();
+      if (now !== null) options.onProgress?.(now);
+    },
   });
   const receiver = createReceiver({
     peer,
@@ -370,8 +374,8 @@ export function startSession(options: DriverOptions): SessionDriver {
         isOwed = true;
         weigh();
         const taken = await taking.run(begun.snapshot);
-        if (taken !== null)
-          options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
+        if (taken === null) progress.reset();
+        else options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
         // What it did not bring is asked for.
         maySnapshot = false;
         continue;

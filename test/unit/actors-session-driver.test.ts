@@ -1,5 +1,6 @@
 import { SimulatedClock } from 'xstate';
 import { describe, expect, it } from 'vitest';
+import { LEAST_RATE_MS } from '../../src/actors/progress.ts';
 import type { Progress } from '../../src/api.ts';
 import { SESSION_PROTOCOL } from '../../src/actors/handshake.ts';
 import type { SessionFacts } from '../../src/actors/handshake.ts';
@@ -252,7 +253,7 @@ describe('session over two drivers', () => {
     store.write(...ids('a', 35));
     const clock = new SimulatedClock();
     const taking = new FakeStore('b');
-    taking.beforeApply = async () => void clock.increment(100);
+    taking.beforeApply = async () => void clock.increment(LEAST_RATE_MS);
     const [a, b] = connect(store, taking, {}, clock);
     await until(() => isLive(a) && isLive(b));
     expect(b.progress.map(({ done, total }) => [done, total])).toEqual([
