@@ -175,6 +175,7 @@ export class Feeds {
   }
 
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
+    const { position: start } = pass;
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
     const leading = pass.hasLed ? 0 : this.#leadWithRecords(builder, pass, head, limits);
@@ -193,7 +194,8 @@ export class Feeds {
     this.#checkFloor(pass);
     if (complete) pass.remaining = 0;
     const words = isAtHead ? heldUpInWords(heldUp) : '';
-    if (builder.rows === 0 && words !== '') {
+    // A page without rows may name some: what is not named in a pass that reconciles was deleted.
+    if (builder.rows === 0 && words !== '' && (pass.kind !== 'reconcile' || pass.position === start)) {
       pass.isOpen = true;
       return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: words };
     }
