@@ -40,6 +40,7 @@ import type { RunInfo, Target } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
 import { schemaCookie } from './serving.ts';
 import { Statements, jsonKeys } from './sql.ts';
+import { PENDING, TOMBSTONES, countBehind, entryTables, nextStretch } from './stretch.ts';
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
 const SEARCH_MS = 25;
@@ -50,9 +51,6 @@ const SEARCH_MS = 25;
 const AHEAD_BYTES = 8 * 1024 * 1024;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
-
-const TOMBSTONES = 'flotilla_tombstones';
-const PENDING = 'flotilla_pending';
 
 /** The answer to `page` when the writing side must do something first. */
 export interface NotYet {
@@ -240,11 +238,12 @@ export class Feeds {
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
   #fill(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): void {
-    const stretch = this.#stretch(pass, limits.rows);
+    const models = this.#models(pass.isBeside);
+    const stretch = nextStretch(this.#sql, entryTables(models), pass.position, limits.rows);
     let upTo = stretch.end ?? head;
     if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
-    for (const model of this.#models(pass.isBeside))
+    for (const model of models)
       if (stretch.sources.has(rowsTable(model)))
         upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
     if (stretch.sources.has(TOMBSTONES)) this.#readTombstones(pass.position, upTo, entries);
@@ -276,32 +275,6 @@ export class Feeds {
     for (const entry of [...wanted, ...heirs.entries]) if (entry.model === undefined) entry.add(builder);
     pass.position = upTo;
     pass.remaining = Math.max(0, pass.remaining - count);
-  }
-
-  /** The next `rows` entries: lsn of the last, null when there are fewer, and the tables in which they are. A live page has one or two. */
-  #stretch({ isBeside, position }: Pass, rows: number): { end: number | null; sources: ReadonlySet<string> } {
-    const tables = [...this.#models(isBeside).map(rowsTable), TOMBSTONES, PENDING];
-    // SQLite merges these as it reads, and stops there: with a limit of its own each would be read to that and sorted.
-    const parts = tables.map(
-      (table, i) =>
-        `SELECT lsn, ${i} FROM ${table} WHERE ${table === PENDING ? 'version IS NOT NULL AND ' : ''}lsn > :position`,
-    );
-    const found = this.#sql
-      .rows(
-        `WITH next (lsn, source) AS (${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT :rows)
-         SELECT source, max(lsn), count(*) FROM next GROUP BY source`,
-        { position, rows },
-      )
-      .map(([source, end, count]) => ({
-        table: tables[Number(source)] as string,
-        end: Number(end),
-        count: Number(count),
-      }));
-    const isCut = found.reduce((sum, { count }) => sum + count, 0) >= rows;
-    return {
-      end: isCut ? Math.max(...found.map(({ end }) => end)) : null,
-      sources: new Set(found.map(({ table }) => table)),
-    };
   }
 
   /** Reads a table's versions up to `upTo`, or up to the size of a page; returns how far it read. */
@@ -520,10 +493,7 @@ export class Feeds {
   }
 
   #countBeyond(isBeside: boolean, position: number): number {
-    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
-    const parts = sources.map((table) => `(SELECT count(*) FROM ${table} WHERE lsn > :position)`);
-    parts.push('(SELECT count(*) FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position)');
-    return this.#sql.number(`SELECT ${parts.join(' + ')}`, { position });
+    return countBehind(this.#sql, entryTables(this.#models(isBeside)), position);
   }
 
   /** The writing side gives rows that stayed behind a new birth from now on, so that a page may claim that they have gone. */
