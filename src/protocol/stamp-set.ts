@@ -83,19 +83,24 @@ function readNumber(reader: ByteReader): number {
 
 /** Stamps that were told of. */
 export class StampSet {
-  /** By run (hex): the ranges of each message, first and last, ascending. */
-  readonly #parts = new Map<string, Float64Array[]>();
-  #ranges = 0;
+  /** By run (hex): first and last of each range, ascending. */
+  readonly #ranges = new Map<string, Float64Array>();
+  /** How many there are. */
+  #count = 0;
 
   get isEmpty(): boolean {
-    return this.#ranges === 0;
+    return this.#count === 0;
   }
 
   /** Adds what a message of {@link encodeStamps} says. @throws FlotillaError PROTOCOL when it is damaged */
   add(message: Uint8Array): void {
     const reader = new ByteReader(message);
+    const named = new Set<string>();
     while (reader.left > 0) {
       const run = bytesToRun(reader.raw(RUN_BYTES));
+      // Each costs what there is of its run.
+      if (named.has(run)) damaged('A message tells of the stamps of one run twice.');
+      named.add(run);
       const ranges: number[] = [];
       let from = 0;
       for (let step = readNumber(reader); step > 0; step = readNumber(reader)) {
@@ -105,21 +110,46 @@ export class StampSet {
         ranges.push(from, to);
         from = to + 1;
       }
-      if (this.#ranges + ranges.length / 2 > MAX_RANGES) continue;
-      this.#ranges += ranges.length / 2;
-      const parts = this.#parts.get(run) ?? [];
-      this.#parts.set(run, [...parts, Float64Array.from(ranges)]);
+      const before = this.#ranges.get(run) ?? NONE;
+      const after = joinRanges(before, ranges);
+      const count = this.#count + (after.length - before.length) / 2;
+      if (count > MAX_RANGES) continue;
+      this.#count = count;
+      this.#ranges.set(run, after);
     }
   }
 
   has(run: string, hlc: number): boolean {
-    return this.#parts.get(run)?.some((ranges) => isWithin(ranges, hlc)) ?? false;
+    return isWithin(this.#ranges.get(run) ?? NONE, hlc);
   }
 
   clear(): void {
-    this.#parts.clear();
-    this.#ranges = 0;
+    this.#ranges.clear();
+    this.#count = 0;
   }
+}
+
+const NONE = new Float64Array(0);
+
+/** The ranges of both: who is told again, as each peer is that goes on, is mostly told the same. */
+function joinRanges(one: Float64Array, other: readonly number[]): Float64Array {
+  const joined = new Float64Array(one.length + other.length);
+  let [i, j, length] = [0, 0, 0];
+  while (i < one.length || j < other.length) {
+    const isOne = (one[i] ?? Infinity) <= (other[j] ?? Infinity);
+    const from = (isOne ? one[i] : other[j]) as number;
+    const to = (isOne ? one[i + 1] : other[j + 1]) as number;
+    if (isOne) i += 2;
+    else j += 2;
+    const last = length === 0 ? -Infinity : (joined[length - 1] as number);
+    if (from <= last + 1) joined[length - 1] = Math.max(last, to);
+    else {
+      joined[length] = from;
+      joined[length + 1] = to;
+      length += 2;
+    }
+  }
+  return joined.slice(0, length);
 }
 
 function isWithin(ranges: Float64Array, hlc: number): boolean {

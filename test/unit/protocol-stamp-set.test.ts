@@ -71,6 +71,35 @@ describe('a set of stamps', () => {
     expect([set.isEmpty, set.has(A, 1)]).toEqual([true, false]);
   });
 
+  it('has room for more when it is told the same again', () => {
+    const many = (from: number): number[] => Array.from({ length: 300_000 }, (_, i) => from + 2 * i);
+    const [one, other] = [many(0), many(1_000_000)];
+    const set = setOf(new Map([[A, one]]));
+    for (let again = 0; again < 3; again += 1)
+      for (const message of encodeStamps(new Map([[A, one]]))) set.add(message);
+    for (const message of encodeStamps(new Map([[A, other]]))) set.add(message);
+    for (const hlc of [...one.slice(-9), ...other.slice(-9)])
+      expect([set.has(A, hlc), set.has(A, hlc + 1)]).toEqual([true, false]);
+  });
+
+  it('has what several messages told, in whatever order and however they overlap', () => {
+    const hlcs = fc.array(fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 20 }), { maxLength: 6 });
+    fc.assert(
+      fc.property(hlcs, (told) => {
+        const set = new StampSet();
+        for (const some of told) for (const message of encodeStamps(new Map([[A, some]]))) set.add(message);
+        for (let hlc = 0; hlc <= 41; hlc += 1) expect(set.has(A, hlc)).toBe(told.flat().includes(hlc));
+      }),
+    );
+  });
+
+  it('refuses a message that comes back to a run: each time costs what there is of it', () => {
+    const [message] = encodeStamps(new Map([[A, [5]]])) as [Uint8Array];
+    expect(() => new StampSet().add(Buffer.concat([message, message]))).toThrow(
+      expect.objectContaining({ code: 'PROTOCOL' }),
+    );
+  });
+
   it('refuses what is cut off, and numbers beyond any stamp', () => {
     const message = encodeStamps(new Map([[A, [5, 7]]]))[0] as Uint8Array;
     for (let length = 1; length < message.length; length += 1)
