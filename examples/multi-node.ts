@@ -126,8 +126,10 @@ async function showBackfill(screen: Screen, device: Device, rows: number): Promi
 
 /** What a pass was when it was cut off. */
 interface Interrupted {
-  /** Rows in the library after the kill, counted from outside. */
+  /** Rows in the library after the kill, counted from outside: none while a snapshot is on its way. */
   readonly held: number;
+  /** Rows that had come, as the node counted them. */
+  readonly done: number;
   /** Length of the pass, rows. */
   readonly total: number;
 }
@@ -152,24 +154,28 @@ async function killInTheMiddle(screen: Screen, device: Device): Promise<Interrup
     device.name,
     `killed with SIGKILL at ${percent} % of its backfill; its library holds ${count(held)} rows`,
   );
-  return { held, total };
+  return { held, done, total };
 }
 
 /**
  * Says whether the pass went on where it was. Had it begun anew, its length would be the old one, and what was there
- * would have come twice. (A little comes twice: parents that were sent ahead of their turn.)
+ * would have come twice. (A little comes twice: parents that were sent ahead of their turn.) A snapshot goes on with the first chunk
+ * that is lacking: had it begun anew, it would first have had to come as far as before.
  */
 async function checkResumed(
   screen: Screen,
   device: Device,
-  { held, total }: Interrupted,
+  { held, done, total }: Interrupted,
   rows: number,
 ): Promise<string[]> {
   const first = device.node.events.find((event) => event.event === 'progress');
-  const left = first?.event === 'progress' ? first.progress.total : 0;
+  const [had, left] = first?.event === 'progress' ? [first.progress.done, first.progress.total] : [0, 0];
   const received = (await device.status()).library.counters.rowsIn;
-  const figures = `${count(left)} rows were left to get, ${count(received)} came in all for ${count(rows)}`;
-  if (left > total - held / 2 || received > rows + held / 2)
+  const figures =
+    held === 0
+      ? `${count(had)} rows of the snapshot were there when its next chunk had come, ${count(done)} before the kill`
+      : `${count(left)} rows were left to get, ${count(received)} came in all for ${count(rows)}`;
+  if (held === 0 ? had <= done : left > total - held / 2 || received > rows + held / 2)
     return [`After the kill the backfill began anew: ${figures}.`];
   screen.line(device.name, `went on where it was: ${figures}`);
   return [];

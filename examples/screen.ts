@@ -62,7 +62,8 @@ export class Screen {
     const left = secondsLeft === null ? '' : `, ${secondsLeft.toFixed(1)} s left`;
     const drawn = '█'.repeat(full) + '░'.repeat(BAR_WIDTH - full);
     const percent = String(Math.floor(part * 100)).padStart(3);
-    const text = `${drawn} ${percent} %  ${count(done)} of ${count(total)} rows, ${count(rate)}/s${left}`;
+    const pace = rate > 0 ? `, ${count(rate)}/s` : '';
+    const text = `${drawn} ${percent} %  ${count(done)} of ${count(total)} rows${pace}${left}`;
     if (this.#stream.isTTY) {
       this.#stream.write(`\r\u001b[K${this.#prefix(who)}${text}`);
       this.#barVisible = true;

@@ -29,17 +29,22 @@ export function within<T>(promise: Promise<T>, ms: number, clock: Clock, error: 
   });
 }
 
-/** A rejection as soon as `signal` aborts; never resolves. `stop` takes the listener off again. */
-export function whenAborted(signal: AbortSignal): { readonly rejected: Promise<never>; stop(): void } {
+/**
+ * The result of `promise`, or a rejection as soon as `signal` aborts. A race with one promise that stays for long would keep all that ever
+ * came of it: here nothing is left behind.
+ */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   let onAbort = (): void => {};
-  const rejected = new Promise<never>((_resolve, reject) => {
+  const aborted = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(signal.reason as Error);
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
   });
-  // Whoever races it takes the rejection; alone it must not count as unhandled.
-  rejected.catch(() => {});
-  return { rejected, stop: () => signal.removeEventListener('abort', onAbort) };
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
 /** Something to wait at: `open()` lets through whoever waits, or the next one to come. */
@@ -60,13 +65,8 @@ export function createGate(): Gate {
     async wait(signal) {
       signal.throwIfAborted();
       if (!opened) {
-        const aborted = whenAborted(signal);
-        try {
-          await Promise.race([new Promise<void>((resolve) => (wake = resolve)), aborted.rejected]);
-        } finally {
-          wake = null;
-          aborted.stop();
-        }
+        const woken = new Promise<void>((resolve) => (wake = resolve));
+        await unlessAborted(woken, signal).finally(() => (wake = null));
       }
       opened = false;
     },
@@ -76,12 +76,7 @@ export function createGate(): Gate {
 /** Resolves after so long, ms; rejects when `signal` aborts. */
 export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
-  const aborted = whenAborted(signal);
   let timer: unknown = null;
-  try {
-    await Promise.race([new Promise<void>((resolve) => (timer = clock.setTimeout(resolve, ms))), aborted.rejected]);
-  } finally {
-    clock.clearTimeout(timer);
-    aborted.stop();
-  }
+  const over = new Promise<void>((resolve) => (timer = clock.setTimeout(resolve, ms)));
+  await unlessAborted(over, signal).finally(() => clock.clearTimeout(timer));
 }

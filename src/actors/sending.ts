@@ -4,6 +4,7 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { Store } from '../db/api.ts';
+import { MAX_KNOWN_RUNS } from '../protocol/knowledge.ts';
 import { MAX_STAMP_MESSAGES } from '../protocol/stamp-set.ts';
 import type { Cursor, Frame, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { createGate } from './clock.ts';
@@ -52,7 +53,7 @@ export interface Sender {
   applied(knowledge: KnowledgeWire | null): void;
   /** The peer says what it has by now. */
   offered(knowledge: KnowledgeWire): void;
-  /** The peer tells of versions that it has beyond that; throws `PROTOCOL` when it tells of too many. */
+  /** The peer tells of versions that it has beyond that; throws `PROTOCOL` when it tells of too many without a rest. */
   has(stamps: Uint8Array): void;
   /** The peer wants nothing for a while, or goes on. */
   rest(rests: boolean): void;
@@ -70,9 +71,11 @@ export function createSender(options: SenderOptions): Sender {
   const inFlight: number[] = [];
   let credit = options.credit;
   let feed: number | null = null;
-  /** What the peer has told before the feed was open. */
-  const told: KnowledgeWire[] = [];
-  /** What it has told of before the next page. */
+  /** What the peer has said that it knows, before the feed was open. */
+  const said: KnowledgeWire[] = [];
+  /** Runs in that, and in what the store is being told of it. */
+  let saidRuns = 0;
+  /** What it has told of versions before the next page. */
   const stamps: Uint8Array[] = [];
   let isResting = false;
   /** True when there may be something behind the last page. */
@@ -87,7 +90,7 @@ export function createSender(options: SenderOptions): Sender {
   let passEnded = false;
   /** Something is too large to be sent. */
   let isHeldUp = false;
-  let newest: { readonly cursor: Cursor; readonly complete: boolean; readonly said: KnowledgeWire } | null = null;
+  let newest: Pick<Extract<Frame, { type: 'ack' }>, 'cursor' | 'complete' | 'knowledge'> | null = null;
   let storing: Promise<void> | null = null;
   let storeFault: unknown = null;
 
@@ -95,9 +98,9 @@ export function createSender(options: SenderOptions): Sender {
   async function storeAcks(): Promise<void> {
     try {
       while (newest !== null) {
-        const { cursor, complete, said } = newest;
+        const { cursor, complete, knowledge } = newest;
         newest = null;
-        await store.acked(peer, cursor, complete, said);
+        await store.acked(peer, cursor, complete, knowledge);
       }
     } catch (error) {
       storeFault = error;
@@ -110,10 +113,15 @@ export function createSender(options: SenderOptions): Sender {
   /** A page that was not spared what the peer knows is only longer than it must be: no fault. */
   async function spare(opened: number, knowledge: KnowledgeWire): Promise<void> {
     await store.peerKnows(opened, knowledge).catch(() => {});
+    saidRuns -= knowledge.hlc.length;
   }
 
+  /** Whoever says more than is looked at is sent what he has. */
   function hasSaid(knowledge: KnowledgeWire): void {
-    if (feed === null) told.push(knowledge);
+    const runs = knowledge.hlc.length;
+    if (runs === 0 || saidRuns + runs > MAX_KNOWN_RUNS) return;
+    saidRuns += runs;
+    if (feed === null) said.push(knowledge);
     else void spare(feed, knowledge);
   }
 
@@ -160,8 +168,8 @@ export function createSender(options: SenderOptions): Sender {
         throw new FlotillaError('PROTOCOL', 'The peer ACKed a batch that was not sent.');
       }
       credit += bytes;
-      const said = newest === null ? ack.knowledge : joinKnowledge(newest.said, ack.knowledge);
-      newest = { cursor: ack.cursor, complete: ack.complete, said };
+      const knowledge = newest === null ? ack.knowledge : joinKnowledge(newest.knowledge, ack.knowledge);
+      newest = { cursor: ack.cursor, complete: ack.complete, knowledge };
       storing ??= storeAcks();
       wake.open();
       if (ack.complete) options.onComplete();
@@ -178,6 +186,8 @@ export function createSender(options: SenderOptions): Sender {
     },
     rest(rests) {
       isResting = rests;
+      // All of it is told again before it goes on.
+      if (rests) stamps.length = 0;
       wake.open();
     },
     owed: () => inFlight.length > 0,
@@ -197,7 +207,7 @@ export function createSender(options: SenderOptions): Sender {
       try {
         feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass, options.records)).feed;
         signal.throwIfAborted();
-        for (const knowledge of told.splice(0)) await spare(feed, knowledge);
+        for (const knowledge of said.splice(0)) await spare(feed, knowledge);
         await follow(feed);
       } catch (error) {
         if (!signal.aborted) throw error;

@@ -19,7 +19,7 @@ import type {
   KnowledgeWire,
   PassKind,
 } from '../protocol/types.ts';
-import { createGate, pause, whenAborted } from './clock.ts';
+import { createGate, pause, unlessAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
@@ -163,6 +163,8 @@ export function startSession(options: DriverOptions): SessionDriver {
   let turn: Turn | null = null;
   /** As its hello said. */
   let load = 0;
+  /** It knows something that this device did not, as both said; true until it has said. */
+  let hasNews = true;
   let isNeeded = options.isNeeded ?? true;
   let saidNeeded = true;
   let isNeededThere = true;
@@ -233,6 +235,10 @@ export function startSession(options: DriverOptions): SessionDriver {
     send,
     signal,
     onProgress: (rows, remaining) => options.onProgress?.(progress.add({ rows, remaining, complete: false })),
+    onTransferred() {
+      const now = progress.changePace();
+      if (now !== null) options.onProgress?.(now);
+    },
   });
   const receiver = createReceiver({
     peer,
@@ -264,11 +270,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   const taker: Taker = {
     peer,
-    standing: () => ({
-      hasNews: base === null || !coversWire(spoken, base),
-      load,
-      roundTripMs: options.roundTrip?.() ?? null,
-    }),
+    standing: () => ({ hasNews, load, roundTripMs: options.roundTrip?.() ?? null }),
     rest: (rests) => resting.rest(rests),
   };
 
@@ -320,6 +322,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   function startSending({ cursor, pass, knowledge, records, credit }: Extract<Frame, { type: 'want' }>): void {
     if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
     base = knowledge ?? spoken;
+    hasNews = !coversWire(spoken, base);
     sender = createSender({
       peer,
       store,
@@ -370,8 +373,8 @@ export function startSession(options: DriverOptions): SessionDriver {
         isOwed = true;
         weigh();
         const taken = await taking.run(begun.snapshot);
-        if (taken !== null)
-          options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
+        if (taken === null) progress.reset();
+        else options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
         // What it did not bring is asked for.
         maySnapshot = false;
         continue;
@@ -470,7 +473,7 @@ export function startSession(options: DriverOptions): SessionDriver {
         if (sender === null) throw new FlotillaError('PROTOCOL', 'The peer offers before it asked for anything.');
         return sender.offered(frame.knowledge);
       case 'heard':
-        hearing = hearing.then(() => heard(frame.members)).catch(fault);
+        hearing = heard(frame.members).catch(fault);
         return;
       case 'inspect':
         return inspecting.asked(frame);
@@ -492,29 +495,26 @@ export function startSession(options: DriverOptions): SessionDriver {
     spoken = start.knowledge;
     await send(makeHello(facts, start, clock.now(), options.load?.() ?? 0));
     reading = startReading(channel);
-    const aborted = whenAborted(signal);
-    try {
-      for (;;) {
-        const next = await Promise.race([reading.next(), aborted.rejected]);
-        if (next.done === true) throw new FlotillaError('UNREACHABLE', 'The connection ended without a goodbye.');
-        lastHeard = clock.now();
-        if (greeted || next.value.type === 'refuse' || next.value.type === 'bye') {
-          take(next.value);
-        } else {
-          const hello = await greet(next.value, start);
-          if (farewell !== null) return;
-          if (hello === null) continue;
-          emit({ type: 'HELLO' });
-          watchOwing();
-          greeted = true;
-          weigh();
-          asking = ask(hello).catch((error: unknown) => {
-            if (!signal.aborted) fault(error);
-          });
-        }
+    for (;;) {
+      const next = await unlessAborted(reading.next(), signal);
+      if (next.done === true) throw new FlotillaError('UNREACHABLE', 'The connection ended without a goodbye.');
+      lastHeard = clock.now();
+      if (greeted || next.value.type === 'refuse' || next.value.type === 'bye') {
+        take(next.value);
+        // Nothing more is read before that is taken in: it would pile up.
+        await unlessAborted(hearing, signal);
+      } else {
+        const hello = await greet(next.value, start);
+        if (farewell !== null) return;
+        if (hello === null) continue;
+        emit({ type: 'HELLO' });
+        watchOwing();
+        greeted = true;
+        weigh();
+        asking = ask(hello).catch((error: unknown) => {
+          if (!signal.aborted) fault(error);
+        });
       }
-    } finally {
-      aborted.stop();
     }
   }
 

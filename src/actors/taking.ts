@@ -12,6 +12,9 @@ import { movable } from './receiving.ts';
 /** Chunks that may be on their way: 4 MiB, as much as a credit. */
 export const CHUNKS_ON_THE_WAY = 16;
 
+/** Share of a snapshot that counts as done when all of it has come: what is left is to take it in, which may last longer than a fast link. */
+export const TRANSFERRED = 0.9;
+
 /** What is used of the store. */
 export interface SnapshotStore {
   beginSnapshot(peer: string, offer: SnapshotOffer): Promise<number>;
@@ -31,10 +34,12 @@ export function createTaking(options: {
   readonly store: SnapshotStore;
   readonly send: (frame: Frame) => Promise<void>;
   readonly signal: AbortSignal;
-  /** So many rows more have come, and so many are left: about, for people. */
+  /** So many rows more are done, and so many are left: about, for people. */
   readonly onProgress: (rows: number, remaining: number) => void;
+  /** All has come, and is taken in from here on. */
+  readonly onTransferred: () => void;
 }): Taking {
-  const { peer, store, send, signal, onProgress } = options;
+  const { peer, store, send, signal, onProgress, onTransferred } = options;
   const wake = createGate();
   const chunks: Uint8Array[] = [];
   let isAsked = false;
@@ -42,7 +47,8 @@ export function createTaking(options: {
   /** Chunks that were asked for and have not come. */
   let owed = 0;
 
-  async function gather({ id, bytes, rows }: SnapshotOffer, from: number): Promise<void> {
+  /** @returns rows that were told of */
+  async function gather({ id, bytes, rows }: SnapshotOffer, from: number): Promise<number> {
     let asked = from;
     let done = from;
     let shown = 0;
@@ -59,10 +65,11 @@ export function createTaking(options: {
       done += chunk.byteLength;
       await store.addToSnapshot(peer, movable(chunk));
       signal.throwIfAborted();
-      const now = Math.floor((rows * done) / bytes);
+      const now = Math.floor((TRANSFERRED * rows * done) / bytes);
       onProgress(now - shown, rows - now);
       shown = now;
     }
+    return shown;
   }
 
   return {
@@ -86,8 +93,11 @@ export function createTaking(options: {
       if (offer.bytes === 0) return null;
       const from = await store.beginSnapshot(peer, offer);
       signal.throwIfAborted();
-      await gather(offer, from);
-      return store.takeSnapshot(peer);
+      const shown = await gather(offer, from);
+      onTransferred();
+      const taken = await store.takeSnapshot(peer);
+      if (taken !== null) onProgress(offer.rows - shown, 0);
+      return taken;
     },
   };
 }

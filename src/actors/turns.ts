@@ -112,6 +112,7 @@ export function createTurns(clock: Clock): Turns {
       (rateB ?? 0) - (rateA ?? 0) ||
       one.left - other.left ||
       a.load - b.load ||
+      // Not a number where neither is known.
       (a.roundTripMs ?? Infinity) - (b.roundTripMs ?? Infinity) ||
       0
     );
@@ -187,7 +188,8 @@ export function createTurns(clock: Clock): Turns {
   }
 
   function isWorthIt(): boolean {
-    return hasWaited() && remaining * TURN_LOOK_MS > WORTH_MS * rows;
+    // That little is left is only what it says: after some minutes it is not believed any more.
+    return hasWaited() && (remaining * TURN_LOOK_MS > WORTH_MS * rows || looks >= MOST_LOOKS);
   }
 
   return {

@@ -78,8 +78,8 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     throw new FlotillaError('CONFIG', `A local-only node listens on 127.0.0.1, not on ${options.listen.join(', ')}.`);
   }
   const heartbeat = new Heartbeat();
-  /** By connection, ms, as the last beat measured it. */
-  const roundTrips = new Map<string, number>();
+  /** ms, as the last beat measured it. */
+  const roundTrips = new WeakMap<Connection, number>();
   const twins = new TwinWatch();
   /** After Noise: the peer id is proven here. Bytes are counted from here on as signs of life. */
   const deny = (peer: PeerId, connection: MultiaddrConnection, may: boolean): boolean => {
@@ -132,11 +132,11 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   const stopping = new AbortController();
 
   const beats = setInterval(() => {
-    const connections = libp2p.getConnections();
-    for (const id of roundTrips.keys())
-      if (!connections.some((connection) => connection.id === id)) roundTrips.delete(id);
-    const beats = connections.map((connection) => beating(connection, (ms) => roundTrips.set(connection.id, ms)));
-    heartbeat.beat(beats, stopping.signal);
+    const open = libp2p.getConnections();
+    heartbeat.beat(
+      open.map((connection) => beating(connection, (ms) => roundTrips.set(connection, ms))),
+      stopping.signal,
+    );
   }, options.beatMs ?? BEAT_MS);
   beats.unref();
 
@@ -259,7 +259,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
         await libp2p.dial(multiaddr(address), { signal }).catch(() => {});
     },
     roundTrip(peer) {
-      const measured = openConnections(peer).flatMap(({ id }) => roundTrips.get(id) ?? []);
+      const measured = openConnections(peer).flatMap((connection) => roundTrips.get(connection) ?? []);
       return measured.length === 0 ? null : Math.min(...measured);
     },
     async hangUp(peer) {

@@ -4,6 +4,7 @@
  */
 import { damaged, ByteReader, ByteWriter } from './bytes.ts';
 import { MAX_HLC } from './hlc.ts';
+import { MAX_KNOWN_RUNS } from './knowledge.ts';
 import { bytesToRun, RUN_BYTES, runToBytes } from './stamp.ts';
 
 /** Bytes of a message that tells of stamps, about: a larger set is told in several. */
@@ -12,7 +13,7 @@ export const STAMPS_BYTES = 256 * 1024;
 /** Bytes of the longest such message: what is written before its length is looked at again. */
 export const MAX_STAMPS_BYTES = STAMPS_BYTES + 64;
 
-/** Such messages before a `want`: what takes two bytes a range at least, and is mostly twice as long, in full. */
+/** Such messages at once: what takes two bytes a range at least, and is mostly twice as long, in full. What is beyond is only sent again. */
 export const MAX_STAMP_MESSAGES = 64;
 
 /**
@@ -23,7 +24,10 @@ export const MAX_RANGES = 1_000_000;
 /** Digits of a number in base 128. */
 const BASE = 128;
 
-/** Messages that tell of stamps: run (hex) → hlcs in any order, also more than once. */
+/** The greatest number in a message: one more than the greatest hlc. */
+const MAX_NUMBER = MAX_HLC + 1;
+
+/** Messages that tell of stamps, {@link MAX_STAMP_MESSAGES} at most: run (hex) → hlcs in any order, also more than once. */
 export function encodeStamps(stamps: ReadonlyMap<string, readonly number[]>): Uint8Array<ArrayBuffer>[] {
   const messages: Uint8Array<ArrayBuffer>[] = [];
   let writer = new ByteWriter();
@@ -32,17 +36,17 @@ export function encodeStamps(stamps: ReadonlyMap<string, readonly number[]>): Ui
     for (let at = 0; at < ranges.length;) {
       writer.raw(runToBytes(run));
       let before = 0;
-      while (at < ranges.length && writer.length < STAMPS_BYTES) {
+      do {
         const [from = 0, to = 0] = ranges.slice(at, at + 2);
         // No range begins where the one before it ended, so 0 is free to say that no more of this run come.
         writeNumber(writer, from - before + 1);
         writeNumber(writer, to - from);
         before = to + 1;
         at += 2;
-      }
+      } while (at < ranges.length && writer.length < STAMPS_BYTES);
       writeNumber(writer, 0);
       if (writer.length < STAMPS_BYTES) continue;
-      messages.push(writer.finish());
+      if (messages.push(writer.finish()) === MAX_STAMP_MESSAGES) return messages;
       writer = new ByteWriter();
     }
   }
@@ -73,83 +77,92 @@ function writeNumber(writer: ByteWriter, value: number): void {
 
 function readNumber(reader: ByteReader): number {
   let value = 0;
-  for (let place = 1; place <= MAX_HLC; place *= BASE) {
+  for (let place = 1; place <= MAX_NUMBER; place *= BASE) {
     const byte = reader.byte();
     value += (byte % BASE) * place;
-    if (byte < BASE && value <= MAX_HLC) return value;
+    if (byte < BASE && value <= MAX_NUMBER) return value;
   }
   return damaged('A message has a number that is too large.');
 }
 
+/** First and last of the ranges of one run, flat, ascending; one at least. */
+function readRanges(reader: ByteReader): number[] {
+  const ranges: number[] = [];
+  let from = 0;
+  for (let step = readNumber(reader); step > 0; step = readNumber(reader)) {
+    from += step - 1;
+    const to = from + readNumber(reader);
+    if (to > MAX_HLC) damaged('A message has a stamp that is none.');
+    ranges.push(from, to);
+    from = to + 1;
+  }
+  if (ranges.length === 0) damaged('A message names a run, and no stamps of it.');
+  return ranges;
+}
+
 /** Stamps that were told of. */
 export class StampSet {
-  /** By run (hex): first and last of each range, ascending. */
+  /** By run (hex), as {@link rangesOf} gives them. */
   readonly #ranges = new Map<string, Float64Array>();
-  /** How many there are. */
-  #count = 0;
+  /** Numbers in them. */
+  #size = 0;
 
   get isEmpty(): boolean {
-    return this.#count === 0;
+    return this.#size === 0;
   }
 
   /** Adds what a message of {@link encodeStamps} says. @throws FlotillaError PROTOCOL when it is damaged */
   add(message: Uint8Array): void {
     const reader = new ByteReader(message);
-    const named = new Set<string>();
+    const told = new Map<string, number[]>();
     while (reader.left > 0) {
       const run = bytesToRun(reader.raw(RUN_BYTES));
-      // Each costs what there is of its run.
-      if (named.has(run)) damaged('A message tells of the stamps of one run twice.');
-      named.add(run);
-      const ranges: number[] = [];
-      let from = 0;
-      for (let step = readNumber(reader); step > 0; step = readNumber(reader)) {
-        from += step - 1;
-        const to = from + readNumber(reader);
-        if (to > MAX_HLC) damaged('A message has a stamp that is none.');
-        ranges.push(from, to);
-        from = to + 1;
-      }
-      const before = this.#ranges.get(run) ?? NONE;
-      const after = joinRanges(before, ranges);
-      const count = this.#count + (after.length - before.length) / 2;
-      if (count > MAX_RANGES) continue;
-      this.#count = count;
-      this.#ranges.set(run, after);
+      // Each run is joined once, as that looks at all that is known of it.
+      if (told.has(run)) damaged('A message names a run twice.');
+      told.set(run, readRanges(reader));
     }
+    for (const [run, ranges] of told) this.#join(run, ranges);
+  }
+
+  #join(run: string, told: readonly number[]): void {
+    const before = this.#ranges.get(run);
+    if (before === undefined && this.#ranges.size === MAX_KNOWN_RUNS) return;
+    const joined = union(before ?? new Float64Array(), told);
+    const size = this.#size - (before?.length ?? 0) + joined.length;
+    if (size > 2 * MAX_RANGES) return;
+    this.#size = size;
+    this.#ranges.set(run, joined);
   }
 
   has(run: string, hlc: number): boolean {
-    return isWithin(this.#ranges.get(run) ?? NONE, hlc);
+    const ranges = this.#ranges.get(run);
+    return ranges !== undefined && isWithin(ranges, hlc);
   }
 
   clear(): void {
     this.#ranges.clear();
-    this.#count = 0;
+    this.#size = 0;
   }
 }
 
-const NONE = new Float64Array(0);
-
-/** The ranges of both: who is told again, as each peer is that goes on, is mostly told the same. */
-function joinRanges(one: Float64Array, other: readonly number[]): Float64Array {
+/** The ranges of both; those that overlap or follow each other are one. */
+function union(one: Float64Array, other: readonly number[]): Float64Array {
   const joined = new Float64Array(one.length + other.length);
-  let [i, j, length] = [0, 0, 0];
-  while (i < one.length || j < other.length) {
-    const isOne = (one[i] ?? Infinity) <= (other[j] ?? Infinity);
-    const from = (isOne ? one[i] : other[j]) as number;
-    const to = (isOne ? one[i + 1] : other[j + 1]) as number;
-    if (isOne) i += 2;
+  let size = 0;
+  for (let i = 0, j = 0; i < one.length || j < other.length;) {
+    const isFirst = (one[i] ?? Infinity) <= (other[j] ?? Infinity);
+    const from = isFirst ? one[i]! : other[j]!;
+    const to = isFirst ? one[i + 1]! : other[j + 1]!;
+    if (isFirst) i += 2;
     else j += 2;
-    const last = length === 0 ? -Infinity : (joined[length - 1] as number);
-    if (from <= last + 1) joined[length - 1] = Math.max(last, to);
+    if (size > 0 && from <= joined[size - 1]! + 1) joined[size - 1] = Math.max(joined[size - 1]!, to);
     else {
-      joined[length] = from;
-      joined[length + 1] = to;
-      length += 2;
+      joined[size] = from;
+      joined[size + 1] = to;
+      size += 2;
     }
   }
-  return joined.slice(0, length);
+  return joined.slice(0, size);
 }
 
 function isWithin(ranges: Float64Array, hlc: number): boolean {

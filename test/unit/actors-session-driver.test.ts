@@ -1,5 +1,8 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { SimulatedClock } from 'xstate';
 import { describe, expect, it } from 'vitest';
+import { LEAST_RATE_MS } from '../../src/actors/progress.ts';
 import type { Progress } from '../../src/api.ts';
 import { SESSION_PROTOCOL } from '../../src/actors/handshake.ts';
 import type { SessionFacts } from '../../src/actors/handshake.ts';
@@ -7,9 +10,9 @@ import { INSPECT_TIMEOUT_MS } from '../../src/actors/inspecting.ts';
 import type { DriverEvent } from '../../src/actors/peer-session.ts';
 import { RECEIVE_CREDIT_BYTES } from '../../src/actors/receiving.ts';
 import { FAREWELL_TIMEOUT_MS, OWING_TIMEOUT_MS, startSession } from '../../src/actors/session-driver.ts';
-import type { SessionDriver } from '../../src/actors/session-driver.ts';
-import type { BatchLimits } from '../../src/actors/sending.ts';
+import type { DriverOptions, SessionDriver } from '../../src/actors/session-driver.ts';
 import { createTurns } from '../../src/actors/turns.ts';
+import type { Taker } from '../../src/actors/turns.ts';
 import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
@@ -41,7 +44,7 @@ function side(
   store: FakeStore,
   clock: SimulatedClock,
   changes: Partial<SessionFacts> = {},
-  limits: BatchLimits = { rows: 10, bytes: 1024 * 1024 },
+  options: Partial<DriverOptions> = {},
 ): Side {
   const events: DriverEvent[] = [];
   const progress: Progress[] = [];
@@ -52,11 +55,12 @@ function side(
     clock,
     turns: createTurns(clock),
     facts: facts(store.device, changes),
-    limits,
+    limits: { rows: 10, bytes: 1024 * 1024 },
     emit: (event) => events.push(event),
     onProgress: (now) => progress.push(now),
     snapshotRows: 10,
     onDifferences: (found) => differences.push(...found),
+    ...options,
   });
   return { store, driver, events, progress, differences, has: (type) => events.some((event) => event.type === type) };
 }
@@ -75,16 +79,31 @@ const isLive = (one: Side): boolean => one.has('INBOUND_COMPLETE') && one.has('O
 
 const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
+/** Holds up what is applied, until it is told to let it through. */
+function holdApply(store: FakeStore): () => void {
+  let go = (): void => {};
+  const held = new Promise<void>((resolve) => (go = resolve));
+  store.beforeApply = () => held;
+  return go;
+}
+
 /** A peer that is played frame by frame. */
-function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: BatchLimits) {
+function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: (frame: Frame) => void = () => {}) {
   const clock = new SimulatedClock();
   const [own, theirs] = memoryChannelPair(store.device, 'b');
+  const watched: Channel = {
+    peer: own.peer,
+    send: (frame) => own.send(frame),
+    frames: reported(own.frames, onRead),
+    close: () => own.close(),
+    abort: (error) => own.abort(error),
+  };
   const frames = theirs.frames[Symbol.asyncIterator]();
   const next = async (): Promise<Frame | null> => {
     const result = await frames.next();
     return result.done === true ? null : result.value;
   };
-  const hello = (clockMs = 0): Frame => ({
+  const hello = (clockMs = 0): Extract<Frame, { type: 'hello' }> => ({
     type: 'hello',
     protocol: SESSION_PROTOCOL,
     library: 'ab'.repeat(16),
@@ -95,7 +114,7 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     floor: NOTHING,
     load: 0,
   });
-  const want = (credit: number): Frame => ({
+  const want = (credit: number): Extract<Frame, { type: 'want' }> => ({
     type: 'want',
     pass: 'ordinary',
     cursor: null,
@@ -103,7 +122,14 @@ function played(store: FakeStore, changes: Partial<SessionFacts> = {}, limits?: 
     records: '00',
     credit,
   });
-  return { clock, own, theirs, next, hello, want, ...side(own, store, clock, changes, limits) };
+  return { clock, own, theirs, next, hello, want, ...side(watched, store, clock, {}, options) };
+}
+
+async function* reported(frames: AsyncIterable<Frame>, onRead: (frame: Frame) => void): AsyncGenerator<Frame> {
+  for await (const frame of frames) {
+    onRead(frame);
+    yield frame;
+  }
 }
 
 describe('session over two drivers', () => {
@@ -145,15 +171,13 @@ describe('session over two drivers', () => {
   it('ends when neither side needs it, and not before what has begun is taken in', async () => {
     const [one, two] = [new FakeStore('a'), new FakeStore('b')];
     one.write(...ids('a', 35));
-    let go = (): void => {};
-    two.beforeApply = () => new Promise((resolve) => (go = resolve));
+    const go = holdApply(two);
     const [a, b] = connect(one, two);
-    await until(() => two.applying > 0);
+    await until(() => two.applying === 1);
     a.driver.need(false);
     b.driver.need(false);
     await settle();
     expect([...a.events, ...b.events].map(({ type }) => type)).not.toContain('SPARE');
-    two.beforeApply = async () => {};
     go();
     await Promise.all([a.driver.ended, b.driver.ended]);
     expect([a.events.at(-1)?.type, b.events.at(-1)?.type]).toEqual(['SPARE', 'SPARE']);
@@ -224,12 +248,10 @@ describe('session over two drivers', () => {
   it('does not read the echo of what it takes, and sends what is written meanwhile after the batch that is being applied', async () => {
     const [giving, taking] = [new FakeStore('a'), new FakeStore('b')];
     giving.write(...ids('a', 400));
-    let go = (): void => {};
-    taking.beforeApply = () => new Promise((resolve) => (go = resolve));
+    let go = holdApply(taking);
     const [a, b] = connect(giving, taking);
     await until(() => taking.applying === 1);
     const { pages } = taking;
-    taking.beforeApply = async () => {};
     go();
     await until(() => isLive(a) && b.driver.inSync());
     giving.write('live');
@@ -237,7 +259,7 @@ describe('session over two drivers', () => {
     // But for the page that ends its own first pass.
     expect(taking.pages - pages).toBeLessThanOrEqual(1);
 
-    taking.beforeApply = () => new Promise((resolve) => (go = resolve));
+    go = holdApply(taking);
     giving.write('another');
     await until(() => taking.applying === 1);
     taking.write('own');
@@ -252,7 +274,7 @@ describe('session over two drivers', () => {
     store.write(...ids('a', 35));
     const clock = new SimulatedClock();
     const taking = new FakeStore('b');
-    taking.beforeApply = async () => void clock.increment(100);
+    taking.beforeApply = async () => void clock.increment(LEAST_RATE_MS);
     const [a, b] = connect(store, taking, {}, clock);
     await until(() => isLive(a) && isLive(b));
     expect(b.progress.map(({ done, total }) => [done, total])).toEqual([
@@ -287,8 +309,7 @@ describe('session over two drivers', () => {
     const source = new FakeStore('a');
     source.write(...ids('a', 35));
     const sink = new FakeStore('b');
-    let release = (): void => {};
-    sink.beforeApply = () => new Promise((resolve) => (release = resolve));
+    const release = holdApply(sink);
     const sent: Frame[] = [];
     const [a, b] = connect(source, sink, { onFrame: (from, frame) => from === 'b' && sent.push(frame) });
     await until(() => sink.applying === 1);
@@ -523,7 +544,7 @@ describe('session: credit', () => {
   it('never has more than the granted credit un-ACKed, by more than the batch that overdraws it', async () => {
     const store = new FakeStore('a', { rowBytes: 1_000 });
     store.write(...ids('a', 200));
-    const a = played(store, {}, { rows: 10, bytes: 1024 * 1024 });
+    const a = played(store);
     const credit = 25_000;
     await a.next();
     await a.theirs.send(a.hello());
@@ -578,8 +599,8 @@ describe('session: credit', () => {
     });
     const clock = new SimulatedClock();
     const limits = { rows: 5, bytes: 1024 * 1024 };
-    side(first, source, clock, {}, limits);
-    side(second, sink, clock, {}, limits);
+    side(first, source, clock, {}, { limits });
+    side(second, sink, clock, {}, { limits });
     await until(() => sent >= RECEIVE_CREDIT_BYTES);
     await settle(50);
     expect(sent).toBeLessThan(RECEIVE_CREDIT_BYTES + 600_000);
@@ -613,6 +634,68 @@ describe('session: credit', () => {
       knowledge: NOTHING,
     });
     await until(() => a.has('FAULT'));
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+});
+
+describe('[L4] a session that waits for its turn', () => {
+  it('says whether the peer knows something new, how busy it is and how near', async () => {
+    const unknown = { runs: new Uint8Array(16).fill(7), hlc: [1] };
+    for (const knowledge of [NOTHING, unknown]) {
+      const takers: Taker[] = [];
+      const turns = {
+        take(taker: Taker) {
+          takers.push(taker);
+          return new Promise<never>(() => {});
+        },
+      };
+      const a = played(new FakeStore('a'), { turns, roundTrip: () => 12 });
+      await a.theirs.send({ ...a.hello(), load: 3 });
+      await until(() => takers.length === 1);
+      expect(takers[0]?.standing()).toEqual({ hasNews: true, load: 3, roundTripMs: 12 });
+      await a.theirs.send({ ...a.want(1), knowledge });
+      await until(() => a.store.openFeeds === 1);
+      expect(takers[0]?.standing().hasNews).toBe(knowledge === unknown);
+      a.theirs.abort(new Error('gone'));
+    }
+  });
+});
+
+describe('session: memory', () => {
+  const heard = { device: 'c', at: 1, knowledge: NOTHING, whole: true };
+
+  it('reads nothing more while the library takes in what a peer tells of others', async () => {
+    const store = new FakeStore('a');
+    let go = (): void => {};
+    store.hearOfOthers = () => new Promise<void>((resolve) => (go = resolve));
+    let read = 0;
+    const a = played(store, {}, () => (read += 1));
+    await a.theirs.send(a.hello());
+    await a.theirs.send(a.want(1_000_000));
+    for (let i = 0; i < 5; i += 1) await a.theirs.send({ type: 'heard', members: [heard] });
+    await settle();
+    expect(read).toBe(3);
+    store.hearOfOthers = async () => {};
+    go();
+    await until(() => read === 7);
+    await a.theirs.close();
+    await a.driver.ended;
+  });
+
+  it('keeps no frame that was taken', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const frames: WeakRef<Frame>[] = [];
+    const a = played(new FakeStore('a'), {}, (frame) => frames.push(new WeakRef(frame)));
+    await a.theirs.send(a.hello());
+    await a.theirs.send(a.want(1_000_000));
+    for (let i = 0; i < 50; i += 1) await a.theirs.send({ type: 'heard', members: [heard] });
+    await until(() => frames.length === 52);
+    await settle();
+    collect();
+    // The last one may still be in a variable.
+    expect(frames.slice(1, -2).filter((frame) => frame.deref() !== undefined)).toEqual([]);
     await a.theirs.close();
     await a.driver.ended;
   });

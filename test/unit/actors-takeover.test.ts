@@ -97,6 +97,21 @@ async function behind() {
   return { ...parts, a, b, c };
 }
 
+/** C takes from A, which gives a page in a look, until that is too little; B is there as well. C's side of both sessions. */
+async function slowFirst({ connect, look, a, b, c }: Awaited<ReturnType<typeof behind>>): Promise<[Side, Side]> {
+  const [toA] = connect(c, a);
+  a.allow(1);
+  await until(() => c.ids().length === 10);
+  const [toB] = connect(c, b);
+  await settle(50);
+  for (let i = 0; i < 2; i += 1) {
+    a.allow(1);
+    await settle(50);
+    await look();
+  }
+  return [toA, toB];
+}
+
 describe('[L1] a device that is behind', () => {
   it('takes one feed at a time; when that peer is lost another one goes on with what has not come', async () => {
     const { connect, a, b, c, crossed } = await behind();
@@ -121,18 +136,10 @@ describe('[L1] a device that is behind', () => {
 
 describe('[L3] a peer that is slow', () => {
   it('rests while a faster one gives, and is asked for what that one did not have', async () => {
-    const { connect, look, a, b, c, crossed, rested } = await behind();
+    const parts = await behind();
+    const { a, b, c, crossed, rested } = parts;
     a.write('only a has it');
-    const [toA] = connect(c, a);
-    a.allow(1);
-    await until(() => c.ids().length === 10);
-    const [toB] = connect(c, b);
-    await settle(50);
-    for (let i = 0; i < 2; i += 1) {
-      a.allow(1);
-      await settle(50);
-      await look();
-    }
+    const [toA, toB] = await slowFirst(parts);
     expect(rested).toEqual(['-a']);
     const { pages } = a;
     b.allow(Infinity);
@@ -146,17 +153,9 @@ describe('[L3] a peer that is slow', () => {
   });
 
   it('goes on when the other one is lost, without what that one has given', async () => {
-    const { connect, look, a, b, c, crossed, rested } = await behind();
-    const [toA] = connect(c, a);
-    a.allow(1);
-    await until(() => c.ids().length === 10);
-    const [toB] = connect(c, b);
-    await settle(50);
-    for (let i = 0; i < 2; i += 1) {
-      a.allow(1);
-      await settle(50);
-      await look();
-    }
+    const parts = await behind();
+    const { a, b, c, crossed, rested } = parts;
+    const [toA, toB] = await slowFirst(parts);
     b.allow(20);
     await until(() => c.ids().length > 150);
     await settle(50);

@@ -1,6 +1,6 @@
 import { SimulatedClock } from 'xstate';
 import { describe, expect, it } from 'vitest';
-import { createTurns, TURN_LOOK_MS } from '../../src/actors/turns.ts';
+import { createTurns, MOST_LOOKS, TURN_LOOK_MS } from '../../src/actors/turns.ts';
 import type { Standing, Turn } from '../../src/actors/turns.ts';
 import { settle } from '../support/until.ts';
 
@@ -30,7 +30,16 @@ function queue() {
       await settle();
     }
   };
-  return { clock, began, leave, take, standings, give };
+  /** The turn of a, while b waits, which is known to give 1,000 in a look. */
+  const afterFaster = async (): Promise<Turn> => {
+    const b = await take('b');
+    await give(b, 1000);
+    b.end();
+    const a = await take('a');
+    void take('b');
+    return a;
+  };
+  return { began, leave, take, standings, give, afterFaster };
 }
 
 describe('[L1] turns', () => {
@@ -113,26 +122,27 @@ describe('[L2] a peer that gives nothing', () => {
 
 describe('[L3] a peer that gives little', () => {
   it('is left for one that is known to give much more', async () => {
-    const { began, take, give } = queue();
-    const b = await take('b');
-    await give(b, 1000);
-    b.end();
-    const a = await take('a');
-    void take('b');
+    const { began, give, afterFaster } = queue();
+    const a = await afterFaster();
     await give(a, 100, 2);
     expect(began).toEqual(['b', 'a', '-a', 'b']);
   });
 
   it('is not left for one that gives little more, nor when little is left', async () => {
-    const { began, take, give } = queue();
-    const b = await take('b');
-    await give(b, 1000);
-    b.end();
-    const a = await take('a');
-    void take('b');
+    const { began, give, afterFaster } = queue();
+    const a = await afterFaster();
     await give(a, 400, 10);
     await give(a, 100, 10, 300);
     expect(began).toEqual(['b', 'a']);
+  });
+
+  it('is left when it has said for minutes that little is left', async () => {
+    const { began, give, afterFaster } = queue();
+    const a = await afterFaster();
+    await give(a, 100, MOST_LOOKS - 1, 0);
+    expect(began).toEqual(['b', 'a']);
+    await give(a, 100, 1, 0);
+    expect(began).toEqual(['b', 'a', '-a', 'b']);
   });
 
   it('is compared with one that was not tried yet, and goes on when that one gives less', async () => {

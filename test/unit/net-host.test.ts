@@ -15,6 +15,7 @@ import { createHost, MAX_PEER_CONNECTIONS } from '../../src/net/host.ts';
 import type { HostOptions, JoinableHost } from '../../src/net/host.ts';
 import { transportOptions } from '../../src/net/transport.ts';
 import type { Channel } from '../../src/protocol/types.ts';
+import { until } from '../support/until.ts';
 
 const stops: Array<() => unknown> = [];
 afterEach(async () => {
@@ -277,6 +278,16 @@ describe('the heartbeat', () => {
       heartbeat.beat(connections, new AbortController().signal);
     }
     expect(cut).toEqual([]);
+  });
+
+  it('[L4] measures how long a peer takes to answer, as long as it is connected', async () => {
+    const [a, b] = [await start({ beatMs: 20 }), await start()];
+    expect(a.roundTrip(b.device)).toBeNull();
+    await a.dial(b.device, b.addresses(), soon());
+    await until(() => a.roundTrip(b.device) !== null);
+    expect(a.roundTrip(b.device)).toBeGreaterThan(0);
+    await a.hangUp(b.device);
+    expect(a.roundTrip(b.device)).toBeNull();
   });
 
   it('keeps quiet connections of living hosts, and cuts that of a stopped process', async () => {

@@ -1,9 +1,21 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_HLC } from '../../src/protocol/hlc.ts';
-import { encodeStamps, MAX_STAMPS_BYTES, StampSet } from '../../src/protocol/stamp-set.ts';
+import { MAX_KNOWN_RUNS } from '../../src/protocol/knowledge.ts';
+import {
+  encodeStamps,
+  MAX_RANGES,
+  MAX_STAMP_MESSAGES,
+  MAX_STAMPS_BYTES,
+  StampSet,
+} from '../../src/protocol/stamp-set.ts';
 
 const [A, B] = ['0a'.repeat(16), 'b0'.repeat(16)];
+
+/** So many stamps of which none follows another. */
+function everyOther(count: number, step = 2): number[] {
+  return Array.from({ length: count }, (_, i) => (i + 1) * step);
+}
 
 function setOf(stamps: ReadonlyMap<string, readonly number[]>): StampSet {
   const set = new StampSet();
@@ -34,6 +46,46 @@ describe('a set of stamps', () => {
         expect(set.isEmpty).toBe(close.length + wide.length === 0);
       }),
     );
+  });
+
+  it('is the same whatever was told more than once, and takes no more room for that', () => {
+    const some = fc.array(fc.integer({ min: 0, max: 60 }), { maxLength: 30 });
+    fc.assert(
+      fc.property(fc.array(some, { maxLength: 6 }), (told) => {
+        const set = new StampSet();
+        for (const hlcs of told) for (const message of encodeStamps(new Map([[A, hlcs]]))) set.add(message);
+        for (let hlc = 0; hlc <= 61; hlc += 1) expect(set.has(A, hlc)).toBe(told.flat().includes(hlc));
+      }),
+    );
+    const set = new StampSet();
+    const most = encodeStamps(new Map([[A, everyOther(MAX_RANGES / 2)]]));
+    for (let i = 0; i < 3; i += 1) for (const message of most) set.add(message);
+    for (const message of encodeStamps(new Map([[B, [1]]]))) set.add(message);
+    expect([set.has(A, 2), set.has(A, MAX_RANGES), set.has(B, 1)]).toEqual([true, true, true]);
+  });
+
+  it('is told in no more messages than are taken', () => {
+    const wide = everyOther(MAX_STAMP_MESSAGES * 50_000, 2 ** 30);
+    const messages = encodeStamps(new Map([[A, wide]]));
+    expect(messages).toHaveLength(MAX_STAMP_MESSAGES);
+    const set = new StampSet();
+    set.add(messages[0] as Uint8Array);
+    expect([set.has(A, 2 ** 30), set.has(A, 2 ** 31)]).toEqual([true, true]);
+  });
+
+  it('holds a bounded number of runs and of ranges', () => {
+    const run = (i: number): string => i.toString(16).padStart(32, '0');
+    const set = setOf(new Map(Array.from({ length: MAX_KNOWN_RUNS + 1 }, (_, i) => [run(i), [1]])));
+    expect([set.has(run(0), 1), set.has(run(MAX_KNOWN_RUNS - 1), 1), set.has(run(MAX_KNOWN_RUNS), 1)]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    const told = everyOther(MAX_RANGES + 500_000);
+    const full = setOf(new Map([[A, told]]));
+    const held = told.filter((hlc) => full.has(A, hlc)).length;
+    expect(held).toBeLessThanOrEqual(MAX_RANGES);
+    expect(held).toBeGreaterThan(MAX_RANGES - MAX_STAMPS_BYTES / 2);
   });
 
   it('says what was written in bulk in a few bytes, and what was written one by one in messages of bounded length', () => {
@@ -71,17 +123,6 @@ describe('a set of stamps', () => {
     expect([set.isEmpty, set.has(A, 1)]).toEqual([true, false]);
   });
 
-  it('has room for more when it is told the same again', () => {
-    const many = (from: number): number[] => Array.from({ length: 300_000 }, (_, i) => from + 2 * i);
-    const [one, other] = [many(0), many(1_000_000)];
-    const set = setOf(new Map([[A, one]]));
-    for (let again = 0; again < 3; again += 1)
-      for (const message of encodeStamps(new Map([[A, one]]))) set.add(message);
-    for (const message of encodeStamps(new Map([[A, other]]))) set.add(message);
-    for (const hlc of [...one.slice(-9), ...other.slice(-9)])
-      expect([set.has(A, hlc), set.has(A, hlc + 1)]).toEqual([true, false]);
-  });
-
   it('has what several messages told, in whatever order and however they overlap', () => {
     const hlcs = fc.array(fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 20 }), { maxLength: 6 });
     fc.assert(
@@ -93,13 +134,6 @@ describe('a set of stamps', () => {
     );
   });
 
-  it('refuses a message that comes back to a run: each time costs what there is of it', () => {
-    const [message] = encodeStamps(new Map([[A, [5]]])) as [Uint8Array];
-    expect(() => new StampSet().add(Buffer.concat([message, message]))).toThrow(
-      expect.objectContaining({ code: 'PROTOCOL' }),
-    );
-  });
-
   it('refuses what is cut off, and numbers beyond any stamp', () => {
     const message = encodeStamps(new Map([[A, [5, 7]]]))[0] as Uint8Array;
     for (let length = 1; length < message.length; length += 1)
@@ -108,5 +142,15 @@ describe('a set of stamps', () => {
       );
     const huge = new Uint8Array([...message.subarray(0, 16), ...new Array<number>(9).fill(255), 1, 0, 0]);
     expect(() => new StampSet().add(huge)).toThrow(expect.objectContaining({ code: 'PROTOCOL' }));
+  });
+
+  it('refuses a run that is named twice or for nothing: each costs a look at all that is known of it', () => {
+    const message = encodeStamps(new Map([[A, [5, 7]]]))[0] as Uint8Array;
+    expect(() => new StampSet().add(new Uint8Array([...message, ...message]))).toThrow(/twice/);
+    expect(() => new StampSet().add(new Uint8Array(17))).toThrow(/no stamps/);
+  });
+
+  it('has the greatest stamp that there can be', () => {
+    expect(setOf(new Map([[A, [MAX_HLC]]])).has(A, MAX_HLC)).toBe(true);
   });
 });
