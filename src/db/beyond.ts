@@ -10,7 +10,7 @@ import { bytesToHex } from '../protocol/uuid.ts';
 import { parseCells, stampsOf } from './cells.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import type { Library } from './library.ts';
-import { getState, setState } from './metadata.ts';
+import { setState } from './metadata.ts';
 import type { Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import { runBytes } from './page.ts';
@@ -20,6 +20,9 @@ import { ownStamps } from './stamp-lists.ts';
 /** State: the lsn behind which everything lies that came in passes that are not complete. */
 const FROM = 'beyond';
 
+/** State: the hlc up to which stamps are not told of. */
+const DISTRUSTED = 'distrusted';
+
 /** Rows read at once. */
 const CHUNK = 5_000;
 
@@ -27,30 +30,29 @@ const IS_UNDER_WAY = 'SELECT 1 FROM flotilla_cursors WHERE position < head';
 
 /** A page has come. @param head - the lsn before it was merged */
 export function noteUnderWay(library: Library, head: number, isComplete: boolean): void {
-  const isVoid = getState(library.db, FROM) === -1;
-  if (isComplete && isVoid) library.sql.run('DELETE FROM flotilla_state WHERE key = ?', FROM);
-  if (!isComplete && !isVoid && library.sql.value(IS_UNDER_WAY) === undefined) setState(library.db, FROM, head);
+  if (!isComplete && library.sql.value(IS_UNDER_WAY) === undefined) setState(library.db, FROM, head);
 }
 
 /**
- * Something that was merged here is lost, though the stamps of its row still stand (a column that has come back): until a pass is complete,
- * they do not say what is here.
+ * Something that was merged here is lost, though the stamps of its row still stand (a column that has come back): those of until now do not
+ * say what is here.
  */
 export function distrustStamps(library: Library): void {
-  setState(library.db, FROM, -1);
+  setState(library.db, DISTRUSTED, library.hlc);
 }
 
 /** Messages (`stamp-set.ts`) that tell what is here beyond what is known; none when no pass is under way. */
 export function stampsBeyond(sql: Statements, registry: Registry): Uint8Array<ArrayBuffer>[] {
   if (sql.value(IS_UNDER_WAY) === undefined) return [];
-  const from = Number(sql.value('SELECT value FROM flotilla_state WHERE key = ?', FROM) ?? 0);
-  if (from < 0) return [];
+  const stored = (key: string): number => Number(sql.value('SELECT value FROM flotilla_state WHERE key = ?', key) ?? 0);
+  const from = stored(FROM);
+  const distrusted = stored(DISTRUSTED);
   const known = new Map(
     sql.rows('SELECT run, hlc FROM flotilla_knowledge').map(([run, hlc]) => [Number(run), Number(hlc)]),
   );
   const found = new Map<number, number[]>();
   const add = (run: number, hlc: number): void => {
-    if (hlc <= (known.get(run) ?? -1)) return;
+    if (hlc <= Math.max(distrusted, known.get(run) ?? -1)) return;
     const hlcs = found.get(run);
     if (hlcs === undefined) found.set(run, [hlc]);
     else hlcs.push(hlc);

@@ -129,7 +129,7 @@ export function carryOutDeletes(
 }
 
 /** Those of the rows that are here, with the keys that they have by now. */
-export function stillHere(library: Library, rows: readonly Doomed[]): Doomed[] {
+export function stillHere<Row extends Pick<Doomed, 'model' | 'uuid'>>(library: Library, rows: readonly Row[]): Row[] {
   return rows.flatMap((row) => {
     const key = library.sql.value(`SELECT key FROM ${rowsTable(row.model)} WHERE uuid = ?`, Buffer.from(row.uuid));
     return key === undefined ? [] : [{ ...row, key: key as Key }];

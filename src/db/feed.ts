@@ -20,7 +20,7 @@ import { hasStamp, isAskedFor, isNoNews, newsIn, newPass, raise } from './pass.t
 import { recordsHash } from './members.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
-import { heldUpInWords, holdUp, isHuge, safePosition, stillHeldUp } from './huge.ts';
+import { heldUpInWords, holdUp, isHuge, roomBeside, safePosition, stillHeldUp } from './huge.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -40,19 +40,14 @@ import type { RunInfo, Target } from './page.ts';
 import type { Key, RawRow } from './sql.ts';
 import { schemaCookie } from './serving.ts';
 import { Statements, jsonKeys } from './sql.ts';
+import { PENDING, TOMBSTONES, countBehind, entryTables, nextStretch } from './stretch.ts';
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
 const SEARCH_MS = 25;
-/**
- * Bytes of rows that go ahead of their place in one page: two thousand thumbnails of 4 KB, and little enough beside a page that neither memory
- * nor the message overflows.
- */
-const AHEAD_BYTES = 8 * 1024 * 1024;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
-
-const TOMBSTONES = 'flotilla_tombstones';
-const PENDING = 'flotilla_pending';
+/** Bytes for which a row is taken so long where few are to be read. */
+const UNKNOWN_SIZE = 128 * 1024;
 
 /** The answer to `page` when the writing side must do something first. */
 export interface NotYet {
@@ -60,6 +55,14 @@ export interface NotYet {
   readonly unstamped: boolean;
   /** It must be noted first (`noteDangling`) that rows here refer to nothing, and what of them stays behind until they do; null for nothing. */
   readonly dangling: readonly LeftBehind[] | null;
+}
+
+/** What goes along with the dead ones of a page: the rows that they are from now on. */
+interface Heirs {
+  readonly targets: Target[];
+  readonly entries: Entry[];
+  /** Bytes that may still go ahead of their place. */
+  readonly room: number;
 }
 
 export class Feeds {
@@ -175,6 +178,7 @@ export class Feeds {
   }
 
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
+    const { position: start } = pass;
     const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
     const leading = pass.hasLed ? 0 : this.#leadWithRecords(builder, pass, head, limits);
@@ -193,7 +197,8 @@ export class Feeds {
     this.#checkFloor(pass);
     if (complete) pass.remaining = 0;
     const words = isAtHead ? heldUpInWords(heldUp) : '';
-    if (builder.rows === 0 && words !== '') {
+    // A page without rows may name some: what is not named in a pass that reconciles was deleted.
+    if (builder.rows === 0 && words !== '' && (pass.kind !== 'reconcile' || pass.position === start)) {
       pass.isOpen = true;
       return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: words };
     }
@@ -238,11 +243,12 @@ export class Feeds {
 
   /** Adds the next stretch of the feed to the page and moves the pass on. */
   #fill(builder: PageBuilder, pass: Pass, head: number, limits: PageLimits): void {
-    const stretch = this.#stretch(pass, limits.rows);
+    const models = this.#models(pass.isBeside);
+    const stretch = nextStretch(this.#sql, entryTables(models), pass.position, limits.rows);
     let upTo = stretch.end ?? head;
     if (upTo < head) upTo = lastWithin(limits.groupEnds ?? [], pass.position, upTo) ?? upTo;
     const entries: Entry[] = [];
-    for (const model of this.#models(pass.isBeside))
+    for (const model of models)
       if (stretch.sources.has(rowsTable(model)))
         upTo = this.#readTable(model, pass.position, upTo, limits.bytes, entries);
     if (stretch.sources.has(TOMBSTONES)) this.#readTombstones(pass.position, upTo, entries);
@@ -269,37 +275,11 @@ export class Feeds {
       versions.set(entry.model, list);
     }
     for (const [model, list] of versions) builder.addVersions(model, list);
-    const heirs = this.#heirsOf(pass, wanted, upTo);
-    this.#sendParentsAhead(builder, pass, upTo, heirs.targets);
+    const heirs = this.#heirsOf(pass, wanted, upTo, roomBeside(wanted));
+    this.#sendParentsAhead(builder, pass, upTo, heirs);
     for (const entry of [...wanted, ...heirs.entries]) if (entry.model === undefined) entry.add(builder);
     pass.position = upTo;
     pass.remaining = Math.max(0, pass.remaining - count);
-  }
-
-  /** The next `rows` entries: lsn of the last, null when there are fewer, and the tables in which they are. A live page has one or two. */
-  #stretch({ isBeside, position }: Pass, rows: number): { end: number | null; sources: ReadonlySet<string> } {
-    const tables = [...this.#models(isBeside).map(rowsTable), TOMBSTONES, PENDING];
-    // SQLite merges these as it reads, and stops there: with a limit of its own each would be read to that and sorted.
-    const parts = tables.map(
-      (table, i) =>
-        `SELECT lsn, ${i} FROM ${table} WHERE ${table === PENDING ? 'version IS NOT NULL AND ' : ''}lsn > :position`,
-    );
-    const found = this.#sql
-      .rows(
-        `WITH next (lsn, source) AS (${parts.join(' UNION ALL ')} ORDER BY 1 LIMIT :rows)
-         SELECT source, max(lsn), count(*) FROM next GROUP BY source`,
-        { position, rows },
-      )
-      .map(([source, end, count]) => ({
-        table: tables[Number(source)] as string,
-        end: Number(end),
-        count: Number(count),
-      }));
-    const isCut = found.reduce((sum, { count }) => sum + count, 0) >= rows;
-    return {
-      end: isCut ? Math.max(...found.map(({ end }) => end)) : null,
-      sources: new Set(found.map(({ table }) => table)),
-    };
   }
 
   /** Reads a table's versions up to `upTo`, or up to the size of a page; returns how far it read. */
@@ -415,56 +395,60 @@ export class Feeds {
   /**
    * Targets that lie further on in the feed and that the peer cannot know go ahead, in the same page, and their own
    * targets too: a folder that was updated after its files were added has a later lsn than they do.
-   * @param others - rows that have to go along as well
+   * @param heirs - rows that have to go along as well, and the room that is left
    */
-  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number, others: readonly Target[]): void {
+  #sendParentsAhead(builder: PageBuilder, pass: Pass, upTo: number, heirs: Heirs): void {
     // The new name of a row that goes comes with the end of the old one, so it is the first.
-    let targets = [...others, ...builder.resolve()];
-    let room = AHEAD_BYTES;
+    let targets = [...heirs.targets, ...builder.resolve()];
+    let { room } = heirs;
     while (targets.length > 0) {
       const early = new Map<Model, Target[]>();
       for (const target of targets) {
         const { model, uuid, lsn, birthHlc, birthRun } = target;
         const name = bytesToHex(uuid);
         if (lsn <= upTo || hasStamp(pass, this.#runHex(birthRun), birthHlc) || pass.ahead.has(name)) continue;
-        early.set(model, [...(early.get(model) ?? []), target]);
+        const rows = early.get(model) ?? [];
+        rows.push(target);
+        early.set(model, rows);
         pass.ahead.set(name, lsn);
       }
       targets = [];
       for (const [model, rows] of early) {
         // Their own targets come with them, so that a page makes one query for references however deep the tree is.
         const text = versionSelect(model, this.#registry, 'WHERE m.key IN (SELECT value FROM json_each(?))', true);
-        for (let next = 0; next < rows.length;) {
+        let next = 0;
+        while (next < rows.length && room > 0) {
           const few = rows.slice(next, next + Math.max(1, Math.floor(room / this.#meanOf(model))));
           next += few.length;
           const versions = readVersions(this.#sql, model, text, [jsonKeys(few.map(({ key }) => key))]);
           const going = versions.filter((version) => {
             if (isAskedFor(version)) return false;
             const size = sizeOf(version);
-            if (room < size || isHuge(version, size)) {
-              // It comes in its place, and who refers to it waits so long.
-              pass.ahead.delete(bytesToHex(version[2] as Uint8Array));
-              return false;
-            }
-            room -= size;
-            return true;
+            const isGoing = size <= room && !isHuge(version, size);
+            if (!isGoing) pass.ahead.delete(bytesToHex(version[UUID] as Uint8Array));
+            // Where one finds no room, no more are read: each may be as large.
+            if (isGoing || size > room) room -= size;
+            return isGoing;
           });
           targets.push(...builder.addWithTargets(model, going));
         }
+        // They come in their places, and who refers to them waits so long.
+        for (const { uuid } of rows.slice(next)) pass.ahead.delete(bytesToHex(uuid));
       }
     }
   }
 
   /** Mean size of a table's rows, as far as it is known. */
   #meanOf(model: Model): number {
-    return this.#meanSize.get(model.table) ?? AHEAD_BYTES / FIRST_CHUNK;
+    return this.#meanSize.get(model.table) ?? UNKNOWN_SIZE;
   }
 
   /**
    * What lies further on in the feed of the rows that the dead ones of a page are from now on. It goes with them: of a new name of
    * which only the end of the old one is left (its device may be restored) nobody could tell what has become of the row.
    */
-  #heirsOf(pass: Pass, wanted: readonly Entry[], upTo: number): { targets: Target[]; entries: Entry[] } {
+  #heirsOf(pass: Pass, wanted: readonly Entry[], upTo: number, most: number): Heirs {
+    let room = most;
     const targets: Target[] = [];
     const entries: Entry[] = [];
     const queue = wanted.flatMap(({ heir }) => heir ?? []);
@@ -493,11 +477,12 @@ export class Feeds {
         this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
         this.#readWaiting(Number(lsn) - 1, Number(lsn), found);
       }
-      const news = found.filter((entry) => !isNoNews(pass, entry, this.#runHex));
+      const news = found.filter((entry) => entry.size <= room && !isNoNews(pass, entry, this.#runHex));
       entries.push(...news);
+      room -= news.reduce((sum, { size }) => sum + size, 0);
       queue.push(...news.flatMap((entry) => entry.heir ?? []));
     }
-    return { targets, entries };
+    return { targets, entries, room };
   }
 
   /** What we know and the peer may not: goes out with a page that reaches the head. */
@@ -518,10 +503,7 @@ export class Feeds {
   }
 
   #countBeyond(isBeside: boolean, position: number): number {
-    const sources = [...this.#models(isBeside).map(rowsTable), 'flotilla_tombstones'];
-    const parts = sources.map((table) => `(SELECT count(*) FROM ${table} WHERE lsn > :position)`);
-    parts.push('(SELECT count(*) FROM flotilla_pending WHERE version IS NOT NULL AND lsn > :position)');
-    return this.#sql.number(`SELECT ${parts.join(' + ')}`, { position });
+    return countBehind(this.#sql, entryTables(this.#models(isBeside)), position);
   }
 
   /** The writing side gives rows that stayed behind a new birth from now on, so that a page may claim that they have gone. */

@@ -90,6 +90,23 @@ export function livingHeir(library: Library, model: Model, uuid: Uint8Array): Kn
   return null;
 }
 
+/**
+ * The last name of a dead row that has no {@link livingHeir}: the row of that name has not come, waits, or was deleted as well; null where
+ * it was given none.
+ */
+export function nameOfHeir(library: Library, uuid: Uint8Array): Uint8Array | null {
+  let last = uuid;
+  for (let step = 0; step < MAX_STEPS; step += 1) {
+    const alias =
+      step > 0 && hasWaitingVersion(library, last)
+        ? null
+        : library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(last));
+    if (!(alias instanceof Uint8Array)) return step === 0 ? null : last;
+    last = alias;
+  }
+  return null;
+}
+
 function versionOf(stamps: readonly (SqlValue | undefined)[]): KnownVersion {
   const [birthHlc = 0, birthRun = 0, hlc = 0, run = 0] = stamps.slice(0, 4).map(Number);
   return { birthHlc, birthRun, hlc, run };

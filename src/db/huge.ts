@@ -12,6 +12,8 @@ import type { RawRow, Statements } from './sql.ts';
 /** Bytes of the values of a row at most: what a batch carries but for stamps and names. */
 export const HUGE_ROW_BYTES = MAX_BATCH_BYTES - 64 * 1024;
 
+const AHEAD_BYTES = 8 * 1024 * 1024;
+
 /** Bytes of UTF-8 that one unit of a string takes at most. */
 const UTF8_MOST = 3;
 
@@ -26,6 +28,20 @@ function bytesOf(version: RawRow): number {
     if (value instanceof TextBytes) return sum + value.bytes.length;
     return sum + (value instanceof Uint8Array ? value.length : 8);
   }, 0);
+}
+
+/**
+ * Bytes, as they are estimated, of what may go along with these entries: two thousand thumbnails of 4 KB, and little enough beside a page that
+ * neither memory nor the message overflows.
+ */
+export function roomBeside(entries: readonly Entry[]): number {
+  const estimated = entries.reduce((sum, { size }) => sum + size, 0) * UTF8_MOST;
+  if (estimated + AHEAD_BYTES * UTF8_MOST <= HUGE_ROW_BYTES) return AHEAD_BYTES;
+  const exact = entries.reduce(
+    (sum, { model, version, size }) => sum + (model && version ? bytesOf(version) : size),
+    0,
+  );
+  return Math.max(0, Math.min(AHEAD_BYTES, (HUGE_ROW_BYTES - exact) / UTF8_MOST));
 }
 
 /** Notes an entry that is too large. Returns whether it is. */

@@ -36,9 +36,10 @@ interface LastMark {
 const lastNamed = new WeakMap<Library, Map<number, LastMark>>();
 
 /**
- * Gives UUIDs to rows of one table that are born together, in any order, and that no columns name. Such a UUID follows from its first mark, so that a library that went back to before that was stamped (a
- * power cut, an older backup) gives the row the same one again: others may have it by then, and it would be there twice. Marks are
- * numbered from 1 again when all are stamped; where time has not gone on since, the UUID is a fresh one.
+ * Gives UUIDs to rows of one table that are born together, in any order, and that no columns name. Such a UUID follows from the row's
+ * first mark, so that a library that went back to before that was stamped (a power cut, an older backup) gives the row the same one again:
+ * others may have it by then, and it would be there twice. Marks are numbered from 1 again when all are stamped; where time has not gone on
+ * since, the UUID is a fresh one.
  */
 export function uuidsOfMarks(library: Library, model: Model): (first: FirstMark) => Uint8Array {
   const ofLibrary = lastNamed.get(library) ?? new Map<number, LastMark>();

@@ -4,9 +4,10 @@
  * heir, and means the same row as before, so nothing of that is stamped.
  */
 import type { Batch } from '../protocol/types.ts';
-import { referrersOf } from './deletes.ts';
+import { referrersOf, stillHere } from './deletes.ts';
 import type { Referrer } from './deletes.ts';
-import { livingHeir } from './heirs.ts';
+import { livingHeir, nameOfHeir } from './heirs.ts';
+import { hideRows } from './hide.ts';
 import type { Incoming } from './incoming.ts';
 import { columnNamed } from './incoming.ts';
 import { isKilled } from './killed.ts';
@@ -18,7 +19,7 @@ import type { RowWriter } from './rows.ts';
 import { unlessRefused } from './sql.ts';
 import type { Key } from './sql.ts';
 
-/** Lets references of a batch that mean an earlier birth of a row lead to its heir. */
+/** Lets references of a batch that mean an earlier birth of a row lead to its heir, or wait for it. */
 export function meanHeirs(library: Library, batch: Batch, found: Found): void {
   const earlier = found.rows.flatMap((row, index) => {
     const tombstone = found.tombstones[index];
@@ -41,8 +42,12 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
   for (const { index, model } of earlier) {
     const uuid = uuidAt(index);
     const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(other).equals(uuid));
-    const heir = isAlone && !excepted.has(index) ? livingHeir(library, model, uuid) : null;
-    if (heir !== null) found.rows[index] = heir;
+    if (!isAlone || excepted.has(index)) continue;
+    const heir = livingHeir(library, model, uuid);
+    const name = heir === null ? nameOfHeir(library, uuid) : null;
+    if (heir === null && name === null) continue;
+    found.rows[index] = heir ?? undefined;
+    if (name !== null) found.awaited.set(index, name);
   }
 }
 
@@ -72,6 +77,24 @@ interface Left {
   readonly referrers: readonly Referrer[];
 }
 
+/** What refers to a row that is written over, and is not here under its last name. */
+export interface Heirless {
+  readonly name: Uint8Array;
+  readonly referrers: readonly Referrer[];
+}
+
+/** Lets rows wait for the heirs of what they refer to. What cannot be taken out of the tables stays. */
+export function awaitHeirs(library: Library, heirless: readonly Heirless[]): void {
+  for (const { name, referrers } of heirless)
+    for (const row of stillHere(library, referrers)) hideRows(library, [row], { ...HEIRLESS, targets: [name] });
+}
+
+const HEIRLESS = {
+  reason: 'missing-target',
+  detail: 'It refers to a row that has another name now, and is not here under that.',
+  isOvertaken: true,
+} as const;
+
 /** For one merge: what refers to rows that are written over by others which have taken their names. */
 export class LeftNames {
   readonly #library: Library;
@@ -99,6 +122,15 @@ export class LeftNames {
       ({ model: child, foreignKey }) => foreignKey.simple && !foreignKey.columns.some((name) => isNaming(child, name)),
     );
     if (referrers.length > 0) this.#left.push({ model, uuid, referrers });
+  }
+
+  /** Where the heirs are not here. @param standing - the rows that are about to be written */
+  heirless(standing: readonly Incoming[]): Heirless[] {
+    return this.#left.flatMap(({ model, uuid, referrers }) => {
+      const name = livingHeir(this.#library, model, uuid) === null ? nameOfHeir(this.#library, uuid) : null;
+      const isComing = standing.some(({ index }) => name !== null && this.#rows.uuidOf(index).equals(name));
+      return name === null || isComing ? [] : [{ name, referrers }];
+    });
   }
 
   /** Leads them to the heirs, which stand by now. @param written - the rows that have just been written, and say what they refer to */

@@ -46,6 +46,8 @@ export interface Found {
   readonly rows: (KnownRow | undefined)[];
   readonly tombstones: (KnownTombstone | undefined)[];
   readonly pending: (KnownPending | undefined)[];
+  /** Where a reference means a row whose name another one has by now: the name under which it is to come. See `meanHeirs`. */
+  readonly awaited: Map<number, Uint8Array>;
   /** Local number of each run of the batch. */
   readonly runs: readonly number[];
 }
@@ -56,7 +58,7 @@ const PENDING = 2;
 
 export function lookUp(library: Library, batch: Batch, runs: readonly number[]): Found {
   const count = batch.birthHlc.length;
-  const found: Found = { rows: [], tombstones: [], pending: [], runs };
+  const found: Found = { rows: [], tombstones: [], pending: [], awaited: new Map(), runs };
   if (count === 0) return found;
   const models = batch.names.map((name) => library.arriving(name));
   const groups = groupByTable(batch, models);

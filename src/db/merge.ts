@@ -12,7 +12,8 @@ import type { Hold, Incoming, Outcome } from './incoming.ts';
 import { cellsOf, firstOfEach, referencesIn, splitVersions } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
-import { LeftNames, meanHeirs } from './left-names.ts';
+import { LeftNames, awaitHeirs, meanHeirs } from './left-names.ts';
+import type { Heirless } from './left-names.ts';
 import { lookUp } from './lookup.ts';
 import type { MergeOptions, Merged } from './merged.ts';
 import { MustUndo, both } from './merged.ts';
@@ -67,7 +68,8 @@ export function mergeBatch(library: Library, batch: Batch, options: MergeOptions
   return both(merged, mergeOnce(library, rest, options));
 }
 
-function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merged {
+/** @param awaits - what refers to rows that are written over is to wait for their heirs, unless these stand */
+function mergeOnce(library: Library, batch: Batch, options: MergeOptions, awaits = true): Merged {
   const found = lookUp(library, batch, translateRuns(library, batch));
   meanHeirs(library, batch, found);
   const absorbed = options.retake ? null : absorbIntoWaiting(library, batch, found);
@@ -79,15 +81,19 @@ function mergeOnce(library: Library, batch: Batch, options: MergeOptions): Merge
   const holds = new Map<number, Hold>();
   let mayExchange = true;
   for (;;) {
-    const merge = new Merge(library, batch, found, options, holds);
+    const merge = new Merge(library, batch, found, options, holds, awaits);
     if (options.isBold === true) {
       if (merge.run()) return merge.result;
       throw new MustUndo('Something in the batch cannot stand as it is.');
     }
     if (library.attempt(() => merge.run())) return merge.result;
     options.adopter?.reset();
+    if (merge.heirless.length > 0) {
+      awaitHeirs(library, merge.heirless);
+      return mergeOnce(library, batch, options, false);
+    }
     if (mayExchange && [...merge.failures.values()].some(({ reason }) => reason === 'unique')) {
-      const exchanged = exchange(library, batch, found, options, holds);
+      const exchanged = exchange(library, batch, found, options, holds, awaits);
       if (exchanged !== null) return exchanged;
       mayExchange = false;
     }
@@ -102,10 +108,11 @@ function exchange(
   found: Found,
   options: MergeOptions,
   given: ReadonlyMap<number, Hold>,
+  awaits: boolean,
 ): Merged | null {
   const holds = new Map(given);
   for (;;) {
-    const merge = new Merge(library, batch, found, options, holds, true);
+    const merge = new Merge(library, batch, found, options, holds, awaits, true);
     if (library.attempt(() => merge.run())) return merge.result;
     options.adopter?.reset();
     if (merge.failures.size === 0) return null;
@@ -115,11 +122,14 @@ function exchange(
 
 class Merge {
   readonly result: Merged = { changed: 0, arrivals: [], held: [] };
+  /** What has to be taken out of the tables before it can be begun again. */
+  heirless: readonly Heirless[] = [];
   readonly #library: Library;
   readonly #batch: Batch;
   readonly #found: Found;
   readonly #options: MergeOptions;
   readonly #holds: ReadonlyMap<number, Hold>;
+  readonly #awaits: boolean;
   readonly #parks: boolean;
   /** See `firstOfEach`. The arrays below are by that index. */
   readonly #first: readonly number[] | null;
@@ -138,6 +148,7 @@ class Merge {
     found: Found,
     options: MergeOptions,
     holds: ReadonlyMap<number, Hold>,
+    awaits: boolean,
     parks = false,
   ) {
     this.#library = library;
@@ -145,6 +156,7 @@ class Merge {
     this.#found = found;
     this.#options = options;
     this.#holds = holds;
+    this.#awaits = awaits;
     this.#parks = parks;
     this.#first = firstOfEach(batch);
     this.#rows = new RowWriter(library, batch, found, this.#first);
@@ -172,7 +184,8 @@ class Merge {
       for (const row of incoming)
         if (row.isUpdate && this.#waiting(row.index)?.isDelete !== false)
           left.before(row, this.#found.rows[row.index], this.#tombstone(row.index));
-    if (!this.#rows.follow()) return false;
+    if (this.#awaits) this.heirless = left.heirless(standing);
+    if (this.heirless.length > 0 || !this.#rows.follow()) return false;
     for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
     const going = this.#doomed(incoming);
     const doomed = this.#parks ? parkAll(library, standing, going, this.#rows, loose) : going;
@@ -506,6 +519,7 @@ class Merge {
     const name = this.#batch.names[this.#batch.uuidTable[target] ?? 0] ?? '';
     const tombstone = this.#tombstone(target);
     return tombstone !== undefined &&
+      !this.#found.awaited.has(target) &&
       isKilled(this.#library, this.#library.model(name), tombstone, this.#birth(target), null) &&
       this.#waiting(target) === undefined
       ? { reason: 'dead-target', detail: `It refers to a row of ${name} that was deleted.` }
@@ -515,11 +529,12 @@ class Merge {
   #setAside(row: Incoming, hold: Hold): void {
     const { birthHlc, birthRun } = this.#birth(row.index);
     const isBound = hold.reason === 'missing-target' || hold.reason === 'dead-target';
-    const targets = (isBound ? referencesIn(row) : [])
+    const missing = (isBound ? referencesIn(row) : [])
       .map((refs) => refs[row.position] ?? -1)
       .filter(
         (target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined,
       );
+    const targets = missing.map((target) => this.#found.awaited.get(target) ?? this.#rows.uuidOf(target));
     const pending = {
       model: row.model,
       uuid: this.#rows.uuidOf(row.index),
@@ -527,7 +542,7 @@ class Merge {
       birthRun,
       ...hold,
       ...this.#whole(row),
-      targets: targets.map((target) => this.#rows.uuidOf(target)),
+      targets,
     };
     putPending(this.#library, pending);
     if (hold.reason === 'unique') noteBlocker(this.#library, row, this.#rows, pending);

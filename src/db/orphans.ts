@@ -10,7 +10,7 @@ import type { Cells } from './cells.ts';
 import { defaultOf, isCarriedOut, mayBeUndone } from './clauses.ts';
 import { recordDelete, recordVersion } from './conflicts.ts';
 import type { Heir } from './heirs.ts';
-import { heirOf, isDiscarded, lastHeir, nameAlias, rowNamed } from './heirs.ts';
+import { heirOf, isDiscarded, lastHeir, livingHeir, nameAlias, rowNamed } from './heirs.ts';
 import { cellsOf, columnNamed } from './incoming.ts';
 import type { Setting, Target } from './join.ts';
 import { rebear, translateRuns, writeVersion } from './join.ts';
@@ -291,23 +291,27 @@ function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 
   const target = targetIndex(version, foreignKey);
   if (target < 0) return 'alive';
   const uuid = uuidAt(version, target);
-  if (
-    library.sql.value(`SELECT 1 FROM ${rowsTable(library.model(foreignKey.table))} WHERE uuid = ?`, uuid) !== undefined
-  )
-    return 'alive';
-  if (hasWaitingVersion(library, uuid)) return 'unsettled';
+  const model = library.model(foreignKey.table);
+  const here = library.sql.rows(`SELECT birth_hlc, birth_run FROM ${rowsTable(model)} WHERE uuid = ?`, uuid)[0];
+  if (here === undefined && hasWaitingVersion(library, uuid)) return 'unsettled';
   const tombstone = library.sql.rows(
-    'SELECT hlc, run, birth_hlc, birth_run, seen FROM flotilla_tombstones WHERE uuid = ?',
+    'SELECT hlc, run, birth_hlc, birth_run, seen, alias FROM flotilla_tombstones WHERE uuid = ?',
     uuid,
   )[0];
   // Without a tombstone nothing is decided, even if its birth is in our knowledge: it may have stayed behind at its writer, for
   // lack of a target of its own, and will be born again.
-  if (tombstone === undefined) return 'unsettled';
+  if (tombstone === undefined) return here === undefined ? 'unsettled' : 'alive';
   const [hlc, run, deadHlc, deadRun] = tombstone.slice(0, 4).map(Number) as [number, number, number, number];
   const birthRun = library.runOrdinal(bytesToHex(runBytes(version, version.birthRun[target] ?? 0)), null);
   const grave = { hlc, run, birthHlc: deadHlc, birthRun: deadRun, seen: tombstone[4] ?? null };
   // A tombstone from before the target's birth says nothing: that row is still to come.
   const birth = { birthHlc: version.birthHlc[target] ?? 0, birthRun };
-  if (!isKilled(library, library.model(foreignKey.table), grave, birth, null)) return 'unsettled';
-  return library.isSettled(run, hlc) ? 'dead' : 'unsettled';
+  const isDead = isKilled(library, model, grave, birth, null);
+  if (here !== undefined) {
+    // The row that is here may be another one, which has taken the name of the target.
+    const other = { birthHlc: Number(here[0]), birthRun: Number(here[1]) };
+    const isOther = isDead && tombstone[5] !== null && !isKilled(library, model, grave, other, null);
+    if (!isOther || livingHeir(library, model, uuid) !== null) return 'alive';
+  }
+  return isDead && library.isSettled(run, hlc) ? 'dead' : 'unsettled';
 }

@@ -39,14 +39,12 @@ import type { Touched } from './remark.ts';
 import { OP_REBORN, hasDangling, takeLeftBehind, touchReferrers } from './remark.ts';
 import type { Slot } from './slot.ts';
 import { isWritten, lastLeft, newSlot } from './slot.ts';
+import { BEFORE_ALL_KEYS } from './sql.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
 
 /** Marks a transaction of its own takes: about 20 ms of work, so that other writers get in between. */
 export const STAMP_SLICE = 5000;
-
-/** The smallest id that a row can have. */
-const LEAST_ID = -(2n ** 63n);
 
 /** Marks that are read beyond a slice that ends in the middle of a statement, until that has ended. */
 const MORE_MARKS = 50;
@@ -125,8 +123,8 @@ function* unmappedKeys(library: Library, model: Model): Generator<readonly MarkK
   if (model.rowid !== null) {
     const rowid = `t.${quoteName(model.rowid)}`;
     const limit = isNamedByItself(model) ? -1 : STAMP_SLICE;
-    const sql = `SELECT ${rowid} FROM ${t} t WHERE ${rowid} >= ? AND ${isUnmapped} ORDER BY ${rowid} LIMIT ?`;
-    for (let from: Key | undefined = LEAST_ID; from !== undefined;) {
+    const sql = `SELECT ${rowid} FROM ${t} t WHERE ${rowid} > ? AND ${isUnmapped} ORDER BY ${rowid} LIMIT ?`;
+    for (let from: Key | undefined = BEFORE_ALL_KEYS; from !== undefined;) {
       const keys: Key[] = library.sql.rows(sql, from, limit).map(([key]) => key as Key);
       if (keys.length > 0) yield keys;
       from = keys.at(-1);

@@ -1,10 +1,12 @@
 /** Rows that are larger than a message may be. */
 import { describe, expect, it } from 'vitest';
 
-import { MAX_BATCH_BYTES } from '../../src/protocol/batch.ts';
-import { decodeBatch } from '../../src/protocol/batch.ts';
-import { expectEqual, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
-import type { Pass, Replica } from '../support/replica.ts';
+import { wireOf } from '../../src/db/knowledge-wire.ts';
+import { recordsHash } from '../../src/db/members.ts';
+import { MAX_BATCH_BYTES, decodeBatch } from '../../src/protocol/batch.ts';
+import { altered, expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf, rowsIn } from '../support/engine.ts';
+import { FOUNDED_ID, Pass, converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
 
 const DDL = `
 CREATE TABLE files (id INTEGER PRIMARY KEY, name TEXT, content BLOB);
@@ -104,6 +106,32 @@ describe('[A18] a row that is larger than a message', () => {
     expect(names(b)).toEqual(['grown', 'later']);
     await expectEqual(a, b);
   });
+
+  it('[F2] nor does it keep a pass that reconciles from naming what is there', async () => {
+    const DAY_MS = 86_400_000;
+    let time = Date.UTC(2026, 5, 1);
+    const [a, b] = fleetOf(2, DDL, { now: () => (time += 1), libraryId: FOUNDED_ID }) as [Replica, Replica];
+    a.found();
+    a.admit(b);
+    a.write("INSERT INTO files (id, name) VALUES (1, 'old'), (2, 'gone')");
+    a.stamp();
+    a.write(`INSERT INTO files (id, name) VALUES (3, 'grown'), (4, 'last')`);
+    converge([a, b]);
+    time += 31 * DAY_MS;
+    a.write("DELETE FROM files WHERE name = 'gone'");
+    expect(a.prune().tombstones).toBe(1);
+    a.write(`UPDATE files SET content = zeroblob(${MAX_BATCH_BYTES + 1}) WHERE id = 3`);
+    b.passFrom(a).close();
+    // As in a session: no records lead, so that there is nothing to send but names.
+    const known = wireOf([...b.library.knowledge()]);
+    const pass = new Pass(b, a, a.feeds.open(null, known, 'reconcile', recordsHash(b.library.sql)).feed);
+    expect(take(b, pass)).toMatchObject({ complete: false });
+    a.write('UPDATE files SET content = NULL WHERE id = 3');
+    expect(take(b, pass)).toEqual({ rows: 1, complete: true });
+    pass.close();
+    expect(names(b)).toEqual(['grown', 'last', 'old']);
+    await expectEqual(a, b);
+  });
 });
 
 describe('[A1] parents that are large', () => {
@@ -124,5 +152,38 @@ describe('[A1] parents that are large', () => {
     expect(pages.reduce((sum, page) => sum + rowsIn(page), 0)).toBe(180);
     expect(b.waiting()).toEqual([]);
     await expectEqual(a, b);
+  });
+
+  it('do not go with a row that leaves them no room in a message', async () => {
+    const [a, b] = pairOf(DDL.replace('file_id INTEGER NOT NULL', 'content BLOB, file_id INTEGER NOT NULL'));
+    a.write(
+      `INSERT INTO files (id, name) VALUES (1, 'f'); INSERT INTO tags (file_id, content) VALUES (1, zeroblob(${28 << 20}))`,
+    );
+    a.stamp();
+    a.write(`UPDATE files SET content = zeroblob(${6 << 20})`);
+    b.pull(a);
+    expect(b.waiting()).toEqual([]);
+    await expectEqual(a, b);
+  });
+
+  it('nor do new names that wait, with the ends of the old ones', async () => {
+    const [a, b, c] = fleetOf(
+      3,
+      `CREATE TABLE regions (id INTEGER PRIMARY KEY);
+       CREATE TABLE towns (name TEXT PRIMARY KEY, region_id INTEGER REFERENCES regions (id), content BLOB)`,
+    ) as [Replica, Replica, Replica];
+    a.write(
+      `INSERT INTO towns (name, content) VALUES ('York', zeroblob(${17 << 20})), ('Hull', zeroblob(${17 << 20}))`,
+    );
+    converge([a, b]);
+    a.write("INSERT INTO regions VALUES (1); UPDATE towns SET name = name || '!', region_id = 1");
+    const isOfTowns = ({ table }: { table: string }): boolean => table === 'towns';
+    for (const page of pagesFor(b, a, 1))
+      b.apply('A', inTheMiddle(altered(page, ({ tables }) => ({ tables: tables.filter(isOfTowns) }))));
+    expect(b.waiting()).toEqual(['missing-target', 'missing-target']);
+    const pages = pagesFor(c, b, 1000);
+    expect(Math.max(...pages.map(({ length }) => length))).toBeLessThan(MAX_BATCH_BYTES);
+    for (const page of pages) c.apply('B', page);
+    await expectEqual(b, c);
   });
 });

@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
+import { expectEqual, expectShown, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
 import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
 
 const CLAUSES = ['CASCADE', 'SET NULL', 'SET DEFAULT', 'RESTRICT', 'NO ACTION'] as const;
@@ -21,14 +21,6 @@ function declared(clause: string, ownership: string, count = 3): Replica[] {
 }
 
 const SHOWN = 'SELECT c.v, p.name FROM c LEFT JOIN p ON p.id = c.p ORDER BY c.v, p.name';
-
-async function expectShown(replicas: readonly Replica[], query: string, rows: readonly unknown[]): Promise<void> {
-  for (const replica of replicas) {
-    expect(replica.rows(query), replica.device).toEqual(rows);
-    expect(replica.waiting(), replica.device).toEqual([]);
-  }
-  await expectEqual(...replicas);
-}
 
 describe('a declared identity that is renamed', () => {
   it.each(CASES)('[N1] keeps those who refer to it: ON DELETE %s, %s rows', async (clause, ownership) => {
@@ -248,38 +240,6 @@ describe('a declared identity that is renamed', () => {
       ]);
     }
   });
-
-  it.each(OWNERSHIPS)(
-    '[N1] though its old name is that of another row at once, which has to wait: %s rows',
-    async (ownership) => {
-      const replicas = fleetOf(
-        4,
-        `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
-         CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tag INTEGER REFERENCES tag ON DELETE SET NULL);
-         CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE CASCADE, v TEXT)`,
-        { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
-      );
-      const [a, b, c, d] = replicas as [Replica, Replica, Replica, Replica];
-      a.write(
-        "INSERT INTO tag VALUES (1, 't'); INSERT INTO p VALUES (7, 'x', NULL); INSERT INTO c VALUES (1, 7, 'of A')",
-      );
-      converge(replicas);
-      // Heard of by nobody who gives the names, and by one after them.
-      d.write("INSERT INTO c SELECT 3, id, 'of D' FROM p");
-      d.stamp();
-      b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p SELECT 70, 'x', id FROM tag; COMMIT");
-      a.write('DELETE FROM tag');
-      for (const page of pagesFor(a, b, 1000)) a.apply('B', inTheMiddle(page));
-      expect(a.waiting()).toContain('dead-target');
-      c.pull(d);
-      a.pull(c);
-      converge(replicas);
-      await expectShown(replicas, SHOWN, [
-        ['of A', 'y'],
-        ['of D', 'y'],
-      ]);
-    },
-  );
 
   it.each(OWNERSHIPS)('[N1] what is named by it and refers to itself still does: %s rows', async (ownership) => {
     const replicas = fleetOf(

@@ -61,6 +61,19 @@ export async function expectEqual(...replicas: Replica[]): Promise<void> {
   for (const digest of digests) expect(digest).toEqual(digests[0]);
 }
 
+/** Expects a query to give these rows everywhere, nothing to wait, and the copies to be equal. */
+export async function expectShown(
+  replicas: readonly Replica[],
+  query: string,
+  rows: readonly unknown[],
+): Promise<void> {
+  for (const replica of replicas) {
+    expect(replica.rows(query), replica.device).toEqual(rows);
+    expect(replica.waiting(), replica.device).toEqual([]);
+  }
+  await expectEqual(...replicas);
+}
+
 /** UUID (hex), birth stamp and change stamp of a row that has this integer key. */
 export function stampsOf(
   replica: Replica,

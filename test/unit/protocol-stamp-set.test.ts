@@ -123,6 +123,17 @@ describe('a set of stamps', () => {
     expect([set.isEmpty, set.has(A, 1)]).toEqual([true, false]);
   });
 
+  it('has what several messages told, in whatever order and however they overlap', () => {
+    const hlcs = fc.array(fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 20 }), { maxLength: 6 });
+    fc.assert(
+      fc.property(hlcs, (told) => {
+        const set = new StampSet();
+        for (const some of told) for (const message of encodeStamps(new Map([[A, some]]))) set.add(message);
+        for (let hlc = 0; hlc <= 41; hlc += 1) expect(set.has(A, hlc)).toBe(told.flat().includes(hlc));
+      }),
+    );
+  });
+
   it('refuses what is cut off, and numbers beyond any stamp', () => {
     const message = encodeStamps(new Map([[A, [5, 7]]]))[0] as Uint8Array;
     for (let length = 1; length < message.length; length += 1)

@@ -1,0 +1,99 @@
+/**
+ * Rows that get another name while another row takes the old one: a reference says which of the two it means. Group N of docs/spec.md.
+ */
+import { describe, expect, it } from 'vitest';
+
+import { expectShown, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
+import type { Replica } from '../support/replica.ts';
+import { converge } from '../support/replica.ts';
+
+type Clause = 'CASCADE' | 'SET NULL' | 'RESTRICT';
+
+const CASES = (['shared', 'device'] as const).flatMap((ownership) =>
+  (['CASCADE', 'SET NULL', 'RESTRICT'] as const).map((clause) => [clause, ownership] as const),
+);
+
+/** Devices that have a tag, a row `x` and, at A, a row that refers to it. */
+function devices(clause: Clause, ownership: string, count: number): Replica[] {
+  const replicas = fleetOf(
+    count,
+    `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+     CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tag INTEGER REFERENCES tag ON DELETE SET NULL);
+     CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE ${clause}, v TEXT)`,
+    { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+  );
+  replicas[0]?.write(
+    "INSERT INTO tag VALUES (1, 't'); INSERT INTO p VALUES (7, 'x', NULL); INSERT INTO c VALUES (1, 7, 'of A')",
+  );
+  converge(replicas);
+  return replicas;
+}
+
+const SHOWN = 'SELECT c.v, p.name FROM c LEFT JOIN p ON p.id = c.p ORDER BY c.v';
+
+/** Takes what B has, as pages in the middle of a pass: nothing is decided yet. */
+function hearFrom(b: Replica, a: Replica): void {
+  for (const page of pagesFor(a, b, 1000)) a.apply('B', inTheMiddle(page));
+}
+
+describe('[N1] a row whose old name is that of another row at once', () => {
+  it.each(CASES)('which has to wait: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const replicas = devices(clause, ownership, 4) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    // Heard of by nobody who gives the names, and by one after them.
+    d.write("INSERT INTO c SELECT 3, id, 'of D' FROM p");
+    d.stamp();
+    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p SELECT 70, 'x', id FROM tag; COMMIT");
+    a.write('DELETE FROM tag');
+    hearFrom(b, a);
+    expect(a.waiting()).toContain('dead-target');
+    c.pull(d);
+    a.pull(c);
+    converge(replicas);
+    await expectShown(replicas, SHOWN, [
+      ['of A', 'y'],
+      ['of D', 'y'],
+    ]);
+  });
+
+  it.each(CASES)('while it has to wait itself: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const replicas = devices(clause, ownership, 4) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    for (const replica of [c, d]) replica.write('INSERT INTO c SELECT 3, id, ? FROM p', `of ${replica.device}`);
+    a.pull(c);
+    giveName(b, a);
+    // Heard of after that.
+    a.pull(d);
+    expect(a.rows(SHOWN)).toEqual([]);
+    converge(replicas);
+    await expectShown(
+      replicas,
+      SHOWN,
+      ['of A', 'of C', 'of D'].map((v) => [v, 'y']),
+    );
+  });
+
+  it.each(CASES)('and is deleted while it has to wait: ON DELETE %s, %s rows', async (clause, ownership) => {
+    const replicas = devices(clause, ownership, 3) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    a.write('DELETE FROM c');
+    b.pull(a);
+    c.write("INSERT INTO c SELECT 3, id, 'of C' FROM p");
+    a.pull(c);
+    giveName(b, a);
+    b.write("DELETE FROM p WHERE name = 'y'");
+    b.stamp();
+    hearFrom(b, a);
+    converge(replicas);
+    const name = clause === 'RESTRICT' ? 'y' : null;
+    await expectShown(replicas, SHOWN, clause === 'CASCADE' ? [] : [['of C', name]]);
+  });
+});
+
+/** Of a row `x` that B calls `y` the new name has to wait at A, for a tag that was deleted there, and another row has the old one. */
+function giveName(b: Replica, a: Replica): void {
+  b.write("BEGIN; UPDATE p SET name = 'y', tag = (SELECT id FROM tag); INSERT INTO p VALUES (70, 'x', NULL); COMMIT");
+  a.write('DELETE FROM tag');
+  hearFrom(b, a);
+  expect(a.waiting()).toContain('dead-target');
+}
