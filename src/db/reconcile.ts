@@ -84,11 +84,6 @@ export function beginPass(library: Library, peer: string, kind: PassKind): void 
   );
 }
 
-/** The peer whose pass reconciles at the moment; null for nobody. */
-export function reconcilingWith(library: Library): string | null {
-  return stateOf(library).peer;
-}
-
 /** Whether what this peer sends is such a pass. */
 export function isReconcilingWith(library: Library, peer: string): boolean {
   return stateOf(library).peer === peer;
