@@ -3,7 +3,7 @@
  * of the public API (`NodeOptions` and its kin), so a command hands them on as they are.
  */
 import { Option } from 'commander';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { UsageError } from './failure.ts';
 
 /** Devices of one person. */
@@ -20,31 +20,36 @@ const MAX_BATCH_ROWS = 100_000;
 /** Records that one answer holds. */
 const MAX_RECORDS = 1_000;
 
-const text = z.string().trim().min(1, 'must not be empty');
-const texts = z.array(text).min(1, 'must not be empty');
-const flag = z.boolean();
+const EMPTY = 'must not be empty';
+const trimmed = v.pipe(v.string(), v.trim());
+const text = v.pipe(trimmed, v.minLength(1, EMPTY));
+const texts = v.pipe(v.array(text), v.minLength(1, EMPTY));
+const flag = v.boolean();
 
 function wholeNumber(min: number, max: number) {
   const message = `must be a whole number from ${min} to ${max}`;
-  return z
-    .string()
-    .trim()
-    .regex(/^\d+$/, message)
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, message);
+  return v.pipe(
+    trimmed,
+    v.regex(/^\d+$/, message),
+    v.transform(Number),
+    v.minValue(min, message),
+    v.maxValue(max, message),
+  );
 }
 
-const minutes = z
-  .string()
-  .trim()
-  .regex(/^\d+(\.\d+)?$/, `must be a number above 0, up to ${MAX_MINUTES}`)
-  .transform(Number)
-  .refine((value) => value > 0 && value <= MAX_MINUTES, `must be a number above 0, up to ${MAX_MINUTES}`);
+const NO_MINUTES = `must be a number above 0, up to ${MAX_MINUTES}`;
+const minutes = v.pipe(
+  trimmed,
+  v.regex(/^\d+(\.\d+)?$/, NO_MINUTES),
+  v.transform(Number),
+  v.gtValue(0, NO_MINUTES),
+  v.maxValue(MAX_MINUTES, NO_MINUTES),
+);
 
-const multiaddr = text.regex(/^\/.+\/p2p\/[^/]+$/, 'must be a multiaddr that ends in /p2p/<peer id>');
+const multiaddr = v.pipe(text, v.regex(/^\/.+\/p2p\/[^/]+$/, 'must be a multiaddr that ends in /p2p/<peer id>'));
 
 /** One declaration. */
-interface OptionSpec<Schema extends z.ZodType> {
+interface OptionSpec<Schema extends v.GenericSchema> {
   /** As commander reads them. */
   readonly flags: string;
   /** Environment variable that sets it where the flag is not given. */
@@ -57,7 +62,7 @@ interface OptionSpec<Schema extends z.ZodType> {
   readonly fallback?: string;
 }
 
-function option<Schema extends z.ZodType>(spec: OptionSpec<Schema>): OptionSpec<Schema> {
+function option<Schema extends v.GenericSchema>(spec: OptionSpec<Schema>): OptionSpec<Schema> {
   return spec;
 }
 
@@ -126,7 +131,7 @@ export const OPTIONS = {
     flags: '--peer <multiaddr>',
     env: 'FLOTILLA_PEERS',
     list: true,
-    schema: z.array(multiaddr).min(1, 'must not be empty'),
+    schema: v.pipe(v.array(multiaddr), v.minLength(1, EMPTY)),
     help: 'member to dial beside what discovery finds; may be repeated',
   }),
   batchRows: option({
@@ -139,7 +144,7 @@ export const OPTIONS = {
   durability: option({
     flags: '--durability <level>',
     env: 'FLOTILLA_DURABILITY',
-    schema: z.enum(['normal', 'full'], 'must be normal or full'),
+    schema: v.picklist(['normal', 'full'], 'must be normal or full'),
     help: 'full waits for the disk at every commit, normal may lose the last ones in a power cut',
     fallback: 'normal',
   }),
@@ -192,12 +197,12 @@ export type OptionName = keyof typeof OPTIONS;
 
 /** The checked values of some options; what nobody set is absent, so that the API's defaults hold. */
 export type OptionValues<Names extends OptionName> = {
-  readonly [Name in Names]?: z.output<(typeof OPTIONS)[Name]['schema']>;
+  readonly [Name in Names]?: v.InferOutput<(typeof OPTIONS)[Name]['schema']>;
 };
 
 /** The option as commander wants it. Values stay strings here: `readOptions` checks them, wherever they came from. */
 export function commanderOption(name: OptionName): Option {
-  const spec: OptionSpec<z.ZodType> = OPTIONS[name];
+  const spec: OptionSpec<v.GenericSchema> = OPTIONS[name];
   const notes = [
     ...(spec.fallback === undefined ? [] : [`default: ${spec.fallback}`]),
     ...(spec.env === undefined ? [] : [`env: ${spec.env}`]),
@@ -225,7 +230,7 @@ export function readOptions<Names extends OptionName>(
 ): OptionValues<Names> {
   const values: Partial<Record<OptionName, unknown>> = {};
   for (const name of names) {
-    const spec: OptionSpec<z.ZodType> = OPTIONS[name];
+    const spec: OptionSpec<v.GenericSchema> = OPTIONS[name];
     const made = new Option(spec.flags);
     const key = made.attributeName();
     if (parsed.getOptionValueSource(key) === 'cli') {
@@ -241,7 +246,7 @@ export function readOptions<Names extends OptionName>(
 }
 
 /** A variable's text in the form that the flag would have given. */
-function fromEnvironment(spec: OptionSpec<z.ZodType>, found: string): unknown {
+function fromEnvironment(spec: OptionSpec<v.GenericSchema>, found: string): unknown {
   if (spec.list) return found.split(',');
   if (spec.flags.includes('<')) return found;
   const word = found.trim().toLowerCase();
@@ -250,8 +255,8 @@ function fromEnvironment(spec: OptionSpec<z.ZodType>, found: string): unknown {
   throw new UsageError(`${spec.env}: must be 1 or 0.`);
 }
 
-function check(schema: z.ZodType, value: unknown, where: string): unknown {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw new UsageError(`${where}: ${result.error.issues[0]?.message ?? 'is not valid'}.`);
+function check(schema: v.GenericSchema, value: unknown, where: string): unknown {
+  const result = v.safeParse(schema, value, { abortPipeEarly: true });
+  if (result.success) return result.output;
+  throw new UsageError(`${where}: ${result.issues[0].message}.`);
 }

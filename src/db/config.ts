@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { FlotillaError, messageOf } from '../errors.ts';
 
 /** Name of the file that is looked for beside the library. */
@@ -16,71 +16,119 @@ export const CONFLICT_DAYS = 30;
 /** Days of silence after which pruning goes on without a member, unless the configuration says otherwise. */
 export const RETENTION_DAYS = 30;
 
-const columnName = z.string().min(1, 'a column name must not be empty');
-const ownership = z.enum(['shared', 'device']);
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+const object = v.custom<Record<string, unknown>>(isObject, 'expected an object');
+
+/** An object that has these keys, and no others. */
+function settings<const Entries extends v.ObjectEntries>(entries: Entries) {
+  const known = Object.keys(entries).join(', ');
+  return v.pipe(
+    object,
+    v.strictObject(entries, ({ expected }) =>
+      expected === 'never' ? `it is not known there. Known are ${known}` : 'it must be set',
+    ),
+  );
+}
+
+/** Values by the names of tables or columns. (A record of valibot's leaves out what is called `constructor`.) */
+function byName<Schema extends v.GenericSchema>(schema: Schema) {
+  return v.pipe(
+    object,
+    v.rawTransform(({ dataset, addIssue, NEVER }): Record<string, v.InferOutput<Schema>> => {
+      const entries: [string, v.InferOutput<Schema>][] = [];
+      for (const [key, value] of Object.entries(dataset.value)) {
+        const result = v.safeParse(schema, value);
+        if (!result.success) {
+          const [{ message, path }] = result.issues;
+          const place: v.ObjectPathItem = { type: 'object', origin: 'value', input: dataset.value, key, value };
+          addIssue({ message, path: [place, ...(path ?? [])] });
+          return NEVER;
+        }
+        entries.push([key, result.output]);
+      }
+      return Object.fromEntries(entries);
+    }),
+  );
+}
+
+const columnName = v.pipe(v.string(), v.minLength(1, 'a column name must not be empty'));
+const columnNames = v.array(columnName);
+const oneColumn = v.pipe(
+  columnName,
+  v.transform((name) => [name]),
+);
+const ownership = v.picklist(['shared', 'device']);
+const days = v.optional(v.pipe(v.number(), v.gtValue(0)));
 
 /** A policy, or a function by the name under which the module exports it. */
-const merge = z.string().regex(/^[A-Za-z_$][\w$]*$/, 'it must be lww, max, min, counter or the name of a function');
+const merge = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z_$][\w$]*$/, 'it must be lww, max, min, counter or the name of a function'),
+);
 
-const columnSchema = z.strictObject({ merge });
+const columnSchema = settings({ merge });
 
-const tableSchema = z.strictObject({
+const tableSchema = settings({
   /** Whether the table syncs. @default true */
-  sync: z.boolean().optional(),
+  sync: v.optional(v.boolean()),
   /** Who may write a row: every member, or the device that made it. @default the setting for all tables */
-  ownership: ownership.optional(),
+  ownership: v.optional(ownership),
   /** The column that refers to the row whose owner may write this one. @default none: its maker may */
-  ownedBy: columnName.optional(),
+  ownedBy: v.optional(columnName),
   /** Columns that say which row it is on all devices. @default the natural key, or a UUID made at birth */
-  identity: z
-    .union([columnName.transform((name) => [name]), z.array(columnName).min(1, 'it must name a column')], {
-      error: 'expected a column name or a list of column names',
-    })
-    .optional(),
+  identity: v.optional(
+    v.union(
+      [oneColumn, v.pipe(columnNames, v.minLength(1, 'it must name a column'))],
+      'expected a column name or a list of column names',
+    ),
+  ),
   /** Columns whose concurrent writes come together in another way than by the later one. @default none */
-  columns: z.record(z.string(), columnSchema).optional(),
+  columns: v.optional(byName(columnSchema)),
   /**
    * What becomes of two rows, made apart, that have the same values in a unique index: by the index's columns (`"parent_id, name"`) or
    * its name. @default `merge` where the rows hold nothing else, else `rename` for text, else `keep-first`
    */
-  unique: z.record(z.string(), z.enum(['merge', 'rename', 'keep-first'])).optional(),
+  unique: v.optional(byName(v.picklist(['merge', 'rename', 'keep-first']))),
   /**
    * Columns that lead from a row to its parent in the same table: of moves that make a ring, the latest gives way. False for none.
    * @default references to the table itself that delete children with their parent, or are called parent, manager, reports or reply
    */
-  tree: z
-    .union([z.literal(false), columnName.transform((name) => [name]), z.array(columnName)], {
-      error: 'expected false, a column name or a list of column names',
-    })
-    .optional(),
+  tree: v.optional(
+    v.union([v.literal(false), oneColumn, columnNames], 'expected false, a column name or a list of column names'),
+  ),
   /** Columns that stay on this device. @default none */
-  localColumns: z.array(columnName).optional(),
+  localColumns: v.optional(columnNames),
   /** Name of the table before it was renamed. Other devices may still call it so. @default none */
-  renamedFrom: columnName.optional(),
+  renamedFrom: v.optional(columnName),
   /** Columns that were renamed: new name → the one before. @default none */
-  renamedColumns: z.record(z.string(), columnName).optional(),
+  renamedColumns: v.optional(byName(columnName)),
 });
 
-const configSchema = z.strictObject({
+const configSchema = settings({
   /** Ownership of every table that does not say otherwise. @default 'shared' */
-  ownership: ownership.optional(),
+  ownership: v.optional(ownership),
   /** Days for which records of conflicts are kept. @default {@link CONFLICT_DAYS} */
-  conflictDays: z.number().positive().optional(),
+  conflictDays: days,
   /** Days of silence after which a member no longer keeps the others from forgetting deletes. @default {@link RETENTION_DAYS} */
-  retentionDays: z.number().positive().optional(),
+  retentionDays: days,
   /** File beside the library that exports the functions named as policies. @default none */
-  module: z
-    .string()
-    .regex(/^\.\/[\w.-]+\.[cm]?js$/, 'it must be a file beside the library, as "./flotilla.merge.js"')
-    .optional(),
-  tables: z.record(z.string(), tableSchema).optional(),
+  module: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^\.\/[\w.-]+\.[cm]?js$/, 'it must be a file beside the library, as "./flotilla.merge.js"'),
+    ),
+  ),
+  tables: v.optional(byName(tableSchema)),
 });
 
 /** The configuration of a library, checked. */
-export type Config = z.infer<typeof configSchema>;
+export type Config = v.InferOutput<typeof configSchema>;
 
 /** The configuration of one table. */
-export type TableConfig = z.infer<typeof tableSchema>;
+export type TableConfig = v.InferOutput<typeof tableSchema>;
 
 export interface LoadedConfig {
   readonly config: Config;
@@ -103,9 +151,9 @@ export function parseConfig(jsonText: string, where: string): LoadedConfig {
       cause: error,
     });
   }
-  const result = configSchema.safeParse(json);
-  if (!result.success) throw new FlotillaError('CONFIG', describe(result.error.issues[0], where));
-  return { config: result.data, text: formatConfig(result.data) };
+  const result = v.safeParse(configSchema, json);
+  if (!result.success) throw new FlotillaError('CONFIG', describe(result.issues[0], where));
+  return { config: result.output, text: formatConfig(result.output) };
 }
 
 /** JSON with sorted keys: the same text for equal configurations. */
@@ -145,17 +193,9 @@ export function foldName(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
-type Issue = z.core.$ZodIssue;
-
-function describe(issue: Issue | undefined, where: string): string {
-  const path = (issue?.path ?? []).map(String);
-  if (issue?.code === 'unrecognized_keys') {
-    const key = [...path, issue.keys[0] ?? ''].join('.');
-    const known = [configSchema, null, tableSchema, null, columnSchema][path.length]?.shape ?? {};
-    return `${where} has the key "${key}", which is not known. Known there: ${Object.keys(known).join(', ')}.`;
-  }
-  const what = path.length === 0 ? 'the whole' : `the value of "${path.join('.')}"`;
-  return `In ${where}, ${what} is not valid: ${issue?.message ?? 'unknown reason'}.`;
+function describe({ path, message }: v.BaseIssue<unknown>, where: string): string {
+  const what = path === undefined ? 'the whole' : `"${path.map(({ key }) => String(key)).join('.')}"`;
+  return `In ${where}, ${what} is not valid: ${message}.`;
 }
 
 function sorted(value: unknown): unknown {

@@ -8,9 +8,10 @@ import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { ERROR_CODES, FlotillaError, messageOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
+import { read } from '../protocol/forms.ts';
 import { codeOf, makeFolder } from './files.ts';
 
 /** Bytes of a socket's path: the system takes 104 to 108, with the end mark. */
@@ -20,11 +21,11 @@ const SOCKET_NAME = 'control.sock';
 /** Characters of a line: a request is a few words, an answer a status; what is longer comes from no program of ours. */
 const MAX_LINE_LENGTH = 16 * 1024 * 1024;
 
-const requestSchema = z.object({ id: z.number(), method: z.string(), params: z.unknown().optional() });
-const answerSchema = z.object({
-  id: z.number(),
-  result: z.unknown().optional(),
-  error: z.object({ code: z.string(), message: z.string() }).optional(),
+const requestSchema = v.object({ id: v.number(), method: v.string(), params: v.optional(v.unknown()) });
+const answerSchema = v.object({
+  id: v.number(),
+  result: v.optional(v.unknown()),
+  error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });
 
 /** What the running node can be asked, by method name. Results must survive JSON. */
@@ -145,18 +146,18 @@ function onLine(socket: Socket, listener: (line: string) => void): void {
 }
 
 /** One line that a command sent. @throws FlotillaError PROTOCOL for what is no request */
-export function readRequest(line: string): z.infer<typeof requestSchema> {
+export function readRequest(line: string): v.InferOutput<typeof requestSchema> {
   return readLine(line, requestSchema);
 }
 
 /** One line that a node answered. @throws FlotillaError PROTOCOL for what is no answer */
-export function readAnswer(line: string): z.infer<typeof answerSchema> {
+export function readAnswer(line: string): v.InferOutput<typeof answerSchema> {
   return readLine(line, answerSchema);
 }
 
-function readLine<T>(line: string, schema: z.ZodType<T>): T {
+function readLine<Schema extends v.GenericSchema>(line: string, schema: Schema): v.InferOutput<Schema> {
   try {
-    return schema.parse(JSON.parse(line));
+    return read(schema, JSON.parse(line));
   } catch (cause) {
     throw new FlotillaError(
       'PROTOCOL',

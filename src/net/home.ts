@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys';
 import type { Ed25519PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { FlotillaError } from '../errors.ts';
+import { integer, read } from '../protocol/forms.ts';
 import { KEY_BYTES } from '../protocol/peer-id.ts';
 import { createWhole, makeFolder, readWhole, writeWhole } from './files.ts';
 import { decodePsk, encodePsk } from './psk.ts';
@@ -18,17 +19,17 @@ const MAX_ADDRESSES = 8;
 /** The name by which libp2p programs know such a file. */
 const PSK_FILE = 'swarm.key';
 
-const settingsSchema = z.object({ name: z.string().default(''), port: z.int().min(0).max(65_535).default(0) });
-const inviteSchema = z.object({ peer: z.string(), expiresAt: z.number() });
-const bookSchema = z.record(z.string(), z.object({ addresses: z.array(z.string()), seenAt: z.number() }));
-const runningSchema = z.object({ pid: z.int(), addresses: z.array(z.string()) });
+const settingsSchema = v.object({ name: v.optional(v.string(), ''), port: v.optional(integer(0, 65_535), 0) });
+const inviteSchema = v.object({ peer: v.string(), expiresAt: v.number() });
+const bookSchema = v.record(v.string(), v.object({ addresses: v.array(v.string()), seenAt: v.number() }));
+const runningSchema = v.object({ pid: integer(0), addresses: v.array(v.string()) });
 
 /** What a node remembers about itself: '' and 0 until they are chosen. */
-export type HomeSettings = z.infer<typeof settingsSchema>;
+export type HomeSettings = v.InferOutput<typeof settingsSchema>;
 /** Peer id → where it was last reached, and when (ms since 1970). */
-export type AddressBook = z.infer<typeof bookSchema>;
+export type AddressBook = v.InferOutput<typeof bookSchema>;
 /** The process that runs on this home, and where it listens. */
-export type Running = z.infer<typeof runningSchema>;
+export type Running = v.InferOutput<typeof runningSchema>;
 
 /** An invitation that was made here and has not expired. */
 export interface Invite {
@@ -140,7 +141,7 @@ class HomeFolder implements Home {
   }
 
   async settings(): Promise<HomeSettings> {
-    return (await this.#read('node.json', settingsSchema)) ?? settingsSchema.parse({});
+    return (await this.#read('node.json', settingsSchema)) ?? read(settingsSchema, {});
   }
 
   saveSettings(changes: Partial<HomeSettings>): Promise<void> {
@@ -225,12 +226,12 @@ class HomeFolder implements Home {
   }
 
   /** Null when the file is not there. */
-  async #read<T>(name: string, schema: z.ZodType<T>): Promise<T | null> {
+  async #read<Schema extends v.GenericSchema>(name: string, schema: Schema): Promise<v.InferOutput<Schema> | null> {
     const path = join(this.path, name);
     const bytes = await readWhole(path);
     if (bytes === null) return null;
     try {
-      return schema.parse(JSON.parse(bytes.toString()));
+      return read(schema, JSON.parse(bytes.toString()));
     } catch (cause) {
       throw damaged(path, cause);
     }

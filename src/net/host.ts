@@ -81,25 +81,29 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   /** ms, as the last beat measured it. */
   const roundTrips = new WeakMap<Connection, number>();
   const twins = new TwinWatch();
+  /** Instances at the other end of connections that do not stand yet. */
+  const instances = new Map<string, Uint8Array>();
   /** After Noise: the peer id is proven here. Bytes are counted from here on as signs of life. */
   const deny = (peer: PeerId, connection: MultiaddrConnection, may: boolean): boolean => {
     const id = connectionKey(peer, connection.remoteAddr);
     if (may) connection.addEventListener('message', () => heartbeat.heard(id));
+    else instances.delete(id);
     return !may;
   };
-  const { createLibp2p, identify, ping, transportOptions } = await import('./stack.ts');
+  const { createLibp2p, ping, transportOptions } = await import('./stack.ts');
   options.signal?.throwIfAborted();
   const libp2p = await createLibp2p({
     privateKey: options.privateKey,
     addresses: { listen: [...options.listen] },
     ...transportOptions(psk, {
       instance: twins.instance,
-      async onProven(peer, instance, direction) {
+      async onProven({ peer, instance, direction, remoteAddr }) {
         if (peer.publicKey?.equals(options.privateKey.publicKey) === true) await twins.metSelf(instance, direction);
+        else if (instance !== undefined) instances.set(connectionKey(peer, remoteAddr), instance);
       },
     }),
-    nodeInfo: { userAgent: twins.agent },
-    services: { identify: identify(), ping: ping() },
+    // No identify: nobody asks for what it tells (protocols, addresses, versions), and it was two fifths of a reconnect's bytes.
+    services: { ping: ping() },
     connectionGater: {
       denyDialMultiaddr: (address) => localOnly && !isLoopback(address.toString()),
       denyInboundEncryptedConnection: (peer, connection) =>
@@ -182,7 +186,6 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
       for (const listener of twinListeners) listener(device, by);
     },
   });
-  libp2p.addEventListener('peer:identify', (event) => twins.identified(event.detail));
 
   libp2p.addEventListener('peer:connect', (event) => {
     const peer = event.detail.toString();
@@ -193,6 +196,9 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     for (const listener of connectionListeners) listener(peer, true, address);
   });
   libp2p.addEventListener('connection:open', (event) => {
+    const id = connectionKey(event.detail.remotePeer, event.detail.remoteAddr);
+    twins.opened(event.detail, instances.get(id));
+    instances.delete(id);
     const all = libp2p.getConnections(event.detail.remotePeer).toSorted((a, b) => b.timeline.open - a.timeline.open);
     for (const connection of all.slice(MAX_PEER_CONNECTIONS))
       connection.abort(new FlotillaError('PROTOCOL', `${connection.remotePeer.toString()} has too many connections.`));

@@ -6,9 +6,10 @@
 import { publicKeyFromProtobuf, publicKeyToProtobuf } from '@libp2p/crypto/keys';
 import type { PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey, peerIdFromPublicKey } from '@libp2p/peer-id';
-import { z } from 'zod';
+import * as v from 'valibot';
 import type { JoinGrant, MemberRow } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
+import { text } from '../protocol/forms.ts';
 import { withoutPeer } from './addresses.ts';
 import { createDiscovery } from './discovery.ts';
 import type { Home } from './home.ts';
@@ -28,38 +29,38 @@ const DIAL_SHARE = 0.6;
 /** Longest device name, characters. */
 const MAX_NAME_LENGTH = 200;
 
-const requestSchema = z.object({
-  type: z.literal('join'),
+const requestSchema = v.object({
+  type: v.literal('join'),
   /** Public key of the device, base64 of its protobuf. */
-  key: z.base64().max(200),
+  key: v.pipe(text(200), v.base64()),
   /** Signature by that key, base64, over {@link claim}. */
-  signature: z.base64().max(200),
-  name: z.string().max(MAX_NAME_LENGTH),
+  signature: v.pipe(text(200), v.base64()),
+  name: text(MAX_NAME_LENGTH),
 });
 
 /** The device has looked at the offer and can take it. */
-const acceptSchema = z.object({ type: z.literal('accept') });
+const acceptSchema = v.object({ type: v.literal('accept') });
 
-const grantSchema = z.object({
-  libraryId: z.string(),
-  ddl: z.array(z.string()),
-  omitted: z.array(z.object({ name: z.string(), reason: z.string() })),
-  config: z.string(),
-  schema: z.string(),
+const grantSchema = v.object({
+  libraryId: v.string(),
+  ddl: v.array(v.string()),
+  omitted: v.array(v.object({ name: v.string(), reason: v.string() })),
+  config: v.string(),
+  schema: v.string(),
   /** base64 */
-  membership: z.base64(),
+  membership: v.pipe(v.string(), v.base64()),
 });
 
 const refusalCodes = ['NOT_A_MEMBER', 'INVITE_USED', 'INVITE_EXPIRED', 'REFUSED', 'PROTOCOL'] as const;
 
-const answerSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('offered'), grant: grantSchema }),
-  z.object({ type: z.literal('granted'), grant: grantSchema }),
-  z.object({ type: z.literal('refused'), code: z.enum(refusalCodes), message: z.string() }),
+const answerSchema = v.variant('type', [
+  v.object({ type: v.literal('offered'), grant: grantSchema }),
+  v.object({ type: v.literal('granted'), grant: grantSchema }),
+  v.object({ type: v.literal('refused'), code: v.picklist(refusalCodes), message: v.string() }),
 ]);
 
-type Request = z.infer<typeof requestSchema>;
-type Answer = z.infer<typeof answerSchema>;
+type Request = v.InferOutput<typeof requestSchema>;
+type Answer = v.InferOutput<typeof answerSchema>;
 
 /** What the two sides of a joining say to each other. */
 export const joinTalk = conversation({ request: requestSchema, accept: acceptSchema, answer: answerSchema });
@@ -354,11 +355,11 @@ function claim(libraryId: string, invitation: string, device: string): Uint8Arra
   return new TextEncoder().encode(['flotilla join 1', libraryId, invitation, device].join('\n'));
 }
 
-function toWire(grant: JoinGrant): z.infer<typeof grantSchema> {
+function toWire(grant: JoinGrant): v.InferOutput<typeof grantSchema> {
   const membership = Buffer.from(grant.membership).toString('base64');
   return { ...grant, ddl: [...grant.ddl], omitted: [...grant.omitted], membership };
 }
 
-function fromWire(grant: z.infer<typeof grantSchema>): JoinGrant {
+function fromWire(grant: v.InferOutput<typeof grantSchema>): JoinGrant {
   return { ...grant, membership: Uint8Array.from(Buffer.from(grant.membership, 'base64')) };
 }

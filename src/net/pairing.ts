@@ -5,8 +5,9 @@
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { generateKeyPair } from '@libp2p/crypto/keys';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { FlotillaError } from '../errors.ts';
+import { text } from '../protocol/forms.ts';
 import { listenAddresses } from './addresses.ts';
 import { PAIR_PROTOCOL } from './api.ts';
 import { lvCat, SHARE_BYTES, startCPace, TAG_BYTES } from './cpace.ts';
@@ -35,16 +36,16 @@ const SEARCH_ON_MS = 1_000;
 const REQUEST_MS = 30_000;
 const NONCE_BYTES = 16;
 
-const base64 = (bytes: number) => z.base64().length(4 * Math.ceil(bytes / 3));
+const base64 = (bytes: number) => v.pipe(v.string(), v.base64(), v.length(4 * Math.ceil(bytes / 3)));
 
 /** What the two say to each other, in this order; the one that was told the code begins. */
 const schemas = {
-  hello: z.object({ type: z.literal('hello'), nonce: base64(NONCE_BYTES) }),
-  share: z.object({ type: z.literal('share'), share: base64(SHARE_BYTES) }),
-  proof: z.object({ type: z.literal('proof'), tag: base64(TAG_BYTES) }),
-  answer: z.discriminatedUnion('type', [
-    z.object({ type: z.literal('invitation'), tag: base64(TAG_BYTES), invitation: z.string().max(4096) }),
-    z.object({ type: z.literal('refused') }),
+  hello: v.object({ type: v.literal('hello'), nonce: base64(NONCE_BYTES) }),
+  share: v.object({ type: v.literal('share'), share: base64(SHARE_BYTES) }),
+  proof: v.object({ type: v.literal('proof'), tag: base64(TAG_BYTES) }),
+  answer: v.variant('type', [
+    v.object({ type: v.literal('invitation'), tag: base64(TAG_BYTES), invitation: text(4096) }),
+    v.object({ type: v.literal('refused') }),
   ]),
 } as const;
 

@@ -5,7 +5,7 @@
 import { noise } from '@chainsafe/libp2p-noise';
 import { preSharedKey } from '@libp2p/pnet';
 import { tcp } from '@libp2p/tcp';
-import type { PeerId } from '@libp2p/interface';
+import type { MultiaddrConnection, PeerId } from '@libp2p/interface';
 import { yamux } from '@libp2p/yamux';
 import type { Libp2pOptions } from 'libp2p';
 import { encodePsk } from './psk.ts';
@@ -19,7 +19,7 @@ const INITIAL_WINDOW_BYTES = 256 * 1024;
 export const MAX_WINDOW_BYTES = 2 * 1024 * 1024;
 
 /**
- * Streams of one connection at the same time, each way: one of a session, one for each beat of the heart, identify, and those that end.
+ * Streams of one connection at the same time, each way: one of a session, one for each beat of the heart, and those that end.
  * yamux resets what a peer opens beyond.
  */
 export const MAX_CONNECTION_STREAMS = 32;
@@ -29,8 +29,17 @@ type TransportOptions = Pick<
   'transports' | 'connectionProtector' | 'connectionEncrypters' | 'streamMuxers'
 >;
 
-/** Hears each peer id that Noise has proven, with the instance that came with it; the connection goes on when the promise resolves. */
-type OnProven = (peer: PeerId, instance: Uint8Array | undefined, direction: 'inbound' | 'outbound') => Promise<void>;
+/** What Noise has proven of a connection. */
+export interface Proven {
+  readonly peer: PeerId;
+  /** Of the node at the other end, under its key; undefined where it names none. */
+  readonly instance: Uint8Array | undefined;
+  readonly direction: 'inbound' | 'outbound';
+  readonly remoteAddr: MultiaddrConnection['remoteAddr'];
+}
+
+/** Hears what Noise has proven; the connection goes on when the promise resolves. */
+type OnProven = (proven: Proven) => Promise<void>;
 
 /**
  * Noise with the instance of this start in its extensions, where libp2p has room for byte strings that only WebTransport uses. It tells whose key
@@ -40,20 +49,22 @@ function tellingNoise(instance: Uint8Array, onProven: OnProven): ReturnType<type
   const create = noise({ extensions: { webtransportCerthashes: [instance] } });
   return (components) => {
     const inner = create(components);
-    type Secured = Awaited<ReturnType<typeof inner.secureInbound>>;
-    const tell = async (secured: Secured, direction: 'inbound' | 'outbound'): Promise<Secured> => {
-      await onProven(secured.remotePeer, secured.remoteExtensions?.webtransportCerthashes[0], direction);
-      return secured;
-    };
+    const telling = (direction: Proven['direction'], secure: typeof inner.secureInbound) => ({
+      async value(...given: Parameters<typeof secure>): ReturnType<typeof secure> {
+        const secured = await secure.apply(inner, given);
+        await onProven({
+          peer: secured.remotePeer,
+          instance: secured.remoteExtensions?.webtransportCerthashes[0],
+          direction,
+          // The pre-shared key wraps the connection of a transport in one that has the same address.
+          remoteAddr: (given[0] as MultiaddrConnection).remoteAddr,
+        });
+        return secured;
+      },
+    });
     return Object.create(inner, {
-      secureInbound: {
-        value: async (...given: Parameters<typeof inner.secureInbound>) =>
-          tell(await inner.secureInbound(...given), 'inbound'),
-      },
-      secureOutbound: {
-        value: async (...given: Parameters<typeof inner.secureOutbound>) =>
-          tell(await inner.secureOutbound(...given), 'outbound'),
-      },
+      secureInbound: telling('inbound', inner.secureInbound),
+      secureOutbound: telling('outbound', inner.secureOutbound),
     }) as typeof inner;
   };
 }

@@ -2,16 +2,15 @@
  * Two nodes with one key: a home folder that was copied, or came back with a backup while the first one went on. They take turns in
  * everybody's sessions, so each would miss what it is owed, and nothing would say why. So every start of a node has a random name of its own, the
  * _instance_, and there are two ways to find out, neither of which a restart looks like:
- * - a node meets somebody with its own key and another instance: Noise carries the instance, under the key, so nobody can make that up;
+ * - a node meets somebody with its own key and another instance;
  * - a member has two connections of one peer that were opened by different instances, both of which answer.
+ * Noise carries the instance, under the key, so nobody else can make it up, and it costs no message of its own.
  */
 import { randomBytes } from 'node:crypto';
-import type { Connection, IdentifyResult } from '@libp2p/interface';
+import type { Connection } from '@libp2p/interface';
 
 /** Protocol id by which a member tells both. */
 export const TWIN_PROTOCOL = '/flotilla/twin/1';
-/** What our nodes call themselves in libp2p's identify; the instance follows. */
-const AGENT = 'flotilla ';
 const INSTANCE_BYTES = 16;
 /** How long the older connection may take to answer, ms: as long as a silent one is kept. */
 const ANSWER_MS = 8_000;
@@ -33,11 +32,9 @@ export interface TwinWatchOptions {
 export class TwinWatch {
   /** Goes with every handshake of ours. */
   readonly instance = new Uint8Array(randomBytes(INSTANCE_BYTES));
-  /** What this start is called in libp2p's identify. */
-  readonly agent = `${AGENT}${Buffer.from(this.instance).toString('hex')}`;
   #options: TwinWatchOptions | null = null;
-  /** By connection: the instance at its other end. */
-  readonly #agents = new WeakMap<Connection, string>();
+  /** By connection: the instance at its other end, hex. */
+  readonly #instances = new WeakMap<Connection, string>();
   readonly #proving = new Set<string>();
 
   start(options: TwinWatchOptions): void {
@@ -51,14 +48,15 @@ export class TwinWatch {
     if (direction === 'outbound') await new Promise((resolve) => setTimeout(resolve, HOLD_MS));
   }
 
-  /** The other end of a connection has said which instance it is. */
-  identified({ connection, agentVersion = '' }: Pick<IdentifyResult, 'connection' | 'agentVersion'>): void {
-    if (this.#options === null || !agentVersion.startsWith(AGENT)) return;
-    this.#agents.set(connection, agentVersion);
+  /** A connection stands, with this instance at its other end. */
+  opened(connection: Connection, instance: Uint8Array | undefined): void {
+    if (this.#options === null || instance?.byteLength !== INSTANCE_BYTES) return;
+    const hex = Buffer.from(instance).toString('hex');
+    this.#instances.set(connection, hex);
     const peer = connection.remotePeer.toString();
     const other = this.#options
       .openConnections(peer)
-      .find((one) => ![undefined, agentVersion].includes(this.#agents.get(one)));
+      .find((one) => ![undefined, hex].includes(this.#instances.get(one)));
     if (other !== undefined) void this.#prove(peer, other, this.#options);
   }
 

@@ -2,7 +2,7 @@
  * Frames: what crosses a session's stream, one length-prefixed message each. A type byte, then MessagePack of the fields for
  * control frames; batches, chunks and lists of stamps as they are: they are never looked into nor copied here.
  */
-import type { z } from 'zod';
+import * as v from 'valibot';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { MAX_BATCH_BYTES } from './batch.ts';
 import { damaged } from './bytes.ts';
@@ -219,15 +219,21 @@ function toFields(frame: Exclude<Frame, { data: Uint8Array }>): Plain {
 }
 
 /** Runs a schema and names what does not fit, without repeating what the peer sent. */
-function check<T>(schema: z.ZodType<T>, value: unknown, type: string): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const place = issue === undefined || issue.path.length === 0 ? '' : ` at ${issue.path.slice(0, 3).join('.')}`;
+function check<Schema extends v.GenericSchema>(schema: Schema, value: unknown, type: string): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const path = result.issues[0].path ?? [];
+  const place =
+    path.length === 0
+      ? ''
+      : ` at ${path
+          .slice(0, 3)
+          .map(({ key }) => String(key))
+          .join('.')}`;
   return damaged(`A ${type} message has the wrong form${place}.`);
 }
 
-type InspectedFields = z.infer<typeof messages.inspected>;
+type InspectedFields = v.InferOutput<typeof messages.inspected>;
 
 function toAnswer(answer: InspectionAnswer): unknown {
   if (answer.kind !== 'tables') return answer;

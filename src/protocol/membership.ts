@@ -5,7 +5,8 @@
  * Every record begins with its library's founder: the library id is the hash of the founder's id, so nobody else can be it.
  */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { hexOf, integer, list, read, text } from './forms.ts';
 import { MAX_DEVICE_NAME } from './messages.ts';
 import { bytesToHex } from './uuid.ts';
 
@@ -19,28 +20,22 @@ const MAX_PEER_ID = 128;
 const MAX_KEPT = 1_000;
 
 /** A peer id. That it is one shows where its device proves itself: by a signature, or to Noise. */
-const device = z.string().min(1).max(MAX_PEER_ID);
+const device = text(MAX_PEER_ID, 1);
 /** How often a device has been let in, this time included: 1 for the first. */
-const term = z
-  .int()
-  .min(1)
-  .max(2 ** 31);
+const term = integer(1, 2 ** 31);
 /** ms since 1970, by the clock of the signer: for people, decides nothing. */
-const at = z.int().min(0);
-const recordId = z
-  .string()
-  .length(2 * RECORD_ID_BYTES)
-  .regex(/^[0-9a-f]+$/);
+const at = integer(0);
+const recordId = hexOf(RECORD_ID_BYTES);
 
-const recordSchema = z.discriminatedUnion('type', [
+const recordSchema = v.variant('type', [
   /** The first device; signed by itself. The library id comes of `device` and `salt`. */
-  z.strictObject({ type: z.literal('founder'), device, name: z.string().max(MAX_DEVICE_NAME), salt: recordId, at }),
+  v.strictObject({ type: v.literal('founder'), device, name: text(MAX_DEVICE_NAME), salt: recordId, at }),
   /** `by`, in its term `byTerm`, has let a device in. */
-  z.strictObject({
-    type: z.literal('member'),
+  v.strictObject({
+    type: v.literal('member'),
     device,
     term,
-    name: z.string().max(MAX_DEVICE_NAME),
+    name: text(MAX_DEVICE_NAME),
     by: device,
     byTerm: term,
     at,
@@ -49,30 +44,30 @@ const recordSchema = z.discriminatedUnion('type', [
    * `by` has ended the membership of a device, which may be its own. `keeps` are the records signed by that device which `by` knew
    * of: they stand, all others of it do not, whatever their dates.
    */
-  z.strictObject({
-    type: z.literal('revoked'),
+  v.strictObject({
+    type: v.literal('revoked'),
     device,
     term,
     by: device,
     byTerm: term,
     at,
-    keeps: z.array(recordId).max(MAX_KEPT),
+    keeps: list(recordId, MAX_KEPT),
   }),
 ]);
 
-export type MemberRecord = z.infer<typeof recordSchema>;
+export type MemberRecord = v.InferOutput<typeof recordSchema>;
 type Revocation = Extract<MemberRecord, { type: 'revoked' }>;
 type Grant = Exclude<MemberRecord, Revocation>;
 
 /** The canonical text of a record: what is stored, sent and signed. */
 export function recordText(record: MemberRecord): string {
-  return JSON.stringify(recordSchema.parse(record));
+  return JSON.stringify(read(recordSchema, record));
 }
 
 /** The record of a text; null for whatever {@link recordText} did not make. */
 export function readRecord(text: string): MemberRecord | null {
   try {
-    const record = recordSchema.parse(JSON.parse(text));
+    const record = read(recordSchema, JSON.parse(text));
     return JSON.stringify(record) === text ? record : null;
   } catch {
     return null;

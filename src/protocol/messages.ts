@@ -2,11 +2,11 @@
  * The control messages of a session, one schema each. A schema bounds everything: lengths, counts, ranges. `hello` and
  * `refuse` take no offence at fields that they do not know, so that a later version can still say who it is or why it leaves.
  */
-import { z } from 'zod';
+import * as v from 'valibot';
 import { MAX_BATCH_COLUMNS, MAX_BATCH_TABLES, MAX_NAME_BYTES } from './batch.ts';
+import { hexOf, integer, list, text } from './forms.ts';
 import { knowledgeFault } from './knowledge.ts';
 import { RUN_BYTES } from './stamp.ts';
-import type { KnowledgeWire } from './types.ts';
 
 /** Characters of a device's name. */
 export const MAX_DEVICE_NAME = 256;
@@ -27,122 +27,114 @@ export const MAX_INSPECTED_ROWS = 200_000;
 export const BUCKETS = 256;
 
 /** Hex digits of ids and hashes: 512 bits at most. */
-const hex = z
-  .string()
-  .max(128)
-  .regex(/^(?:[0-9a-f]{2})+$/);
-const run = z
-  .string()
-  .length(2 * RUN_BYTES)
-  .regex(/^[0-9a-f]+$/);
-/** lsn, ms, ids of requests: zod's `int` keeps to ±(2^53 − 1). */
-const natural = z.int().min(0);
-const tableName = z
-  .string()
-  .min(1)
-  .max(MAX_NAME_BYTES)
-  .refine((name) => name !== '__proto__');
-const digest = z.string().max(128);
-const cursor = z.strictObject({ position: natural, head: natural, run });
+const hex = v.pipe(v.string(), v.maxLength(128), v.regex(/^(?:[0-9a-f]{2})+$/));
+const run = hexOf(RUN_BYTES);
+/** lsn, ms, ids of requests. */
+const natural = integer(0);
+const name = text(MAX_NAME_BYTES);
+const tableName = v.pipe(
+  text(MAX_NAME_BYTES, 1),
+  v.check((given) => given !== '__proto__'),
+);
+const digest = text(128);
+const cursor = v.strictObject({ position: natural, head: natural, run });
 
-/** Checked by one loop of ours: a zod schema an item costs too much with tens of thousands of runs. */
-const knowledge = z
-  .strictObject({
-    runs: z.instanceof(Uint8Array),
-    hlc: z.custom<number[]>((value) => Array.isArray(value), { abort: true }),
-  })
-  .refine((wire: KnowledgeWire) => knowledgeFault(wire) === null);
+/** Checked by one loop of ours: a schema an item costs too much with tens of thousands of runs. */
+const knowledge = v.pipe(
+  v.strictObject({ runs: v.instance(Uint8Array), hlc: v.custom<number[]>((value) => Array.isArray(value)) }),
+  v.check((wire) => knowledgeFault(wire) === null),
+);
 
-export const hello = z.object({
+export const hello = v.object({
   protocol: natural,
   library: hex,
-  name: z.string().max(MAX_DEVICE_NAME),
+  name: text(MAX_DEVICE_NAME),
   schema: hex,
   clock: natural,
   knowledge: hex,
   // Another version's hello may lack it, and is answered all the same.
-  floor: knowledge.default({ runs: new Uint8Array(), hlc: [] }),
-  load: natural.default(0),
+  floor: v.optional(knowledge, () => ({ runs: new Uint8Array(), hlc: [] })),
+  load: v.optional(natural, 0),
 });
 
 const columnName = tableName;
-const columnNames = z.array(columnName).max(MAX_BATCH_COLUMNS);
+const columnNames = list(columnName, MAX_BATCH_COLUMNS);
 
-const column = z.strictObject({
+const column = v.strictObject({
   name: columnName,
-  kind: z.enum(['value', 'ref', 'rowid']),
-  target: z.string().max(MAX_NAME_BYTES),
-  type: z.enum(['INTEGER', 'TEXT', 'BLOB', 'REAL', 'NUMERIC']),
-  notNull: z.boolean(),
-  policy: z.string().max(MAX_NAME_BYTES),
-  absent: z.boolean(),
+  kind: v.picklist(['value', 'ref', 'rowid']),
+  target: name,
+  type: v.picklist(['INTEGER', 'TEXT', 'BLOB', 'REAL', 'NUMERIC']),
+  notNull: v.boolean(),
+  policy: name,
+  absent: v.boolean(),
 });
 
-const table = z.strictObject({
+const table = v.strictObject({
   name: tableName,
-  ownership: z.enum(['shared', 'device']),
-  ownedBy: z.string().max(MAX_NAME_BYTES),
-  identity: columnNames.nullable(),
+  ownership: v.picklist(['shared', 'device']),
+  ownedBy: name,
+  identity: v.nullable(columnNames),
   key: columnNames,
-  collations: z.array(z.string().max(MAX_NAME_BYTES)).max(MAX_BATCH_COLUMNS),
-  columns: z
-    .array(column)
-    .max(MAX_BATCH_COLUMNS)
-    .refine((columns) => hasDistinctNames(columns)),
-  foreignKeys: z
-    .array(
-      z.strictObject({
-        columns: columnNames,
-        table: tableName,
-        targets: columnNames,
-        onDelete: z.string().max(64),
-      }),
-    )
-    .max(MAX_BATCH_COLUMNS),
-  absent: z.boolean(),
+  collations: list(name, MAX_BATCH_COLUMNS),
+  columns: v.pipe(
+    list(column, MAX_BATCH_COLUMNS),
+    v.check((columns) => hasDistinctNames(columns)),
+  ),
+  foreignKeys: list(
+    v.strictObject({
+      columns: columnNames,
+      table: tableName,
+      targets: columnNames,
+      onDelete: text(64),
+    }),
+    MAX_BATCH_COLUMNS,
+  ),
+  absent: v.boolean(),
 });
 
-export const schema = z.strictObject({
-  tables: z
-    .array(table)
-    .max(MAX_BATCH_TABLES)
-    .refine((tables) => hasDistinctNames(tables)),
+export const schema = v.strictObject({
+  tables: v.pipe(
+    list(table, MAX_BATCH_TABLES),
+    v.check((tables) => hasDistinctNames(tables)),
+  ),
 });
 
 function hasDistinctNames(items: ReadonlyArray<{ readonly name: string }>): boolean {
   return new Set(items.map(({ name }) => name)).size === items.length;
 }
 
-export const refuse = z.object({ code: z.string().max(64), message: z.string().max(MAX_REASON) });
+export const refuse = v.object({ code: text(64), message: text(MAX_REASON) });
 
-export const want = z.strictObject({
-  pass: z.enum(['ordinary', 'newcomer', 'reconcile']),
-  cursor: cursor.nullable(),
-  knowledge: knowledge.nullable(),
+export const want = v.strictObject({
+  pass: v.picklist(['ordinary', 'newcomer', 'reconcile']),
+  cursor: v.nullable(cursor),
+  knowledge: v.nullable(knowledge),
   records: hex,
-  credit: z.int().min(1).max(MAX_CREDIT),
+  credit: integer(1, MAX_CREDIT),
 });
 
-export const ack = z.strictObject({
+export const ack = v.strictObject({
   cursor,
-  complete: z.boolean(),
-  credit: z.int().min(0).max(MAX_CREDIT),
+  complete: v.boolean(),
+  credit: integer(0, MAX_CREDIT),
   knowledge,
 });
 
-export const keep = z.strictObject({ needed: z.boolean() });
+export const keep = v.strictObject({ needed: v.boolean() });
 
-export const rest = z.strictObject({ rests: z.boolean() });
+export const rest = v.strictObject({ rests: v.boolean() });
 
-export const offer = z.strictObject({ knowledge });
+export const offer = v.strictObject({ knowledge });
 
 /** Members that one message may speak of. */
 export const MAX_HEARD = 1000;
 
-export const heard = z.strictObject({
-  members: z
-    .array(z.strictObject({ device: z.string().min(1).max(MAX_DEVICE_ID), at: natural, knowledge, whole: z.boolean() }))
-    .max(MAX_HEARD),
+export const heard = v.strictObject({
+  members: list(
+    v.strictObject({ device: text(MAX_DEVICE_ID, 1), at: natural, knowledge, whole: v.boolean() }),
+    MAX_HEARD,
+  ),
 });
 
 /** Bytes of a chunk of a snapshot, the last one excepted: what libp2p sends fastest, and 16 of them are a granted credit. */
@@ -151,51 +143,48 @@ export const CHUNK_BYTES = 256 * 1024;
 /** Bytes of a snapshot: 1 TiB, beyond any library of one person's. */
 const MAX_SNAPSHOT_BYTES = 2 ** 40;
 
-export const fetch = z.strictObject({ layout: hex });
+export const fetch = v.strictObject({ layout: hex });
 
 /** `bytes` 0: there is none, the feed is to be asked for. */
-export const snapshot = z.strictObject({
+export const snapshot = v.strictObject({
   id: hex,
-  bytes: z.int().min(0).max(MAX_SNAPSHOT_BYTES),
+  bytes: integer(0, MAX_SNAPSHOT_BYTES),
   hash: hex,
   rows: natural,
 });
 
-export const part = z.strictObject({ id: hex, offset: z.int().min(0).max(MAX_SNAPSHOT_BYTES) });
+export const part = v.strictObject({ id: hex, offset: integer(0, MAX_SNAPSHOT_BYTES) });
 
-export const inspect = z.strictObject({
+export const inspect = v.strictObject({
   id: natural,
-  query: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('tables') }),
-    z.strictObject({ kind: z.literal('buckets'), table: tableName }),
-    z.strictObject({
-      kind: z.literal('rows'),
+  query: v.variant('kind', [
+    v.strictObject({ kind: v.literal('tables') }),
+    v.strictObject({ kind: v.literal('buckets'), table: tableName }),
+    v.strictObject({
+      kind: v.literal('rows'),
       table: tableName,
-      bucket: z
-        .int()
-        .min(0)
-        .max(BUCKETS - 1),
+      bucket: integer(0, BUCKETS - 1),
     }),
   ]),
 });
 
 /** Tables travel as a list, not as a map: names from outside are never keys while they are unchecked. */
-export const inspected = z.strictObject({
+export const inspected = v.strictObject({
   id: natural,
-  answer: z.discriminatedUnion('kind', [
-    z.strictObject({
-      kind: z.literal('tables'),
-      tables: z
-        .array(z.tuple([tableName, natural, digest]))
-        .max(MAX_BATCH_TABLES)
-        .refine((tables) => new Set(tables.map(([name]) => name)).size === tables.length),
+  answer: v.variant('kind', [
+    v.strictObject({
+      kind: v.literal('tables'),
+      tables: v.pipe(
+        list(v.strictTuple([tableName, natural, digest]), MAX_BATCH_TABLES),
+        v.check((tables) => new Set(tables.map(([name]) => name)).size === tables.length),
+      ),
     }),
-    z.strictObject({ kind: z.literal('buckets'), digests: z.array(digest).max(BUCKETS) }),
-    z.strictObject({
-      kind: z.literal('rows'),
-      rows: z.array(z.tuple([z.string().max(64), digest])).max(MAX_INSPECTED_ROWS),
+    v.strictObject({ kind: v.literal('buckets'), digests: list(digest, BUCKETS) }),
+    v.strictObject({
+      kind: v.literal('rows'),
+      rows: list(v.strictTuple([text(64), digest]), MAX_INSPECTED_ROWS),
     }),
   ]),
 });
 
-export const bye = z.object({ reason: z.string().max(MAX_REASON) });
+export const bye = v.object({ reason: text(MAX_REASON) });

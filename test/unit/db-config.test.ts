@@ -35,6 +35,14 @@ describe('parseConfig', () => {
     ]);
   });
 
+  it('takes names that every object has', () => {
+    const text = '{"tables":{"constructor":{"sync":false},"__proto__":{"unique":{"prototype":"merge"}}}}';
+    const loaded = parseConfig(text, 'f.json');
+    expect(tableConfig(loaded.config, 'constructor')).toEqual({ sync: false });
+    expect(tableConfig(loaded.config, '__proto__')).toEqual({ unique: { prototype: 'merge' } });
+    expect(parseConfig(loaded.text, 'f.json')).toEqual(loaded);
+  });
+
   it('gives equal configurations the same text, which reads back as the same', () => {
     const one = parseConfig(
       '{"tables":{"b":{"identity":"u"},"a":{"sync":true,"ownership":"device"}},"ownership":"shared"}',
@@ -57,6 +65,10 @@ describe('parseConfig', () => {
     ['{"tables":{"entries":{"identity":7}}}', 'tables.entries.identity'],
     ['{"tables":{"entries":{"localColumns":"x"}}}', 'tables.entries.localColumns'],
     ['{"tables":{"entries":true}}', 'tables.entries'],
+    ['{"tables":{"entries":[]}}', 'tables.entries'],
+    ['{"tables":{"entries":{"unique":{"a, b":"later"}}}}', 'tables.entries.unique.a, b'],
+    ['{"tables":[]}', 'tables'],
+    ['{"tables":{"entries":{"columns":{"size":{}}}}}', 'tables.entries.columns.size.merge'],
   ])('refuses %s, naming the key and the file', (text, key) => {
     const error = refusal(() => parseConfig(text, 'some/flotilla.config.json'));
     expect(error.code).toBe('CONFIG');

@@ -11,6 +11,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createDiscovery } from '../../src/net/discovery.ts';
 import { createHost } from '../../src/net/host.ts';
 import type { JoinableHost } from '../../src/net/host.ts';
+import { makePsk } from '../../src/net/psk.ts';
 
 const stops: Array<() => unknown> = [];
 afterEach(async () => {
@@ -21,9 +22,10 @@ const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 const newKey = (): Promise<Ed25519PrivateKey> => generateKeyPair('Ed25519');
 
 /** A host, and what it was told of twins: `device by`. */
-async function start(privateKey: Ed25519PrivateKey, allowed = true) {
+async function start(privateKey: Ed25519PrivateKey, allowed = true, psk: Uint8Array | null = null) {
   const host = await createHost({
     privateKey,
+    psk,
     listen: ['/ip4/127.0.0.1/tcp/0'],
     localOnly: true,
     allowed: () => allowed,
@@ -75,10 +77,13 @@ describe('two hosts with one key', () => {
     expect([one.told, two.told]).toEqual([[`${device} `], [`${device} `]]);
   });
 
-  it('know it of a host that is connected to both', async () => {
+  it.each([
+    ['a host', null],
+    ['a host, with a pre-shared key,', makePsk()],
+  ])('[P14] know it of %s that is connected to both', async (_, psk) => {
     const key = await newKey();
-    const member = await start(await newKey());
-    const [one, two] = [await start(key), await start(key)];
+    const member = await start(await newKey(), true, psk);
+    const [one, two] = [await start(key, true, psk), await start(key, true, psk)];
     const { host } = member;
     await one.host.dial(host.device, host.addresses(), soon());
     await two.host.dial(host.device, host.addresses(), soon());
