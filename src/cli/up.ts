@@ -10,7 +10,7 @@ import { chooseView, type View } from './view.ts';
  * The young generation of this process stays small. What a node has in its hands dies young, batch by batch; V8 would let it grow to 48 MB and the rest
  * with it. The database workers begin with what they need. V8 reads the first whenever it is about to grow, the second when a thread starts.
  */
-const HEAP_FLAGS = ['--semi-space-growth-factor=1', '--min-semi-space-size=4'];
+const HEAP_FLAGS = ['--semi-space-growth-factor=1', '--min-semi-space-size=4', '--heap-growing-percent=60'];
 
 /** A signal, `leave`, or nobody asked for it. */
 type Ending = 'asked' | 'stopped';

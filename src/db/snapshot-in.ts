@@ -9,12 +9,15 @@ import type { Hash } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 
 import Sqlite from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 
 import { FlotillaError } from '../errors.ts';
 import { CHUNK_BYTES } from '../protocol/messages.ts';
 import { RUN_BYTES } from '../protocol/stamp.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import type { SnapshotOffer } from './api.ts';
+import { dropCapture, installCapture } from './capture.ts';
 import type { Cell, Cells, LocalStamp } from './cells.ts';
 import { formatCells } from './cells.ts';
 import { refuseFuture, requireRoom } from './claims.ts';
@@ -23,6 +26,7 @@ import type { Model } from './model.ts';
 import { mapJoin, orAbort, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { isEmpty, noteSource, sourceOf } from './newcomer.ts';
 import { standingOf } from './owners.ts';
+import { noteSchema, schemaCookie } from './serving.ts';
 import {
   ATTACHED,
   SNAPSHOT_FORMAT,
@@ -37,8 +41,15 @@ import { tenureOf } from './tenure.ts';
 import { hasRing } from './trees.ts';
 import { BEFORE_ALL_KEYS } from './sql.ts';
 
+/**
+ * Rows that are copied by one statement into a table with triggers: SQLite gathers them all in memory before it writes the first, and
+ * keeps the old content of every page that they change until the last. A few MB so.
+ */
+const ROWS_AT_ONCE = 2_000;
 /** Rows whose cells are looked at together. */
 const CELLS_AT_ONCE = 5_000;
+/** Page cache of the snapshot's file, KiB, in place of the 16,000 that SQLite is built with: it is walked through in the order of its rows. */
+const CACHE_KIB = 1024;
 /** Stamps in one cell at most: its own, and what its writer had seen (`cells.ts`, `tenure.ts`). */
 const MAX_STAMPS = 64;
 
@@ -124,6 +135,7 @@ export function inspectSnapshot(library: Library, path: string): { head: number;
   const db = new Sqlite(path, { readonly: true });
   try {
     db.pragma('trusted_schema = OFF');
+    db.pragma(`cache_size = -${CACHE_KIB}`);
     db.pragma('cell_size_check = ON');
     require(db.pragma('encoding', { simple: true }) === 'UTF-8', 'it has another encoding');
     const wanted = snapshotSchema(registry);
@@ -158,21 +170,34 @@ export function inspectSnapshot(library: Library, path: string): { head: number;
 export function copySnapshot(library: Library, peer: string, path: string, head: number): number {
   const { db } = library;
   db.prepare(`ATTACH ? AS ${ATTACHED}`).run(path);
+  db.pragma(`${ATTACHED}.cache_size = -${CACHE_KIB}`);
   // They need not be looked up one by one: all are checked before the commit.
   db.pragma('foreign_keys = OFF');
   try {
-    return library.transact(() => {
+    const { rows, cookie } = library.transact(() => {
       stampAll(library);
       require(isEmpty(library), 'something was written here meanwhile');
       return library.withoutCapture(() => {
         noteSource(library, peer, false);
-        return new Copying(library, head).run();
+        // They would do nothing; but where a table has triggers, SQLite gathers what comes in memory.
+        dropCapture(db);
+        const rows = new Copying(library, head).run();
+        installCapture(db, library.registry);
+        noteSchema(db, library.registry);
+        return { rows, cookie: schemaCookie(db) };
       });
     });
+    library.cookie = cookie;
+    return rows;
   } finally {
     db.pragma('foreign_keys = ON');
     db.exec(`DETACH ${ATTACHED}`);
   }
+}
+
+function hasTriggers(db: Database, table: string): boolean {
+  const triggers = "SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE LIMIT 1";
+  return db.prepare(triggers).get(table) !== undefined;
 }
 
 class Copying {
@@ -267,17 +292,19 @@ class Copying {
   }
 
   #copy(model: Model): void {
-    const { sql } = this.#library;
+    const library = this.#library;
+    const { sql } = library;
     const table = `${ATTACHED}.${rowsIn(model)}`;
     const rows = sql.number(`SELECT count(*) FROM ${table}`);
     const columns = syncedColumns(model);
     const givesKey = model.rowid !== null && !model.rowidIsRef;
     const names = [...(givesKey ? [model.rowid ?? ''] : []), ...columns.map(({ name }) => name)].map(quoteName);
     const values = [...(givesKey ? ['key'] : []), ...columns.map(valueColumn)];
-    const copied = sql.run(
-      `INSERT ${orAbort(model)}INTO main.${quoteName(model.table)} (${names.join(', ')})
-       SELECT ${values.join(', ')} FROM ${table} ORDER BY key`,
-    );
+    const insert = `INSERT ${orAbort(model)}INTO main.${quoteName(model.table)} (${names.join(', ')})
+       SELECT ${values.join(', ')} FROM ${table}`;
+    const copied = hasTriggers(library.db, model.table)
+      ? this.#copySlices(table, insert)
+      : sql.run(`${insert} ORDER BY key`);
     const natural = model.rowid === null ? model.key : [];
     const keys = natural.map((_, i) => `, k${i + 1}`).join('');
     const keyValues = natural.map((name) => {
@@ -298,6 +325,20 @@ class Copying {
         `SELECT count(*) FROM main.${rowsTable(model)} m CROSS JOIN main.${quoteName(model.table)} t ON ${mapJoin(model)}`,
       ) === rows, 'a row in it has another key than its table here');
     if (model.ownership === 'device') this.#requireMakers(model);
+  }
+
+  /** Copies by key, so many rows a statement. @returns how many were written */
+  #copySlices(table: string, insert: string): number {
+    const { sql } = this.#library;
+    const end = `SELECT max(key) FROM (SELECT key FROM ${table} WHERE key > ? ORDER BY key LIMIT ${ROWS_AT_ONCE})`;
+    let written = 0;
+    let after: SqlValue = BEFORE_ALL_KEYS;
+    for (;;) {
+      const last: SqlValue | undefined = sql.value(end, after);
+      if (last === undefined || last === null) return written;
+      written += sql.run(`${insert} WHERE key > ? AND key <= ? ORDER BY key`, after, last);
+      after = last;
+    }
   }
 
   /** Of an owned row without a title, whoever made it must have written it. */

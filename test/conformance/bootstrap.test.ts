@@ -110,6 +110,25 @@ describe('[A13] a snapshot', () => {
     await expectEqual(a, b, n);
   });
 
+  it('comes whole into tables whose triggers keep local ones, and leaves capture and guards as they were', async () => {
+    const a = new Replica({ device: 'A', ddl: DDL, config });
+    // More than one statement copies where there are triggers; keys have gaps, and are no positions.
+    a.write(`
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4100)
+      INSERT INTO entries (id, name) SELECT i * 3 - 6000, 'e' || i FROM n`);
+    const n = newcomer();
+    const triggers = "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY name";
+    const before = n.rows(triggers);
+    expect(await bring(folder, a, n)).toMatchObject({ rows: 4100 });
+    expect(n.rows('SELECT count(*), count(DISTINCT entry) FROM seen')).toEqual([[4100, 4100]]);
+    expect(n.rows(triggers)).toEqual(before);
+    expect(n.served.hasMoved()).toBe(false);
+    await expectLike(a, n);
+    n.write("INSERT INTO entries (name) VALUES ('after'); UPDATE entries SET size = 1 WHERE name = 'e1'");
+    a.pull(n);
+    await expectEqual(a, n);
+  });
+
   it('gives others what it brought, also those that have read the feed of the newcomer before', async () => {
     const [a] = livedIn();
     const n = newcomer();
@@ -278,7 +297,11 @@ describe('[A15] the feed is taken instead', () => {
     const n = newcomer({
       ddl: `${DDL} CREATE TRIGGER no BEFORE INSERT ON entries WHEN NEW.name = 'root' BEGIN SELECT RAISE(IGNORE); END;`,
     });
+    const triggers = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY rowid";
+    const before = n.rows(triggers);
     expect(await bring(folder, a, n)).toBeNull();
+    expect(n.rows(triggers)).toEqual(before);
+    expect(n.served.hasMoved()).toBe(false);
     n.pull(a);
     expect(n.waiting()).not.toEqual([]);
     n.write('DROP TRIGGER no');
