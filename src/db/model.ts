@@ -233,3 +233,8 @@ export function rowByKey(model: Model): string {
   const mapped = model.key.map((_, index) => `k${index + 1}`).join(', ');
   return `(${own}) = (SELECT ${mapped} FROM ${rowsTable(model)} WHERE key = ?)`;
 }
+
+/** Whether a column is in the name of a row: in its key, or in its identity. */
+export function isInName({ key, rowid, identity }: Model, name: string): boolean {
+  return name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name));
+}

@@ -97,3 +97,28 @@ function giveName(b: Replica, a: Replica): void {
   hearFrom(b, a);
   expect(a.waiting()).toContain('dead-target');
 }
+
+it.each([1, 1000])(
+  '[N1] though a row refers to both, to one by its id and to the other by its name: %s rows a page',
+  async (rows) => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+     CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, name TEXT REFERENCES p (name), v TEXT)`,
+      { config: { tables: { p: { identity: 'name' } } } },
+    ) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    a.write("INSERT INTO p VALUES (7, 'x')");
+    converge(replicas);
+    c.write("INSERT INTO c SELECT 1, id, 'x', 'by both' FROM p; INSERT INTO c SELECT 2, id, NULL, 'by its id' FROM p");
+    c.stamp();
+    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
+    a.pull(b, rows);
+    a.pull(c, rows);
+    converge(replicas, rows);
+    await expectShown(replicas, 'SELECT v, c.name, p.name FROM c JOIN p ON p.id = c.p ORDER BY v', [
+      ['by both', 'x', 'y'],
+      ['by its id', null, 'y'],
+    ]);
+  },
+);
