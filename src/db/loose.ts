@@ -39,6 +39,11 @@ function isLoose(library: Library, key: ForeignKey): boolean {
   return target.ownership === 'device' && key.targets.some((name) => columnNamed(target, name).role.kind === 'ref');
 }
 
+/** True when rows of `model` name others so. */
+export function hasLooseKeys(library: Library, model: Model): boolean {
+  return looseKeys(library, model).length > 0;
+}
+
 const named = new WeakMap<Model, boolean>();
 
 /** True when rows of `model` are named by values of theirs that are not their identity. */

@@ -25,6 +25,7 @@ import { syncedColumns } from './model.ts';
 import { canPark, parkAll } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
+import { canOverwriteTogether, changesOf } from './overwrite.ts';
 import { noteRivalNames } from './rival-names.ts';
 import { RowWriter } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
@@ -231,8 +232,14 @@ class Merge {
       }
       if (stayed !== null && this.failures.size === 0)
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index), head);
-      for (const row of rows) {
-        if (!row.isUpdate) continue;
+      const newer = rows.filter((row) => row.isUpdate);
+      if (canOverwriteTogether(library, model)) {
+        const changes = changesOf(library, model, newer, this.#rows);
+        for (const row of newer) moves.before(row, changes.get(row));
+        this.#rows.updateTogether(model, newer, changes);
+        continue;
+      }
+      for (const row of newer) {
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
         moves.before(row);
         this.#rows.update(row);
@@ -422,21 +429,9 @@ class Merge {
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
     const theirs = cellsOf(model, table, position, this.#found.runs);
-    if (row === undefined && isPlain(model, theirs, policies)) return { ...stamp, ...PLAIN };
-    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
-    const values = asideOf(model, this.#batch, table, position, this.#found.runs);
-    // What it has no value in stays said.
-    const all = new Map([...cells, ...[...theirs].filter(([number, cell]) => isUnset(number, cell))]);
-    const whole = {
-      ...stamp,
-      ...this.#kept(model, birthHlc, all, values),
-      taken: null,
-      unseen: NOTHING,
-      lost: NO_CELLS,
-      rule: 'later-write',
-      shown: NOTHING_SHOWN,
-      hold: holdFor(fault),
-    } as const;
+    const whole = isPlain(model, theirs, policies)
+      ? { ...stamp, ...PLAIN }
+      : this.#asBrought(model, table, position, stamp, theirs);
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
@@ -458,7 +453,12 @@ class Merge {
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
-      ...this.#kept(model, birthHlc, joined.cells, joinAside(model, aside, values, joined.taken)),
+      ...this.#kept(
+        model,
+        birthHlc,
+        joined.cells,
+        joinAside(model, aside, this.#aside(model, table, position), joined.taken),
+      ),
       taken: joined.taken,
       unseen: joined.unseen,
       lost: ours,
@@ -466,6 +466,24 @@ class Merge {
       shown: NOTHING_SHOWN,
       hold: holdFor(joined.fault),
     };
+  }
+
+  /** A version that is written as a whole. */
+  #asBrought(model: Model, table: TableData, position: number, stamp: LocalStamp, theirs: Cells): Judged {
+    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, this.#library.policies(model));
+    const { birthHlc } = this.#birth(table.rows[position] ?? 0);
+    // What it has no value in stays said.
+    const all = new Map([...cells, ...[...theirs].filter(([number, cell]) => isUnset(number, cell))]);
+    return {
+      ...PLAIN,
+      ...stamp,
+      ...this.#kept(model, birthHlc, all, this.#aside(model, table, position)),
+      hold: holdFor(fault),
+    };
+  }
+
+  #aside(model: Model, table: TableData, position: number): ReadonlyMap<number, AsideValue> {
+    return asideOf(model, this.#batch, table, position, this.#found.runs);
   }
 
   /** What of the outcome is stored beside the table. */
