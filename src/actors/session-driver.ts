@@ -19,7 +19,8 @@ import type {
   KnowledgeWire,
   PassKind,
 } from '../protocol/types.ts';
-import { createGate, pause, unlessAborted } from './clock.ts';
+import { createAsking } from './asking.ts';
+import { createGate, unlessAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { checkHello, checkSchemas, makeHello } from './handshake.ts';
 import type { Hello, Refusal, SessionFacts } from './handshake.ts';
@@ -37,16 +38,13 @@ import { createSender, joinKnowledge } from './sending.ts';
 import type { BatchLimits, Sender } from './sending.ts';
 import { spread } from './spreading.ts';
 import { createTaking } from './taking.ts';
-import type { Taker, Turn, Turns } from './turns.ts';
+import type { Turns } from './turns.ts';
 
 /**
  * How long the end of a session may take, ms: what is being applied becomes durable and is ACKed, the goodbye leaves, the
  * other side closes. A few round trips and one batch; a dead link must not hold up a stop for longer.
  */
 export const FAREWELL_TIMEOUT_MS = 3_000;
-
-/** How often a newcomer asks whether it is this peer's turn to give it its first pass, ms. */
-export const TURN_EVERY_MS = 1_000;
 
 /**
  * How long a peer that owes us something (what it wants, the rest of a pass, an ACK) may say nothing, ms. Its heart beats, so it is there;
@@ -162,7 +160,6 @@ export function startSession(options: DriverOptions): SessionDriver {
   let ownPass: PassKind = 'ordinary';
   /** Opens when that is known. */
   const decided = createGate();
-  let turn: Turn | null = null;
   /** As its hello said. */
   let load = 0;
   /** It knows something that this device did not, as both said; true until it has said. */
@@ -170,7 +167,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   let isNeeded = options.isNeeded ?? true;
   let saidNeeded = true;
   let isNeededThere = true;
-  let asking: Promise<void> = Promise.resolve();
+  let asked: Promise<void> = Promise.resolve();
   /** What the peer's `want` said that it knows. */
   let base: KnowledgeWire | null = null;
   const inbound = createGate();
@@ -236,7 +233,11 @@ export function startSession(options: DriverOptions): SessionDriver {
     store,
     send,
     signal,
-    onProgress: (rows, remaining) => options.onProgress?.(progress.add({ rows, remaining, complete: false })),
+    clock,
+    onProgress(rows, remaining, bytes) {
+      asking.turn()?.came(bytes, rows, remaining);
+      options.onProgress?.(progress.add({ rows, remaining, complete: false }));
+    },
     onTransferred() {
       const now = progress.changePace();
       if (now !== null) options.onProgress?.(now);
@@ -255,8 +256,8 @@ export function startSession(options: DriverOptions): SessionDriver {
       lastComplete = applied.complete;
       options.onApplied?.(applied);
       // Whoever is to go on has been told before what need not be sent.
-      if (applied.complete) turn?.end();
-      else turn?.came(bytes, applied.rows, applied.remaining);
+      if (applied.complete) asking.turn()?.end();
+      else asking.turn()?.came(bytes, applied.rows, applied.remaining);
       if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
       if (applied.complete && !inboundComplete) {
         inboundComplete = true;
@@ -270,11 +271,33 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
   });
 
-  const taker: Taker = {
+  const asking = createAsking({
     peer,
-    standing: () => ({ hasNews, load, roundTripMs: options.roundTrip?.() ?? null }),
-    rest: (rests) => resting.rest(rests),
-  };
+    store,
+    turns: options.turns,
+    taker: {
+      peer,
+      standing: () => ({ hasNews, load, roundTripMs: options.roundTrip?.() ?? null }),
+      isAtWork: () => receiver.applying() || taking.isAtWork(),
+    },
+    signal,
+    onDecided(pass) {
+      ownPass = pass;
+      decided.open();
+    },
+    async takeSnapshot(wanted) {
+      isOwed = true;
+      weigh();
+      const taken = await taking.run(wanted);
+      if (taken === null || taken === 'left') progress.reset();
+      else options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
+      return taken;
+    },
+    rest(rests) {
+      resting.rest(rests);
+      if (rests) taking.leave();
+    },
+  });
 
   function refuse(refusal: Refusal): null {
     if (finish({ type: 'refuse', ...refusal })) emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
@@ -356,47 +379,15 @@ export function startSession(options: DriverOptions): SessionDriver {
     });
   }
 
-  /**
-   * Begins our own pass, or a snapshot in place of a first one, when it is the peer's turn. A first pass and one that reconciles are turns of
-   * their own, which the library keeps: they outlive a session.
-   */
-  async function ask({ floor, knowledge: theirs }: Hello): Promise<void> {
-    let maySnapshot = true;
-    for (;;) {
-      const begun = await store.beginPass(peer, floor, maySnapshot);
-      signal.throwIfAborted();
-      if (begun === null) {
-        await pause(clock, TURN_EVERY_MS, signal);
-        continue;
-      }
-      ownPass = begun.pass;
-      decided.open();
-      if (begun.snapshot !== null) {
-        isOwed = true;
-        weigh();
-        const taken = await taking.run(begun.snapshot);
-        if (taken === null) progress.reset();
-        else options.onApplied?.({ rows: taken.rows, changed: taken.rows, complete: false, said: NOTHING });
-        // What it did not bring is asked for.
-        maySnapshot = false;
-        continue;
-      }
-      const isSame = begun.knowledgeHash === theirs;
-      if (begun.pass === 'ordinary' && !isSame && turn === null) {
-        // Another look when it has come: by then we may know what this peer has.
-        turn = await options.turns.take(taker, signal);
-        continue;
-      }
-      if (isSame) turn?.end();
-      await resting.tellStamps();
-      hasAsked = true;
-      isOwed = true;
-      weigh();
-      const { pass, cursor, records } = begun;
-      const knowledge = isSame ? null : begun.knowledge;
-      await send({ type: 'want', pass, cursor, knowledge, records, credit: RECEIVE_CREDIT_BYTES });
-      return resting.begun();
-    }
+  /** Asks for the peer's feed, when it is its turn. */
+  async function ask(hello: Hello): Promise<void> {
+    const wish = await asking.run(hello);
+    await resting.tellStamps();
+    hasAsked = true;
+    isOwed = true;
+    weigh();
+    await send({ type: 'want', ...wish, credit: RECEIVE_CREDIT_BYTES });
+    return resting.begun();
   }
 
   /** Neither side needs the session, as they have said. */
@@ -513,7 +504,7 @@ export function startSession(options: DriverOptions): SessionDriver {
         watchOwing();
         greeted = true;
         weigh();
-        asking = ask(hello).catch((error: unknown) => {
+        asked = ask(hello).catch((error: unknown) => {
           if (!signal.aborted) fault(error);
         });
       }
@@ -525,7 +516,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       if (!signal.aborted) fault(error);
     });
     // What was being applied is durable and ACKed before the last word.
-    await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asking, sending, spreading, hearing]);
+    await Promise.all([receiver.stop(), inspecting.stop(), giving.stop(), asked, sending, spreading, hearing]);
     try {
       const last = farewell?.frame ?? null;
       if (last !== null) await send(last);

@@ -38,6 +38,8 @@ export interface Taker {
   /** Peer id. */
   readonly peer: string;
   standing(): Standing;
+  /** True while it is not the peer's link that is waited for: what came is being taken in, or the peer makes what it is to give. */
+  isAtWork(): boolean;
   /** Has the peer pause its feed, or go on with it. */
   rest(rests: boolean): void;
 }
@@ -156,6 +158,7 @@ export function createTurns(clock: Clock): Turns {
 
   function look(): void {
     if (current === null) return;
+    if (bytes === 0 && current.taker.isAtWork()) return startLooking();
     looks += 1;
     given.set(current.taker.peer, { bytes, at: clock.now() });
     if (bytes === 0) {

@@ -128,11 +128,14 @@ function waitingLines(status: NodeStatus): string[] {
 function pruningLines({ library: { pruning, members } }: NodeStatus): string[] {
   const names = new Map(members.map(({ device, name }) => [device, name]));
   return [
-    'Deleted rows are remembered until every device has them:',
-    ...pruning.behind.map(({ device, tombstones, since, seen, setAside }) => {
+    'Deletes are remembered until every device has them, and old records of conflicts until it has their outcome:',
+    ...pruning.behind.map(({ device, tombstones, records, since, seen, setAside }) => {
       const last = seen === 0 ? 'was never heard of' : `was last heard of on ${formatDay(seen)}`;
+      const lacked = [plural(tombstones, 'delete'), plural(records, 'outcome')]
+        .filter((text) => !text.startsWith('0 '))
+        .join(' and ');
       const kept = setAside ? ', and is not waited for' : '';
-      return `  ${deviceLabel(names.get(device) ?? '', device)} lacks ${formatCount(tombstones)}, the oldest of ${formatDay(since)}; it ${last}${kept}`;
+      return `  ${deviceLabel(names.get(device) ?? '', device)} lacks ${lacked}, the oldest of ${formatDay(since)}; it ${last}${kept}`;
     }),
   ];
 }

@@ -247,6 +247,14 @@ export interface LibraryStatus {
   >;
 }
 
+/** How a pass may begin. */
+export interface PassWish {
+  /** False where the peer was asked for a snapshot already. */
+  readonly maySnapshot: boolean;
+  /** Whose turn it is gives alone: a first pass, or one that reconciles, begins only then. */
+  readonly isItsTurn: boolean;
+}
+
 /** What a device asks of a peer's feed. */
 export interface PassBegun {
   readonly pass: PassKind;
@@ -292,10 +300,14 @@ export interface Change {
 export interface PruningStatus {
   /** Deletes that are remembered until every member has them. */
   readonly tombstones: number;
-  /** Members that lack some of them: since when (ms since 1970, when the oldest of those was made), and how many. */
+  /** Members that keep something from being forgotten. */
   readonly behind: ReadonlyArray<{
     readonly device: string;
+    /** Deletes that it lacks. */
     readonly tombstones: number;
+    /** Records of conflicts that are old enough to go, of whose outcome it has not heard. */
+    readonly records: number;
+    /** Stamp of the oldest of these, ms since 1970. */
     readonly since: number;
     /** When it was last heard of, directly or by way of others; 0 for never. */
     readonly seen: number;
@@ -406,11 +418,11 @@ export interface WriteStore {
    */
   stampAnew(): Promise<boolean>;
   /**
-   * Begins a pass from a peer: what kind to ask for, and our place in its feed; null while another peer gives this newcomer its first.
+   * Begins a pass from a peer: what kind to ask for, and our place in its feed; null where that has to wait for its turn. In its turn it
+   * takes over what another one has begun.
    * @param floor - up to where that peer has pruned deletes
-   * @param maySnapshot - false where that peer was asked for one already
    */
-  beginPass(peer: string, floor: KnowledgeWire, maySnapshot: boolean): Promise<PassBegun | null>;
+  beginPass(peer: string, floor: KnowledgeWire, how: PassWish): Promise<PassBegun | null>;
   /** A peer will send this snapshot. Resolves with the byte from which on: that after what an earlier session has brought. */
   beginSnapshot(peer: string, offer: SnapshotOffer): Promise<number>;
   /** The next chunk of it. */

@@ -211,7 +211,7 @@ export class Applier {
     // First of all, and apart: nothing of theirs waits for anything.
     const news = records === null ? 0 : takeRecords(library, records);
     const changed = news + this.#mergeAndWake(batch, holdDeletes, false, [], isBold);
-    const { complete, knowledge, floor } = batch.end;
+    const { complete, knowledge, floor, lost } = batch.end;
     library.reached('apply: merged');
     if (!complete) return changed;
     library.learn(knowledge);
@@ -219,7 +219,7 @@ export class Applier {
     disclaimAsked(library);
     // What it says that it knows is durable there.
     hear(library, peer, knowledge, library.around.now());
-    const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor);
+    const gone = floor === undefined ? [] : finishReconciling(library, knowledge, floor, lost);
     if (floor !== undefined) library.reached('apply: reconciled');
     settle(library, (versions, doomed) => this.#mergeAndWake(versions, holdDeletes, true, doomed), holdDeletes);
     library.reached('apply: settled');

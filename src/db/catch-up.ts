@@ -7,9 +7,10 @@ import { writeTombstone } from './births.ts';
 import { formatAside, parseAside } from './aside.ts';
 import { formatCells, parseCells } from './cells.ts';
 import type { Evolved } from './evolve.ts';
+import { forgetLostTables, lostTables, noteLost } from './known.ts';
 import type { Library } from './library.ts';
 import { mergeBatch } from './merge.ts';
-import { getState, setState } from './metadata.ts';
+import { getState } from './metadata.ts';
 import { NOT_HERE, mapJoin, quoteName, rowsTable } from './model.ts';
 import type { Column, Model } from './model.ts';
 import { NO_END, PageBuilder, readVersions, versionSelect } from './page.ts';
@@ -17,12 +18,10 @@ import { BEFORE_ALL_KEYS } from './sql.ts';
 import type { Key } from './sql.ts';
 import { stampAll, stampExisting } from './stamp.ts';
 
-/** Set in the state while something that others may have was dropped here with what it held. */
-const LOST = 'lost';
 /** Rows whose values enter a new column at once. */
 const TAKE_IN_ROWS = 1000;
 
-export function catchUp(library: Library, { rebuilt, arrived, added, isLossy, changes }: Evolved): void {
+export function catchUp(library: Library, { rebuilt, arrived, added, lost, changes }: Evolved): void {
   // What others wrote is stamped in slices, as always.
   if (rebuilt.length + arrived.length + added.length + changes.length === 0) return;
   library.sql.run(
@@ -32,7 +31,7 @@ export function catchUp(library: Library, { rebuilt, arrived, added, isLossy, ch
   // What marks say of deleted rows is in the order of columns that were there then.
   if (changes.length > 0) library.sql.run('UPDATE flotilla_marks SET new = NULL WHERE op = ?', OP_DELETE);
   const returns = arrived.length > 0 || added.some(({ fromOthers }) => fromOthers.length > 0);
-  const isBack = returns && getState(library.db, LOST) === 1;
+  const isBack = returns && lostTables(library.db) !== null;
   if (isBack)
     for (const { model, fromOthers } of added) forgetLost(library, current(library, model), new Set(fromOthers));
   for (const { model, numbers } of added) markWritten(library, model, numbers);
@@ -43,10 +42,10 @@ export function catchUp(library: Library, { rebuilt, arrived, added, isLossy, ch
     buryMissing(library, current(library, model));
     if (!isAdopting) stampExisting(library, current(library, model), library.around.now());
   }
-  if (isLossy) setState(library.db, LOST, 1);
+  if (lost !== null) noteLost(library.db, lost);
   if (isBack) {
     library.forgetKnowledge();
-    setState(library.db, LOST, 0);
+    forgetLostTables(library.db);
   }
   for (const { model, numbers } of added) takeIn(library, current(library, model), new Set(numbers));
   for (const model of arrived)

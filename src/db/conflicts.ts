@@ -7,7 +7,9 @@ import { encodeBatch } from '../protocol/batch.ts';
 import type { Batch, SqlValue } from '../protocol/types.ts';
 import type { LocalStamp } from './cells.ts';
 import type { Collider } from './collisions.ts';
+import { RETENTION_DAYS } from './config.ts';
 import type { Doomed } from './deletes.ts';
+import { countingMembers, knownToAll } from './floor.ts';
 import type { Incoming } from './incoming.ts';
 import { bindable, columnData } from './incoming.ts';
 import { readVersion } from './join.ts';
@@ -207,12 +209,24 @@ function readColumns(library: Library, model: Model, uuid: Uint8Array, columns: 
 /** Records age out: a day, ms. */
 const DAY_MS = 86_400_000;
 
-/** Removes records that are older than so many days. Returns how many. */
-export function ageOutConflicts(library: Library, days: number): number {
+/**
+ * Removes records that are older than so many days, once every member is known to have what was kept: until then the lost value may stand
+ * somewhere still, and somebody may ask what became of it. Returns how many.
+ * @param retentionDays - silence after which a member is not waited for
+ */
+export function ageOutConflicts(library: Library, days: number, retentionDays: number = RETENTION_DAYS): number {
   const before = library.around.now() - days * DAY_MS;
   // Looked at first: no write transaction is begun for nothing.
   if (library.sql.value('SELECT 1 FROM flotilla_conflicts WHERE at < ? LIMIT 1', before) === undefined) return 0;
   return library.transact(
-    () => library.sql.rows('DELETE FROM flotilla_conflicts WHERE at < ? RETURNING id', before).length,
+    () =>
+      library.sql.rows(
+        `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
+         DELETE FROM flotilla_conflicts AS c
+         WHERE at < ? AND EXISTS (SELECT 1 FROM known k WHERE k.run = c.kept_run AND c.kept_hlc <= k.hlc)
+         RETURNING id`,
+        JSON.stringify([...knownToAll(library, countingMembers(library, retentionDays))]),
+        before,
+      ).length,
   );
 }

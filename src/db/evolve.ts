@@ -33,8 +33,8 @@ export interface Evolved {
     readonly numbers: readonly number[];
     readonly fromOthers: readonly number[];
   }>;
-  /** Columns or whole tables are gone, with what they held. */
-  readonly isLossy: boolean;
+  /** Columns or whole tables are gone, with what they held: the numbers of such tables; null for neither. */
+  readonly lost: readonly number[] | null;
   /** For people, one sentence each. */
   readonly changes: readonly string[];
 }
@@ -62,7 +62,7 @@ export function evolve(db: Database, config: Config, isStripped = false): Evolve
   if (JSON.stringify(known) !== JSON.stringify(before)) writeKnown(db, known);
   setState(db, 'config', formatConfig(renamed));
   rebuildMaps(db, before, registry);
-  return { registry, changes, isLossy: hasLost(before, known), ...whatIsNew(db, before, registry, isStripped) };
+  return { registry, changes, lost: lostOf(before, known), ...whatIsNew(db, before, registry, isStripped) };
 }
 
 /** A table under the name that it has now. */
@@ -273,15 +273,17 @@ function rebuildMaps(db: Database, before: Known, registry: Registry): void {
   }
 }
 
-function hasLost(before: Known, known: Known): boolean {
-  return before.some((table) => {
+function lostOf(before: Known, known: Known): number[] | null {
+  const tables: number[] = [];
+  let hasLost = false;
+  for (const table of before) {
     const now = known.find(({ n }) => n === table.n);
-    if (table.name === null || now === undefined) return false;
+    if (table.name === null || now === undefined) continue;
     const names = new Map(now.columns.map((column) => [column.number, column]));
-    return (
-      now.name === null || table.columns.some(({ number, name }) => name !== null && names.get(number)?.name === null)
-    );
-  });
+    if (now.name === null) tables.push(table.n);
+    hasLost ||= table.columns.some(({ number, name }) => name !== null && names.get(number)?.name === null);
+  }
+  return hasLost || tables.length > 0 ? tables : null;
 }
 
 function whatIsNew(

@@ -8,13 +8,14 @@ import type { Database } from 'better-sqlite3';
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
 import { NO_RUN } from '../protocol/stamp.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
-import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
+import type { Cursor, KnowledgeWire, PageEnd, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
 import { FlotillaError } from '../errors.ts';
 import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
+import { lostTables } from './known.ts';
 import type { LeftBehind } from './remark.ts';
 import { hasStamp, isAskedFor, isNoNews, newsIn, newPass, raise } from './pass.ts';
 import { recordsHash } from './members.ts';
@@ -217,7 +218,7 @@ export class Feeds {
       complete,
       knowledge: wireOf(knowledge),
       remaining: pass.remaining,
-      ...(reconciled ? { floor: wireOf([...pass.floor]) } : {}),
+      ...(reconciled ? { floor: wireOf([...pass.floor]), ...this.#lost() } : {}),
     });
     this.counters.batchesOut += 1;
     const rows = builder.rows - leading;
@@ -519,6 +520,13 @@ export class Feeds {
       lsn,
     );
     return id === undefined ? NO_RUN : bytesToHex(id as Uint8Array);
+  }
+
+  /** Tables of which all is gone here, though it was merged: their rows are not named, and were not deleted. */
+  #lost(): Partial<PageEnd> {
+    const numbers = lostTables(this.#db) ?? [];
+    const names = allModels(this.#registry).flatMap(({ n, wire }) => (numbers.includes(n) ? [wire] : []));
+    return names.length === 0 ? {} : { lost: names };
   }
 
   /** A cursor fits if our history has its head lsn, given under the run that it names: else this copy was restored since. */

@@ -6,7 +6,8 @@
 import { hlcToMs } from '../protocol/hlc.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { PruningStatus } from './api.ts';
-import { RETENTION_DAYS } from './config.ts';
+import { CONFLICT_DAYS, RETENTION_DAYS } from './config.ts';
+import type { Config } from './config.ts';
 import type { Heard } from './heard.ts';
 import { heardMembers } from './heard.ts';
 import type { Library } from './library.ts';
@@ -37,15 +38,13 @@ export function prune(library: Library, retentionDays: number = RETENTION_DAYS):
 }
 
 function pruneSlice(library: Library, retentionDays: number): { pruned: number; blockedBy: readonly string[] } {
-  const [now, awake] = [library.around.now(), awakeSince(library, retentionDays)];
+  noteAwake(library, retentionDays);
   if (library.sql.value('SELECT 1 FROM flotilla_tombstones LIMIT 1') === undefined) return { pruned: 0, blockedBy: [] };
   const members = heardMembers(library.sql, library.around.device);
   // Somebody knows of something that has not come here: it may be a newcomer whom he has told more than we know.
   const ahead = members.filter(({ knowledge }) => [...knowledge].some(([run, hlc]) => !library.knows(run, hlc)));
   if (ahead.length > 0) return { pruned: 0, blockedBy: ahead.map(({ device }) => device) };
-  const counting = members.filter(
-    ({ at, knowledge }) => !isSetAside(now, { at: Math.max(at, awake), knowledge }, retentionDays),
-  );
+  const counting = countingMembers(library, retentionDays, members);
   const known = knownToAll(library, counting);
   const gone = library.sql.rows(
     // What an alias leads to stays as long as the one that leads there; a name that was given back leads in a circle.
@@ -73,6 +72,18 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
   return { pruned: gone.length, blockedBy };
 }
 
+/** The members that are waited for, in a write transaction: all that were not silent for longer than the retention. */
+export function countingMembers(
+  library: Library,
+  retentionDays: number,
+  members: readonly Heard[] = heardMembers(library.sql, library.around.device),
+): Heard[] {
+  const awake = noteAwake(library, retentionDays);
+  return members.filter(
+    ({ at, knowledge }) => !isSetAside(library.around.now(), { at: Math.max(at, awake), knowledge }, retentionDays),
+  );
+}
+
 /** How often it is noted that this device is there, ms. */
 const ALIVE_EVERY_MS = 3_600_000;
 
@@ -81,7 +92,7 @@ const ALIVE_EVERY_MS = 3_600_000;
  * was away itself is no silence of theirs: back from a long absence it would set all of them aside, and forget its own deletes before
  * anybody has heard of them.
  */
-function awakeSince(library: Library, retentionDays: number): number {
+function noteAwake(library: Library, retentionDays: number): number {
   const now = library.around.now();
   const [alive, since] = ['alive', 'awake'].map((key) => Number(getState(library.db, key) ?? 0)) as [number, number];
   const isBack = alive > 0 && now - alive > (retentionDays * DAY_MS) / 2;
@@ -101,7 +112,7 @@ export function isSetAside(
 }
 
 /** What this device and all of these members know: run → hlc. */
-function knownToAll(library: Library, members: readonly Heard[]): Map<number, number> {
+export function knownToAll(library: Library, members: readonly Heard[]): Map<number, number> {
   const known = new Map<number, number>();
   for (const [hex, own] of library.knowledge()) {
     const run = library.runOrdinal(hex, null);
@@ -115,28 +126,46 @@ function lacksTombstones(library: Library, member: Heard): boolean {
   return lackedBy(library.sql, member).tombstones > 0;
 }
 
-/** The tombstones that a member is not known to have: how many, and the stamp of the oldest. */
-function lackedBy(sql: Pick<Statements, 'rows'>, { knowledge }: Heard): { tombstones: number; oldest: number } {
+/**
+ * What a member is not known to have: how many tombstones, and outcomes of records that are older than so, and the stamp of the oldest.
+ * @param before - ms since 1970
+ */
+function lackedBy(
+  sql: Pick<Statements, 'rows'>,
+  { knowledge }: Pick<Heard, 'knowledge'>,
+  before = 0,
+): { tombstones: number; records: number; oldest: number } {
   const [row] = sql.rows(
-    `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?))
-     SELECT count(*), ifnull(min(t.hlc), 0) FROM flotilla_tombstones t
-     WHERE NOT EXISTS (SELECT 1 FROM known d WHERE d.run = t.run AND t.hlc <= d.hlc)`,
+    `WITH known (run, hlc) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?)),
+     kept (run, hlc, is_record) AS (
+       SELECT run, hlc, 0 FROM flotilla_tombstones
+       UNION ALL SELECT kept_run, kept_hlc, 1 FROM flotilla_conflicts WHERE at < ?)
+     SELECT count(*) - ifnull(sum(k.is_record), 0), ifnull(sum(k.is_record), 0), ifnull(min(k.hlc), 0) FROM kept k
+     WHERE NOT EXISTS (SELECT 1 FROM known d WHERE d.run = k.run AND k.hlc <= d.hlc)`,
     JSON.stringify([...knowledge]),
+    before,
   );
-  return { tombstones: Number(row?.[0]), oldest: Number(row?.[1]) };
+  const [tombstones = 0, records = 0, oldest = 0] = (row ?? []).map(Number);
+  return { tombstones, records, oldest };
 }
 
 /** What pruning waits for, for people. */
-export function pruningStatus(sql: Statements, own: string, now: number, retentionDays: number): PruningStatus {
+export function pruningStatus(
+  sql: Statements,
+  own: string,
+  now: number,
+  { retentionDays = RETENTION_DAYS, conflictDays = CONFLICT_DAYS }: Pick<Config, 'retentionDays' | 'conflictDays'>,
+): PruningStatus {
   const awake = sql.number("SELECT value FROM flotilla_state WHERE key = 'awake'");
   const behind = heardMembers(sql, own).flatMap((member) => {
-    const { tombstones, oldest } = lackedBy(sql, member);
-    if (tombstones === 0) return [];
+    const { tombstones, records, oldest } = lackedBy(sql, member, now - conflictDays * DAY_MS);
+    if (tombstones + records === 0) return [];
     const { device, at: seen, knowledge } = member;
     return [
       {
         device,
         tombstones,
+        records,
         since: hlcToMs(oldest),
         seen,
         setAside: isSetAside(now, { at: Math.max(seen, awake), knowledge }, retentionDays),

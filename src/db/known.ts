@@ -13,6 +13,7 @@ import type { Config } from './config.ts';
 import { describeModels, hashOf, wiresOf } from './describe.ts';
 import type { Column, ForeignKey, Model, Registry } from './model.ts';
 import { ALWAYS_THERE, NOT_HERE, foreignKeyNumber } from './model.ts';
+import { getState, setState } from './metadata.ts';
 import { readRegistry } from './schema.ts';
 
 export interface KnownColumn {
@@ -238,4 +239,23 @@ export function withDescribed(known: Known, schema: SchemaDescription): Known {
       `The peer has tables that are not here, with which there would be ${tables.length} of ${columns} columns: more than ${MAX_KNOWN_TABLES} or ${MAX_KNOWN_COLUMNS}.`,
     );
   return tables;
+}
+
+/** In the state while something that others may have was dropped here with what it held: the tables of which all is gone, as JSON. */
+const LOST = 'lost';
+
+/** Numbers of the tables that were dropped here with what they held, and have not come back; null when no column has gone so either. */
+export function lostTables(db: Database): readonly number[] | null {
+  const stored = getState(db, LOST);
+  return typeof stored === 'string' ? (JSON.parse(stored) as number[]) : null;
+}
+
+/** Tables or columns were dropped. @param tables - their numbers */
+export function noteLost(db: Database, tables: readonly number[]): void {
+  setState(db, LOST, JSON.stringify([...new Set([...(lostTables(db) ?? []), ...tables])]));
+}
+
+/** What others have of them is fetched again. */
+export function forgetLostTables(db: Database): void {
+  db.prepare('DELETE FROM flotilla_state WHERE key = ?').run(LOST);
 }

@@ -18,23 +18,22 @@ import { lookUp } from './lookup.ts';
 import type { MergeOptions, Merged } from './merged.ts';
 import { MustUndo, both } from './merged.ts';
 import type { Judged } from './judged.ts';
-import { PLAIN, holdFor, isPlain, lostIn, withShown } from './judged.ts';
-import { LooseKeys } from './loose.ts';
+import { PLAIN, holdFor, isPlain, keptBeside, lostIn, withShown } from './judged.ts';
+import { LooseKeys, canOverwriteTogether } from './loose.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { syncedColumns } from './model.ts';
 import { canPark, parkAll } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
-import { canOverwriteTogether, changesOf } from './overwrite.ts';
-import { noteRivalNames } from './rival-names.ts';
+import { changesOf } from './overwrite.ts';
+import { isMadeAnew, noteRivalNames } from './rival-names.ts';
 import { RowWriter } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
 import type { AsideValue } from './aside.ts';
-import { formatAside, parseAside, withUnset, withoutUnset } from './aside.ts';
-import { asideOf, foldAside, joinAside } from './late.ts';
+import { parseAside, withUnset } from './aside.ts';
+import { asideOf, joinAside } from './late.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
 import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
@@ -51,6 +50,8 @@ import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-ve
 interface Buried extends KnownTombstone {
   readonly model: Model;
   readonly index: number;
+  /** The row that stands here was made anew after what died had left its name. */
+  readonly isSpared: boolean;
 }
 
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
@@ -291,7 +292,13 @@ class Merge {
           return;
         storeGrave(library, model, this.#rows.uuidOf(index), grave, heir);
         this.result.changed += 1;
-        const buried = { model, index, ...grave };
+        const row = this.#found.rows[index];
+        const isSpared =
+          heir !== null &&
+          known !== undefined &&
+          row !== undefined &&
+          isMadeAnew(library, model, { ...row, uuid: this.#rows.uuidOf(index) }, known, grave);
+        const buried = { model, index, isSpared, ...grave };
         this.#buried[this.#at(index)] = buried;
         if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
           recordDead(library, model, this.#rows.uuidOf(index), buried);
@@ -329,7 +336,7 @@ class Merge {
     if (this.#buried.length === 0) return doomed;
     const reborn = new Set(incoming.map((row) => this.#at(row.index)));
     this.#buried.forEach((tombstone, at) => {
-      if (tombstone === undefined || reborn.has(at)) return;
+      if (tombstone === undefined || tombstone.isSpared || reborn.has(at)) return;
       const row = this.#found.rows[tombstone.index];
       if (row === undefined || !this.#isKilled(tombstone.index, tombstone, row)) return;
       const other = this.#waiting(tombstone.index);
@@ -453,7 +460,8 @@ class Merge {
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
-      ...this.#kept(
+      ...keptBeside(
+        library,
         model,
         birthHlc,
         joined.cells,
@@ -477,28 +485,13 @@ class Merge {
     return {
       ...PLAIN,
       ...stamp,
-      ...this.#kept(model, birthHlc, all, this.#aside(model, table, position)),
+      ...keptBeside(this.#library, model, birthHlc, all, this.#aside(model, table, position)),
       hold: holdFor(fault),
     };
   }
 
   #aside(model: Model, table: TableData, position: number): ReadonlyMap<number, AsideValue> {
     return asideOf(model, this.#batch, table, position, this.#found.runs);
-  }
-
-  /** What of the outcome is stored beside the table. */
-  #kept(
-    model: Model,
-    birthHlc: number,
-    all: Cells,
-    values: ReadonlyMap<number, AsideValue>,
-  ): Pick<Outcome, 'cells' | 'aside' | 'unset'> {
-    const { cells, aside } = withoutUnset(model, birthHlc, all, foldAside(this.#library, model, all, values));
-    const unset =
-      cells.size === all.size && aside.size === 0
-        ? NOTHING
-        : new Set(syncedColumns(model).flatMap(({ number }) => (isUnset(number, all.get(number)) ? [number] : [])));
-    return { cells, aside: formatAside(aside), unset };
   }
 
   readonly #order: Order = (hlcA, runA, hlcB, runB) => this.#library.compare(hlcA, runA, hlcB, runB);
@@ -589,7 +582,6 @@ const UNKNOWN_TRANSFER: Hold = {
   detail: 'It was written under a transfer of ownership that has not arrived.',
 };
 
-const NOTHING: ReadonlySet<number> = new Set();
 const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };
 const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();

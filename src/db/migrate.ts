@@ -154,7 +154,7 @@ class Migration {
     this.#isCaptured = true;
     const library = new Library(db, evolved.registry, this.#around);
     // What goes is kept, see below.
-    library.transact(() => catchUp(library, { ...evolved, isLossy: false } satisfies Evolved));
+    library.transact(() => catchUp(library, { ...evolved, lost: null } satisfies Evolved));
     this.changes.push(...evolved.changes);
     return library;
   }

@@ -3,50 +3,39 @@
  * sets a column writes its indexes and looks for what it refers to, also where it holds the same before and after.
  */
 import type { Incoming } from './incoming.ts';
+import { takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
-import { hasLooseKeys, hasLooseReferrers } from './loose.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName } from './model.ts';
-import { hasDangling } from './remark.ts';
-import type { RowWriter } from './rows.ts';
-import { takenColumns } from './rows.ts';
+import type { Key } from './sql.ts';
 import { inLists, requireConstraint } from './sql.ts';
 
 /** The columns in which a version changes the row that stands here. */
 export type Changes = ReadonlyMap<Incoming, readonly Column[]>;
 
-/**
- * Whether rows of a table can be written over together. Not where writing one may change another: by the ON UPDATE of a foreign key to
- * values that are no identity; nor where each has to be looked at, since a trigger may skip it, or something led nowhere.
- */
-export function canOverwriteTogether(library: Library, model: Model): boolean {
-  return (
-    model.rowid !== null &&
-    !model.rowidIsRef &&
-    !model.maySkip &&
-    !hasDangling(library) &&
-    !hasLooseReferrers(library, model) &&
-    !hasLooseKeys(library, model)
-  );
+/** What versions bring, as it is to be written here. */
+interface Brought {
+  keyOf(index: number): Key | undefined;
+  pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void;
 }
 
 /** What versions change of the rows that stand here. Nothing is said of one that has no value for a column, nor of one whose row is not found. */
-export function changesOf(library: Library, model: Model, rows: readonly Incoming[], writer: RowWriter): Changes {
+export function changesOf(library: Library, model: Model, rows: readonly Incoming[], brought: Brought): Changes {
   const changes = new Map<Incoming, readonly Column[]>();
   const id = quoteName(model.rowid ?? '');
   const whole = rows.filter(({ outcome }) => outcome.unset.size === 0);
   for (const { columns, alike } of byColumns(whole, takenColumns)) {
-    const byKey = new Map(alike.map((row) => [writer.keyOf(row.index), row]));
+    const byKey = new Map(alike.map((row) => [brought.keyOf(row.index), row]));
     const differ = columns.map((column, i) => `, ${differs(column, `v.column${i + 2}`)}`).join('');
     const fill = (at: number, into: unknown[]): void => {
       const row = alike[at] as Incoming;
-      into.push(writer.keyOf(row.index));
-      writer.pushValues(row, columns, into);
+      into.push(brought.keyOf(row.index));
+      brought.pushValues(row, columns, into);
     };
     inLists(columns.length + 1, alike.length, fill, (list, params) => {
       const text = `SELECT t.${id}${differ} FROM (VALUES ${list}) v CROSS JOIN ${quoteName(model.table)} t ON t.${id} = v.column1`;
       for (const [key, ...differing] of library.sql.rows(text, ...params)) {
-        const row = byKey.get(key as number | bigint);
+        const row = byKey.get(key as Key);
         if (row !== undefined)
           changes.set(
             row,
@@ -74,7 +63,7 @@ export function overwrite(
   model: Model,
   rows: readonly Incoming[],
   changes: Changes,
-  writer: RowWriter,
+  brought: Brought,
 ): Incoming[] {
   const left = rows.filter((row) => !changes.has(row));
   const known = rows.filter((row) => changes.has(row));
@@ -84,8 +73,8 @@ export function overwrite(
     const set = columns.map(({ name }, i) => `${quoteName(name)} = v.column${i + 2}`).join(', ');
     const fill = (at: number, into: unknown[]): void => {
       const row = alike[at] as Incoming;
-      into.push(writer.keyOf(row.index));
-      writer.pushValues(row, columns, into);
+      into.push(brought.keyOf(row.index));
+      brought.pushValues(row, columns, into);
     };
     inLists(columns.length + 1, alike.length, fill, (list, params, first, size) => {
       const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} AS t SET ${set} FROM (VALUES ${list}) v WHERE t.${id} = v.column1`;

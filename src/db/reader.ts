@@ -22,7 +22,6 @@ import type {
 import type { OpenFile, ReadAccess } from './access.ts';
 import { fileAccess } from './access.ts';
 import { stampsBeyond } from './beyond.ts';
-import { RETENTION_DAYS } from './config.ts';
 import { listConflicts } from './conflict-list.ts';
 import { inspect } from './digest.ts';
 import { Feeds } from './feed.ts';
@@ -167,7 +166,7 @@ export class Reader {
           this.#sql,
           String(this.#sql.value('SELECT device FROM flotilla_self')),
           this.#access.now(),
-          storedConfig(this.#db).retentionDays ?? RETENTION_DAYS,
+          storedConfig(this.#db),
         ),
         waiting: this.#waiting(),
         waitingCount: this.#sql.number('SELECT count(*) FROM flotilla_pending'),

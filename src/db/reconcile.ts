@@ -84,11 +84,6 @@ export function beginPass(library: Library, peer: string, kind: PassKind): void 
   );
 }
 
-/** The peer whose pass reconciles at the moment; null for nobody. */
-export function reconcilingWith(library: Library): string | null {
-  return stateOf(library).peer;
-}
-
 /** Whether what this peer sends is such a pass. */
 export function isReconcilingWith(library: Library, peer: string): boolean {
   return stateOf(library).peer === peer;
@@ -135,13 +130,22 @@ type Known = ReadonlyMap<number, number>;
 /**
  * After the last page was merged and its knowledge taken over, before what waits is settled.
  * @param knowledge - all that the sender knows
+ * @param lost - tables, by their names on the wire, of which it has nothing any more and cannot say what was deleted
  * @returns the rows that are to go
  */
-export function finishReconciling(library: Library, knowledge: KnowledgeWire, floor: KnowledgeWire): Missing[] {
+export function finishReconciling(
+  library: Library,
+  knowledge: KnowledgeWire,
+  floor: KnowledgeWire,
+  lost: readonly string[] = [],
+): Missing[] {
   const known = new Map(entriesOf(knowledge).map(([run, hlc]) => [library.runOrdinal(run, null), hlc]));
   // Records of membership are never deleted, and stand for themselves whoever has them.
   const models = library.registry.models.filter(({ table }) => table !== MEMBERSHIP_TABLE);
-  const gone = models.flatMap((model) => buryMissing(library, model, known));
+  // Versions wait of tables as well that this device does not have.
+  const gone = [...models, ...library.registry.absent]
+    .filter(({ wire }) => !lost.includes(wire))
+    .flatMap((model) => buryMissing(library, model, known));
   for (const model of models) bearAnew(library, model, known, floor);
   for (const [run, hlc] of entriesOf(floor)) raiseFloor(library, library.runOrdinal(run, null), hlc);
   library.db.exec('DELETE FROM temp.flotilla_named');

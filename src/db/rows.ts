@@ -7,7 +7,7 @@ import { messageOf } from '../errors.ts';
 import type { Adopter } from './adopt.ts';
 import { formatCells } from './cells.ts';
 import type { Hold, Incoming } from './incoming.ts';
-import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
+import { bindable, columnData, columnNamed, referencesOf, takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
@@ -239,7 +239,7 @@ export class RowWriter {
     if (this.#overwrite(row)) this.#restamp(row);
   }
 
-  /** The same for rows of one table, see {@link canOverwriteTogether}. */
+  /** The same for rows of one table, see `canOverwriteTogether`. */
   updateTogether(model: Model, rows: readonly Incoming[], changes: Changes): void {
     for (const row of overwrite(this.#library, model, rows, changes, this)) this.#overwrite(row);
     if (this.failures.size === 0) this.#restampTogether(model, rows);
@@ -366,10 +366,4 @@ export class RowWriter {
   #refKey(target: number): Key | null {
     return target < 0 ? null : (this.keyOf(target) ?? null);
   }
-}
-
-/** The columns that an arriving version writes. */
-export function takenColumns({ model, outcome }: Incoming): Column[] {
-  const columns = syncedColumns(model);
-  return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }

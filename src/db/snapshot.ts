@@ -21,8 +21,11 @@ export const SNAPSHOT_FORMAT = 1;
 /** Name under which the file is attached to a library. */
 export const ATTACHED = 'flotilla_snapshot';
 
-/** Where the file lies that this device takes, and the one that it gives, beside its library. */
-export const incomingSnapshot = (library: string): string => `${library}-flotilla-snapshot-in`;
+/** Where the files lie that this device takes, of two senders at most, and the one that it gives, beside its library. */
+export const incomingSnapshots = (library: string): readonly [string, string] => [
+  `${library}-flotilla-snapshot-in`,
+  `${library}-flotilla-snapshot-in-2`,
+];
 export const outgoingSnapshot = (library: string): string => `${library}-flotilla-snapshot-out`;
 
 /** The models whose rows stand in tables of the file. */

@@ -20,6 +20,7 @@ import type {
   OwnRequest,
   Owned,
   PassBegun,
+  PassWish,
   RestoredConflict,
   Revoked,
   SessionStart,
@@ -37,7 +38,7 @@ import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
-import { beginPass, isReconcilingWith, noteFloor, noteTold, reconcilingWith } from './reconcile.ts';
+import { beginPass, noteFloor, noteTold } from './reconcile.ts';
 import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import type { LeftBehind } from './remark.ts';
@@ -58,9 +59,6 @@ const HOLD_TRIES = 100;
 
 /** How often it is looked whether deletes may be forgotten, ms. */
 const PRUNE_EVERY_MS = 10_000;
-
-/** How long more is waited for of a pass that comes from one peer alone before another one takes over, ms. */
-const SOURCE_PATIENCE_MS = 10_000;
 
 /** How long after a commit of another program batches are applied one a transaction, ms: it waits for 20 ms then, and not for 50. */
 const OTHERS_WRITE_MS = 1_000;
@@ -108,14 +106,11 @@ export class Writer {
   readonly #onHead: HeadListener;
   readonly #onFault: (error: unknown) => void;
   readonly #onMembers: () => void;
-  readonly #conflictDays: number;
   /** When old records of conflicts are looked for again. */
   #ageOutAt = 0;
   /** When it may be tried again to prune, and the timer for that. */
   #pruneAt = 0;
   #pruning: unknown = null;
-  /** When the last page came, ms since 1970. */
-  #lastOfSource = 0;
   readonly #sessions = new Map<string, Conversation>();
   /** What was heard of each peer before its session began. */
   readonly #heardBefore = new Map<string, ReadonlyMap<number, number>>();
@@ -169,7 +164,6 @@ export class Writer {
       this.#closeFile = close;
       this.#served = new Served(db, around, (changes) => onSchema(changes));
       this.#bootstrap = new Bootstrap(access.beside(file), this.#served.library);
-      this.#conflictDays = storedConfig(db).conflictDays ?? CONFLICT_DAYS;
     } catch (error) {
       close();
       throw explainSqlite(error, file);
@@ -215,24 +209,19 @@ export class Writer {
     return this.#do(() => this.#served.stampAnew() !== null);
   }
 
-  beginPass(peer: string, floor: KnowledgeWire, maySnapshot = false): PassBegun | null {
+  beginPass(peer: string, floor: KnowledgeWire, { maySnapshot, isItsTurn }: PassWish): PassBegun | null {
     checkKnown(this.#library, floor);
     return this.#do(() =>
       this.#library.transact(() => {
         const library = this.#library;
-        const now = library.around.now();
         const theirs = new Map(entriesOf(floor));
         noteFloor(library, peer, theirs);
         const pass = passKind(library, peer, theirs);
         // A first pass comes from one peer alone, and so does one that reconciles.
-        const source =
-          sourceOf(library) || this.#bootstrap.peer || (pass === 'reconcile' ? reconcilingWith(library) : null);
-        const isTaken = source !== null && source !== '' && source !== peer;
-        if (isTaken && now - this.#lastOfSource < SOURCE_PATIENCE_MS) return null;
+        if (!isItsTurn && (pass !== 'ordinary' || sourceOf(library) !== null)) return null;
         takeOver(library, peer);
         const snapshot = pass === 'newcomer' && maySnapshot ? this.#bootstrap.want(library, peer) : null;
         if (snapshot === null) this.#bootstrap.leave();
-        if (pass === 'reconcile' || snapshot !== null) this.#lastOfSource = now;
         if (pass === 'newcomer') beginNewcomer(library, peer, floor);
         beginPass(library, peer, pass);
         return {
@@ -261,7 +250,6 @@ export class Writer {
 
   addToSnapshot(peer: string, data: Uint8Array): void {
     this.#do(() => this.#bootstrap.add(this.#library, peer, data));
-    this.#lastOfSource = this.#library.around.now();
   }
 
   takeSnapshot(peer: string): TakenSnapshot | null {
@@ -328,8 +316,6 @@ export class Writer {
       const applied = this.#apply(peer, pages);
       // Marks of ours that had not been stamped, and outcomes, go out like what is written here.
       this.#from = this.#library.ownHlc === ownHlc ? peer : null;
-      if (isReconcilingWith(this.#library, peer) || sourceOf(this.#library) === peer)
-        this.#lastOfSource = this.#library.around.now();
       this.#ageOut();
       // What the sender knows is heard with the end of its pass.
       if (applied.some(({ complete }) => complete)) this.#tidy();
@@ -470,7 +456,8 @@ export class Writer {
     // The clock may have been set back.
     if (now < this.#ageOutAt && now > this.#ageOutAt - 2 * AGE_OUT_EVERY_MS) return;
     this.#ageOutAt = now + AGE_OUT_EVERY_MS;
-    ageOutConflicts(this.#library, this.#conflictDays);
+    const { conflictDays = CONFLICT_DAYS, retentionDays } = storedConfig(this.#db);
+    ageOutConflicts(this.#library, conflictDays, retentionDays);
   }
 
   /** Now and then: when others are known to have more, deletes may be forgotten. */

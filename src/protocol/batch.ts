@@ -146,7 +146,7 @@ function readBatch(bytes: Uint8Array): Batch {
   const runCount = reader.count(MAX_KNOWN_RUNS, 'runs');
   const runs = reader.raw(runCount * RUN_BYTES);
   const runDevices = readTexts(reader, runCount, MAX_PEER_ID_BYTES, 'peer id');
-  const names = readTexts(reader, reader.count(MAX_BATCH_TABLES, 'tables'), MAX_NAME_BYTES, 'table name');
+  const names = readNames(reader);
   checkNames(names, MAX_BATCH_TABLES);
 
   const uuidCount = reader.count(MAX_BATCH_UUIDS, 'UUIDs');
@@ -340,14 +340,22 @@ function writeEnd(writer: ByteWriter, end: PageEnd): void {
   writer.double(end.cursor.position);
   writer.double(end.cursor.head);
   writer.raw(runToBytes(end.cursor.run));
-  writer.byte(end.floor !== undefined ? ENDS.reconciled : end.complete ? ENDS.complete : ENDS.middle);
+  writer.byte(kindOf(end));
   writer.double(end.remaining);
   writeKnowledge(writer, end.knowledge);
   if (end.floor !== undefined) writeKnowledge(writer, end.floor);
+  if (end.lost === undefined) return;
+  writer.count(end.lost.length);
+  for (const name of end.lost) writer.text(name);
 }
 
 /** How a page stands in its pass, as a byte. */
-const ENDS = { middle: 0, complete: 1, reconciled: 2 } as const;
+const ENDS = { middle: 0, complete: 1, reconciled: 2, lossy: 3 } as const;
+
+function kindOf({ complete, floor, lost }: PageEnd): number {
+  if (floor === undefined) return complete ? ENDS.complete : ENDS.middle;
+  return lost === undefined ? ENDS.reconciled : ENDS.lossy;
+}
 
 function writeKnowledge(writer: ByteWriter, { runs, hlc }: KnowledgeWire): void {
   writer.count(hlc.length);
@@ -366,13 +374,21 @@ function readEnd(reader: ByteReader): PageEnd {
   const head = reader.natural('head');
   const run = bytesToRun(reader.raw(RUN_BYTES));
   const kind = reader.byte();
-  if (kind > ENDS.reconciled) damaged('The end of a batch is neither complete nor not.');
+  if (kind > ENDS.lossy) damaged('The end of a batch is neither complete nor not.');
   const remaining = reader.natural('remaining');
   const knowledge = readKnowledge(reader);
   const whole = { cursor: { position, head, run }, complete: kind !== ENDS.middle, knowledge, remaining };
-  const end: PageEnd = kind === ENDS.reconciled ? { ...whole, floor: readKnowledge(reader) } : whole;
+  const end: PageEnd = {
+    ...whole,
+    ...(kind >= ENDS.reconciled ? { floor: readKnowledge(reader) } : {}),
+    ...(kind === ENDS.lossy ? { lost: readNames(reader) } : {}),
+  };
   checkEnd(end);
   return end;
+}
+
+function readNames(reader: ByteReader): string[] {
+  return readTexts(reader, reader.count(MAX_BATCH_TABLES, 'tables'), MAX_NAME_BYTES, 'table name');
 }
 
 function readTexts(reader: ByteReader, count: number, limit: number, what: string): string[] {
@@ -439,6 +455,8 @@ function checkEnd(end: PageEnd): void {
   const fault = knowledgeFault(end.knowledge) ?? (end.floor === undefined ? null : knowledgeFault(end.floor));
   if (fault !== null) damaged(fault);
   if (!end.complete && end.floor !== undefined) damaged('A page in the middle of a pass names a floor.');
+  if (end.floor === undefined && end.lost !== undefined) damaged('A page names lost tables and no floor.');
+  if (end.lost !== undefined) checkNames(end.lost, MAX_BATCH_TABLES);
   if (!end.complete && end.knowledge.hlc.length > 0) damaged('A page in the middle of a pass claims knowledge.');
 }
 

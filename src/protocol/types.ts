@@ -144,6 +144,8 @@ export interface PageEnd {
   readonly remaining: number;
   /** Only at the end of a pass that reconciles: the sender's floor. What it has no longer was deleted there, or never was. */
   readonly floor?: KnowledgeWire;
+  /** Beside it: tables that the sender has dropped with what they held. It names no row of them, and cannot say what was deleted. */
+  readonly lost?: readonly string[];
 }
 
 /** A page of the feed: row versions and tombstones, grouped by table, in columns, with one dictionary. */

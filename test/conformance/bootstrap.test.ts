@@ -189,6 +189,28 @@ describe('[A14] a snapshot that breaks off', () => {
     out.close();
   });
 
+  it('goes on there as well after another one was begun, in whose place a third one may come', async () => {
+    const n = newcomer();
+    const bootstrap = folder.in(n);
+    const offer = { id: 'aa', bytes: 3 * CHUNK_BYTES, hash: 'bb', rows: 1 };
+    const gather = (peer: string, id: string, chunks: number): number => {
+      bootstrap.want(n.library, peer);
+      const from = bootstrap.begin(n.library, peer, { ...offer, id });
+      for (let i = 0; i < chunks; i += 1) bootstrap.add(n.library, peer, new Uint8Array(CHUNK_BYTES));
+      return from / CHUNK_BYTES;
+    };
+    expect(gather('A', 'aa', 2)).toBe(0);
+    expect(gather('B', 'cc', 1)).toBe(0);
+    expect(gather('A', 'aa', 0)).toBe(2);
+    expect(gather('C', 'dd', 1)).toBe(0);
+    expect(gather('A', 'aa', 0)).toBe(2);
+    expect(gather('C', 'dd', 0)).toBe(1);
+    expect(gather('B', 'cc', 0)).toBe(0);
+    n.write("INSERT INTO entries (name) VALUES ('mine')");
+    folder.in(n);
+    expect(readdirSync(folder.path)).toEqual([]);
+  });
+
   it('begins anew with another one', async () => {
     const a = large();
     const n = newcomer();

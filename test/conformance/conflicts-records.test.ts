@@ -4,11 +4,14 @@ import { describe, expect, it } from 'vitest';
 import type { ConflictList, ConflictQuery } from '../../src/db/api.ts';
 import { listConflicts } from '../../src/db/conflict-list.ts';
 import { ageOutConflicts, RULES } from '../../src/db/conflicts.ts';
+import { pruningStatus } from '../../src/db/floor.ts';
 import { restoreConflict } from '../../src/db/restore.ts';
 import { FlotillaError } from '../../src/errors.ts';
 import { expectEqual, fleetOf, pairOf } from '../support/engine.ts';
-import { converge } from '../support/replica.ts';
+import { FOUNDED_ID, converge } from '../support/replica.ts';
 import type { Replica } from '../support/replica.ts';
+
+const DAY_MS = 86_400_000;
 
 const PEOPLE = `CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age INTEGER, score, photo BLOB,
   boss_id INTEGER REFERENCES people (id) ON DELETE SET NULL);`;
@@ -432,5 +435,38 @@ describe('aging', () => {
     expect(list(a).conflicts.map(({ lost }) => lost.value?.text)).toEqual(['20']);
     expect(ageOutConflicts(a.library, 1)).toBe(1);
     expect(list(a).total).toBe(0);
+  });
+
+  it('[R13] and not before every member has what was kept, unless it is not waited for any more', () => {
+    let now = Date.UTC(2026, 0, 1);
+    const fleet = fleetOf(3, PEOPLE, { now: () => (now += 1), libraryId: FOUNDED_ID });
+    const [a, b, c] = fleet as [Replica, Replica, Replica];
+    a.found();
+    for (const other of [b, c]) a.admit(other);
+    a.write("INSERT INTO people (name, age) VALUES ('Ann', 1)");
+    converge(fleet);
+    const contest = (age: number): void => {
+      a.write('UPDATE people SET age = ?', age);
+      a.stamp();
+      b.write('UPDATE people SET age = ?', age + 1);
+      converge([a, b]);
+      expect(list(a).total).toBe(1);
+    };
+    const behind = (conflictDays: number): unknown => pruningStatus(a.library.sql, 'A', now, { conflictDays }).behind;
+    contest(10);
+    now += 10 * DAY_MS;
+    expect(ageOutConflicts(a.library, 5)).toBe(0);
+    expect(behind(5)).toMatchObject([{ device: 'C', tombstones: 0, records: 1, setAside: false }]);
+    expect(behind(20)).toEqual([]);
+    converge(fleet);
+    expect(behind(5)).toEqual([]);
+    expect(ageOutConflicts(a.library, 20)).toBe(0);
+    expect(ageOutConflicts(a.library, 5)).toBe(1);
+    contest(20);
+    for (const gone of [0, 0, 1]) {
+      now += 11 * DAY_MS;
+      converge([a, b]);
+      expect(ageOutConflicts(a.library, 5)).toBe(gone);
+    }
   });
 });

@@ -454,6 +454,91 @@ describe('[F2] a member that was silent for longer than the retention', () => {
   });
 });
 
+describe('[F2] a member that comes back, and a table that only some have', () => {
+  /** Copies of which those named `late` do not have the table of the tags. */
+  function unlike(days: Days, late: readonly string[]): [Replica, Replica, Replica] {
+    const [without = ''] = DDL.split(/;\s*CREATE TABLE tags/);
+    const make = (device: string): Replica =>
+      new Replica({
+        device,
+        ddl: late.includes(device) ? without : DDL,
+        now: days.now,
+        libraryId: FOUNDED_ID,
+      });
+    const replicas = [make('A'), make('B'), make('C')] as [Replica, Replica, Replica];
+    replicas[0].found();
+    for (const other of replicas.slice(1)) replicas[0].admit(other);
+    replicas[0].write("INSERT INTO tags VALUES ('kept', 'red'), ('gone', 'blue')");
+    converge(replicas);
+    return replicas;
+  }
+
+  it('has nothing left of what waits for the table, and was deleted', async () => {
+    const days = new Days();
+    const [a, b, c] = unlike(days, ['B']);
+    expect(b.waiting()).toEqual(['no-table', 'no-table']);
+    a.write("DELETE FROM tags WHERE name = 'gone'");
+    for (let i = 0; i < 4; i += 1) {
+      days.pass(10);
+      converge([a, c]);
+      a.prune();
+    }
+    c.prune();
+    expect([tombstones(a), tombstones(c)]).toEqual([0, 0]);
+    converge([a, b, c]);
+    expect(b.waiting()).toEqual(['no-table']);
+    b.write('CREATE TABLE tags (name TEXT PRIMARY KEY, colour TEXT)');
+    b.look();
+    converge([a, b, c]);
+    for (const replica of [a, b, c]) expect(replica.rows('SELECT name FROM tags')).toEqual([['kept']]);
+    await expectEqual(a, b, c);
+  });
+
+  it('keeps what waits for the table at the one with whom it reconciles', async () => {
+    const days = new Days();
+    const [a, b, c] = unlike(days, ['B']);
+    b.write("INSERT INTO folders (name) VALUES ('old')");
+    converge([a, b, c]);
+    b.write('DELETE FROM folders');
+    for (let i = 0; i < 4; i += 1) {
+      days.pass(10);
+      converge([b, c]);
+      b.prune();
+    }
+    expect(tombstones(b)).toBe(0);
+    a.pull(b);
+    expect(a.rows('SELECT name FROM tags ORDER BY name')).toEqual([['gone'], ['kept']]);
+    expect(a.rows('SELECT count(*) FROM folders')).toEqual([[0]]);
+    converge([a, b, c]);
+    await expectEqual(a, b, c);
+  });
+
+  it('keeps the rows of a table that was dropped there by plain SQL', async () => {
+    const days = new Days();
+    const [a, b, c] = unlike(days, []);
+    b.write("INSERT INTO folders (name) VALUES ('old')");
+    converge([a, b, c]);
+    b.write('DELETE FROM folders');
+    b.write('DROP TABLE tags');
+    for (let i = 0; i < 4; i += 1) {
+      days.pass(10);
+      converge([b, c]);
+      b.prune();
+    }
+    expect(tombstones(b)).toBe(0);
+    a.pull(b);
+    for (const replica of [a, c])
+      expect(replica.rows('SELECT name FROM tags ORDER BY name')).toEqual([['gone'], ['kept']]);
+    expect(a.rows('SELECT count(*) FROM folders')).toEqual([[0]]);
+    b.write('CREATE TABLE tags (name TEXT PRIMARY KEY, colour TEXT)');
+    b.look();
+    converge([a, b, c]);
+    for (const replica of [a, b, c])
+      expect(replica.rows('SELECT name FROM tags ORDER BY name')).toEqual([['gone'], ['kept']]);
+    await expectEqual(a, b, c);
+  });
+});
+
 describe('[F4] what members know', () => {
   it('spreads to those that never meet them, first where it differs from what the teller knows, then as it grows', () => {
     const [a, b, c] = members(3, new Days()) as [Replica, Replica, Replica];

@@ -62,7 +62,7 @@ describe('[F1] deletes', () => {
     ]);
     const { stdout } = await flotillaCommand(['status', first.library]);
     expect(stdout).toMatch(
-      /remembered until every device has them:\n {2}third .* lacks 1, the oldest of \d{4}-\d\d-\d\d/,
+      /remembered until every device has them.*:\n {2}third .* lacks 1 delete, the oldest of \d{4}-\d\d-\d\d/,
     );
     await third.start([]);
     await untilColumn(third.library, NAMES, ['y', 'z'], ARRIVAL_MS);

@@ -202,11 +202,14 @@ const end = record({
   remaining: fc.maxSafeNat(),
   complete: fc.boolean(),
   knowledge,
-}).map(({ position, head, run: cursorRun, remaining, complete, knowledge: known }) => ({
+  floor: fc.option(knowledge),
+  lost: fc.option(fc.uniqueArray(properName, { maxLength: 3 })),
+}).map(({ position, head, run: cursorRun, remaining, complete, knowledge: known, floor, lost }) => ({
   cursor: { position, head, run: cursorRun },
   complete,
   knowledge: complete ? known.toWire() : { runs: new Uint8Array(0), hlc: [] },
   remaining,
+  ...(complete && floor !== null ? { floor: floor.toWire(), ...(lost === null ? {} : { lost }) } : {}),
 }));
 
 /** Any batch that the database could build. */

@@ -15,6 +15,7 @@ import type {
   LibraryStatus,
   MemberRow,
   PassBegun,
+  PassWish,
   Revoked,
   SessionStart,
   SnapshotOffer,
@@ -50,6 +51,11 @@ interface Feed {
   passEnded: boolean;
   readonly known: Map<string, number>;
   readonly has: StampSet;
+}
+
+interface Gathered {
+  readonly offer: SnapshotOffer;
+  bytes: Buffer;
 }
 
 export interface FakeStoreOptions {
@@ -220,8 +226,13 @@ export class FakeStore implements NodeStore {
     }
   }
 
-  async beginPass(peer: string, _floor: KnowledgeWire, maySnapshot: boolean): Promise<PassBegun | null> {
+  async beginPass(
+    peer: string,
+    _floor: KnowledgeWire,
+    { maySnapshot, isItsTurn }: PassWish,
+  ): Promise<PassBegun | null> {
     const isWanted = this.#options.takesSnapshots === true && maySnapshot && this.ids().length === 0;
+    if (isWanted && !isItsTurn) return null;
     const { cursor, knowledge, knowledgeHash } = await this.sessionStart(peer);
     return {
       pass: 'ordinary',
@@ -236,21 +247,30 @@ export class FakeStore implements NodeStore {
   /** The snapshot that it gives. */
   given: { readonly offer: SnapshotOffer; readonly bytes: Buffer } | null = null;
   /** The one that it gathers; it is kept over sessions. */
-  gathered: { readonly offer: SnapshotOffer; bytes: Buffer } | null = null;
+  gathered: Gathered | null = null;
+  readonly #gathered = new Map<string, Gathered>();
   /** Chunks that were read out of the one that it gives. */
   chunksGiven = 0;
+  /** Awaited before a snapshot is made. */
+  beforeOffer: () => Promise<void> = async () => {};
   /** Awaited before each chunk is read out. */
   beforePart: () => Promise<void> = async () => {};
   /** Snapshots that were not what they should be. */
   unfit = 0;
 
   async offerSnapshot(_peer: string, _layout: string, leastRows: number): Promise<SnapshotOffer | null> {
+    await this.beforeOffer();
     if (this.#log.length < leastRows) return null;
     if (this.given === null) {
       const cursor = { position: this.#head, head: this.#head, run: this.#run };
       const text = JSON.stringify({ rows: this.#log, cursor, knowledge: [...this.#knowledge] });
       const bytes = Buffer.from(text.padEnd(text.length + this.#log.length * (this.#options.rowBytes ?? 0)));
-      const offer = { id: 'cc', bytes: bytes.length, hash: hashOf(bytes), rows: this.#log.length };
+      const offer = {
+        id: Buffer.from(this.device).toString('hex'),
+        bytes: bytes.length,
+        hash: hashOf(bytes),
+        rows: this.#log.length,
+      };
       this.given = { offer, bytes };
     }
     return this.given.offer;
@@ -264,7 +284,8 @@ export class FakeStore implements NodeStore {
   }
 
   async beginSnapshot(_peer: string, offer: SnapshotOffer): Promise<number> {
-    if (this.gathered?.offer.id !== offer.id) this.gathered = { offer, bytes: Buffer.alloc(0) };
+    this.gathered = this.#gathered.get(offer.id) ?? { offer, bytes: Buffer.alloc(0) };
+    this.#gathered.set(offer.id, this.gathered);
     return this.gathered.bytes.length;
   }
 

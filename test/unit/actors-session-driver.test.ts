@@ -843,7 +843,7 @@ describe('a snapshot', () => {
 
   it.each([
     ['a chunk that was not asked for', { type: 'chunk', data: Uint8Array.of(1) }],
-    ['an offer that was not asked for', { type: 'snapshot', id: 'cc', bytes: 5, hash: 'aa', rows: 1 }],
+    ['an offer that was not asked for', { type: 'snapshot', id: '61', bytes: 5, hash: 'aa', rows: 1 }],
   ] as const)('ends the session at %s', async (_, frame) => {
     const peer = played(new FakeStore('a'));
     await peer.next();
@@ -861,7 +861,7 @@ describe('a snapshot', () => {
     const peer = played(one);
     await peer.next();
     await peer.theirs.send(peer.hello());
-    for (let i = 0; i < 40; i += 1) await peer.theirs.send({ type: 'part', id: 'cc', offset: 0 });
+    for (let i = 0; i < 40; i += 1) await peer.theirs.send({ type: 'part', id: '61', offset: 0 });
     await until(() => peer.has('FAULT'));
     goOn();
     expect(peer.events).toContainEqual(expect.objectContaining({ type: 'FAULT', code: 'PROTOCOL' }));

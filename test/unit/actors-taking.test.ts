@@ -1,3 +1,4 @@
+import { SimulatedClock } from 'xstate';
 import { describe, expect, it } from 'vitest';
 
 import { createTaking } from '../../src/actors/taking.ts';
@@ -24,6 +25,7 @@ async function take(taken: { readonly rows: number } | null, from = 0): Promise<
       else if (frame.type === 'part') taking.answered({ type: 'chunk', data: new Uint8Array(CHUNK_BYTES) });
     },
     signal: new AbortController().signal,
+    clock: new SimulatedClock(),
     onProgress: (rows, remaining) => told.push([rows, remaining]),
     onTransferred: () => told.push('transferred'),
   });

@@ -11,10 +11,12 @@ function queue() {
   const began: string[] = [];
   const leave = new AbortController();
   const standings = new Map<string, Partial<Standing>>();
+  const atWork = new Set<string>();
   const take = (name: string, signal = new AbortController().signal): Promise<Turn> => {
     const taker = {
       peer: name,
       standing: () => ({ hasNews: true, load: 0, roundTripMs: null, ...standings.get(name) }),
+      isAtWork: () => atWork.has(name),
       rest: (rests: boolean) => void began.push(`${rests ? '-' : '+'}${name}`),
     };
     return turns.take(taker, signal).then((turn) => {
@@ -39,7 +41,7 @@ function queue() {
     void take('b');
     return a;
   };
-  return { began, leave, take, standings, give, afterFaster };
+  return { began, leave, take, standings, atWork, give, afterFaster };
 }
 
 describe('[L1] turns', () => {
@@ -91,6 +93,18 @@ describe('[L2] a peer that gives nothing', () => {
     expect(began).toEqual(['a', '-a', 'b']);
     (await second).end();
     expect(began).toEqual(['a', '-a', 'b', '+a']);
+  });
+
+  it('is not left while what came from it is being taken in, or it makes what it is to give', async () => {
+    const { began, take, give, atWork } = queue();
+    const a = await take('a');
+    void take('b');
+    atWork.add('a');
+    await give(a, 0, 5);
+    expect(began).toEqual(['a']);
+    atWork.delete('a');
+    await give(a, 0);
+    expect(began).toEqual(['a', '-a', 'b']);
   });
 
   it('goes on while nobody else is there, and makes way for the first to come', async () => {

@@ -390,19 +390,18 @@ describe('a served library', () => {
     expect(all(a, 'SELECT count(*) FROM flotilla_floor')).toEqual([[1]]);
   });
 
-  it('[F2] reconciles with one peer at a time, and with the next when that says nothing more', () => {
+  it('[F2] reconciles with one peer at a time, when it is its turn', () => {
     const a = make('a.db', SCHEMA, ROWS);
     init(a);
-    let now = Date.now();
-    const node = new Writer(a, 'normal', { ...surroundingsOf('A'), now: () => now }, () => undefined, fail);
-    closers.push(() => node.close());
+    const node = writer(a, 'A');
     const floor = { runs: new Uint8Array(16).fill(7), hlc: [1] };
-    expect(node.beginPass('B', floor)?.pass).toBe('reconcile');
-    expect(node.beginPass('C', floor)).toBeNull();
-    expect(node.beginPass('C', { runs: new Uint8Array(0), hlc: [] })?.pass).toBe('ordinary');
-    expect(node.beginPass('B', floor)?.pass).toBe('reconcile');
-    now += 10_000;
-    expect(node.beginPass('C', floor)?.pass).toBe('reconcile');
-    expect(node.beginPass('B', floor)).toBeNull();
+    const begin = (peer: string, isItsTurn: boolean, below = floor): string | undefined =>
+      node.beginPass(peer, below, { maySnapshot: false, isItsTurn })?.pass;
+    expect(begin('B', false)).toBeUndefined();
+    expect(begin('B', true)).toBe('reconcile');
+    expect(begin('C', false)).toBeUndefined();
+    expect(begin('C', false, { runs: new Uint8Array(0), hlc: [] })).toBe('ordinary');
+    expect(begin('C', true)).toBe('reconcile');
+    expect(begin('B', false)).toBeUndefined();
   });
 });

@@ -19,6 +19,7 @@ import { surroundingsOf } from '../surroundings.ts';
 /** Rows a batch: few, so that each pass has several pages. */
 const BATCH = { rows: 6, bytes: 1 << 20 };
 const CREDIT = 1 << 24;
+const IN_TURN = { maySnapshot: false, isItsTurn: true };
 
 /** What a crash is tried at. */
 export type Reached = (point: FaultPoint) => void;
@@ -105,8 +106,8 @@ export class CrashDevice {
     this.#learnTables(other);
     other.#learnTables(this);
     const [mine, theirs] = [this.writer.sessionStart(other.name), other.writer.sessionStart(this.name)];
-    const own = this.writer.beginPass(other.name, theirs.floor);
-    const others = other.writer.beginPass(this.name, mine.floor);
+    const own = this.writer.beginPass(other.name, theirs.floor, IN_TURN);
+    const others = other.writer.beginPass(this.name, mine.floor, IN_TURN);
     if (own === null || others === null) throw new Error(`${this.name} and ${other.name} have no turn`);
     other.writer.hear(this.name, mine.knowledge);
     this.writer.hear(other.name, theirs.knowledge);
