@@ -51,18 +51,29 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
   }
 }
 
-/** Dictionary indexes of what a batch brings itself, and of rows that others in it are named by: those have their names of them. */
+/**
+ * Dictionary indexes of what a batch brings itself, of rows that others in it are named by (those have their names of them), and of rows
+ * to which nothing but values refers: these mean what has the values now.
+ */
 function ownOrNaming(library: Library, batch: Batch): Set<number> {
   const found = new Set([...batch.tables, ...batch.tombstones].flatMap(({ rows }) => rows));
+  const meant = new Set<number>();
+  const byValues: number[] = [];
   for (const table of batch.tables) {
     const model = library.arriving(table.table);
     for (const column of table.columns) {
+      if (column.kind !== 'ref') continue;
       const own = model.columns.find(({ wire }) => wire === column.name);
-      if (column.kind === 'ref' && own !== undefined && isNaming(model, own.name))
-        for (const index of column.refs) found.add(index);
+      const isNamed = own !== undefined && isNaming(model, own.name);
+      for (const index of column.refs) (isNamed ? found : meant).add(index);
     }
-    for (const { refs } of table.dependencies) for (const index of refs) found.add(index);
+    for (const { foreignKey, refs } of table.dependencies) {
+      const columns = model.foreignKeys.find(({ number }) => number === foreignKey)?.columns ?? [];
+      if (columns.some((name) => isNaming(model, name))) for (const index of refs) found.add(index);
+      else byValues.push(...refs);
+    }
   }
+  for (const index of byValues) if (!meant.has(index)) found.add(index);
   return found;
 }
 
