@@ -11,7 +11,7 @@ import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
 import type { Column, Model } from './model.ts';
-import { UNSET_HLC, knownColumns } from './model.ts';
+import { UNSET_HLC, knownColumns, syncedColumns } from './model.ts';
 
 /** Why a version waits. */
 export interface Hold {
@@ -164,6 +164,12 @@ export function columnData(table: TableData, wire: string): ColumnData | undefin
 
 export function columnNamed(model: Model, name: string): Column {
   return model.columns.find((column) => column.name === name) as Column;
+}
+
+/** The columns that an arriving version writes. */
+export function takenColumns({ model, outcome }: Incoming): Column[] {
+  const columns = syncedColumns(model);
+  return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }
 
 /** Any column that a version of a row of the table may bring. */
