@@ -90,6 +90,31 @@ describe('[N1] a row whose old name is that of another row at once', () => {
   });
 });
 
+describe('[N1] a row whose old name is that of another row', () => {
+  it.each(['shared', 'device'])(
+    'though a row refers to the one by its id, and to the other by values: %s rows',
+    async (ownership) => {
+      const replicas = fleetOf(
+        3,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, v TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, name TEXT REFERENCES p (name), v TEXT)`,
+        { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+      ) as [Replica, Replica, Replica];
+      const [a, b, c] = replicas;
+      a.write("INSERT INTO p VALUES (7, 'x', 'first')");
+      converge(replicas);
+      b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x', 'second'); COMMIT");
+      c.write("INSERT INTO c SELECT 1, id, name, 'of C' FROM p");
+      b.pull(c);
+      a.pull(b);
+      converge(replicas);
+      await expectShown(replicas, 'SELECT c.v, p.v, n.v FROM c JOIN p ON p.id = c.p JOIN p n ON n.name = c.name', [
+        ['of C', 'first', 'second'],
+      ]);
+    },
+  );
+});
+
 /** Of a row `x` that B calls `y` the new name has to wait at A, for a tag that was deleted there, and another row has the old one. */
 function giveName(b: Replica, a: Replica): void {
   b.write("BEGIN; UPDATE p SET name = 'y', tag = (SELECT id FROM tag); INSERT INTO p VALUES (70, 'x', NULL); COMMIT");
