@@ -21,6 +21,7 @@ function sending(store: FakeStore) {
     knowledge: NOTHING,
     records: '00',
     credit: 1 << 20,
+    isOver: false,
     limits: { rows: 10, bytes: 1 << 20 },
     send: async (frame) => void sent.push(frame),
     signal: stop.signal,
