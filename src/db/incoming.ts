@@ -11,7 +11,7 @@ import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
 import type { Column, Model } from './model.ts';
-import { UNSET_HLC, isInName, knownColumns, syncedColumns } from './model.ts';
+import { UNSET_HLC, isPlainId, knownColumns, syncedColumns } from './model.ts';
 
 /** Why a version waits. */
 export interface Hold {
@@ -58,7 +58,7 @@ export interface Outcome extends LocalStamp {
 /** References of all rows of a table. */
 export interface References {
   readonly refs: readonly number[];
-  /** By an id that is in no name: see `Found.led`. */
+  /** By an id and nothing else: see `Found.led`. */
   readonly isById: boolean;
 }
 
@@ -79,7 +79,7 @@ function standingReferences(model: Model, table: TableData, isTaken: (name: stri
   const lists: References[] = [];
   for (const { name, wire, role } of model.columns) {
     const data = role.kind === 'ref' && isTaken(name) ? columnData(table, wire) : undefined;
-    if (data?.kind === 'ref') lists.push({ refs: data.refs, isById: !isInName(model, name) });
+    if (data?.kind === 'ref') lists.push({ refs: data.refs, isById: isPlainId(model, name) });
   }
   for (const { foreignKey, refs } of table.dependencies)
     if (model.foreignKeys.find(({ number }) => number === foreignKey)?.columns.some(isTaken) === true)

@@ -14,7 +14,7 @@ import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownRow, KnownTombstone } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { isInName, orAbort, quoteName, rowByKey } from './model.ts';
+import { isPlainId, orAbort, quoteName, rowByKey } from './model.ts';
 import type { RowWriter } from './rows.ts';
 import { unlessRefused } from './sql.ts';
 import type { Key } from './sql.ts';
@@ -101,7 +101,7 @@ export class LeftNames {
     if (!(alias instanceof Uint8Array) || uuid.equals(alias)) return;
     const referrers = referrersOf(library, model, [here.key]).filter(
       // One by values says no birth: it is what has these values now.
-      ({ model: child, foreignKey }) => foreignKey.simple && !foreignKey.columns.some((name) => isInName(child, name)),
+      ({ model: child, foreignKey }) => foreignKey.simple && foreignKey.columns.every((name) => isPlainId(child, name)),
     );
     if (referrers.length > 0) this.#left.push({ model, uuid, referrers });
   }

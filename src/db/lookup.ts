@@ -54,7 +54,7 @@ export interface Found {
   readonly rows: (KnownRow | undefined)[];
   readonly tombstones: (KnownTombstone | undefined)[];
   readonly pending: (KnownPending | undefined)[];
-  /** What a reference by id alone means, where it means a row whose name another one has by now. See `meanHeirs`. */
+  /** What a reference by a plain id means, where it means a row whose name another one has by now. See `meanHeirs`. */
   readonly led: Map<number, Led>;
   /** Local number of each run of the batch. */
   readonly runs: readonly number[];

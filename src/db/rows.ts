@@ -11,7 +11,7 @@ import { bindable, columnData, columnNamed, referencesOf, takenColumns } from '.
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { isInName, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { isPlainId, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Changes } from './overwrite.ts';
 import { overwrite } from './overwrite.ts';
 import { readdress } from './readdress.ts';
@@ -369,7 +369,7 @@ export class RowWriter {
       if (data === undefined) into.push(null);
       else if (data.kind === 'value') into.push(bindable(data, row.position));
       else {
-        const isById = this.#found.led.size > 0 && !isInName(row.model, column.name);
+        const isById = this.#found.led.size > 0 && isPlainId(row.model, column.name);
         into.push(this.targetOf({ refs: data.refs, isById }, row) ?? null);
       }
     }

@@ -115,6 +115,37 @@ describe('[N1] a row whose old name is that of another row', () => {
   );
 });
 
+it.each(['shared', 'device'])(
+  '[N1] what has the old name in its own belongs to whoever has that by now, with what refers to it: %s rows',
+  async (ownership) => {
+    const replicas = fleetOf(
+      4,
+      `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tag INTEGER REFERENCES tag ON DELETE SET NULL);
+       CREATE TABLE c (p INTEGER NOT NULL REFERENCES p ON DELETE CASCADE, v TEXT NOT NULL, PRIMARY KEY (p, v));
+       CREATE TABLE d (id INTEGER PRIMARY KEY, p INTEGER, v TEXT, w TEXT, FOREIGN KEY (p, v) REFERENCES c ON DELETE SET NULL)`,
+      { config: { tables: { p: { identity: 'name' }, c: { ownership }, d: { ownership } } } },
+    ) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    a.write("INSERT INTO tag VALUES (1, 't'); INSERT INTO p VALUES (7, 'x', NULL)");
+    converge(replicas);
+    for (const replica of [a, c, d]) {
+      replica.write("INSERT INTO c SELECT id, 'of ' || ? FROM p", replica.device);
+      replica.write('INSERT INTO d SELECT 1, p, v, v FROM c');
+      replica.stamp();
+    }
+    a.pull(c);
+    giveName(b, a);
+    a.pull(d);
+    converge(replicas);
+    await expectShown(
+      replicas,
+      'SELECT w, p.name FROM d JOIN c USING (p, v) JOIN p ON p.id = c.p ORDER BY w',
+      ['of A', 'of C', 'of D'].map((w) => [w, 'x']),
+    );
+  },
+);
+
 /** Of a row `x` that B calls `y` the new name has to wait at A, for a tag that was deleted there, and another row has the old one. */
 function giveName(b: Replica, a: Replica): void {
   b.write("BEGIN; UPDATE p SET name = 'y', tag = (SELECT id FROM tag); INSERT INTO p VALUES (70, 'x', NULL); COMMIT");
