@@ -500,18 +500,18 @@ class Merge {
   #holdUnresolved(incoming: readonly Incoming[]): void {
     const referrers = new Map<number, Incoming[]>();
     const queue: Incoming[] = [];
-    const hold = (row: Incoming, target: number): void => {
-      row.hold = this.#reasonFor(target);
+    const hold = (row: Incoming, target: number, isLed = false): void => {
+      row.hold = this.#reasonFor(target, isLed);
       this.#coming[this.#at(row.index)] = false;
       queue.push(row);
     };
     for (const row of incoming) {
       if (row.hold !== null) continue;
-      for (const refs of referencesIn(row)) {
-        const target = refs[row.position] ?? -1;
-        if (target < 0 || this.#rows.keyOf(target) !== undefined) continue;
+      for (const references of referencesIn(row)) {
+        if (this.#rows.targetOf(references, row) !== undefined) continue;
+        const target = references.refs[row.position] ?? -1;
         if (this.#coming[this.#at(target)] !== true) {
-          hold(row, target);
+          hold(row, target, references.isById && this.#found.led.has(target));
           break;
         }
         const list = referrers.get(this.#at(target));
@@ -526,11 +526,11 @@ class Merge {
     }
   }
 
-  #reasonFor(target: number): Hold {
+  #reasonFor(target: number, isLed: boolean): Hold {
     const name = this.#batch.names[this.#batch.uuidTable[target] ?? 0] ?? '';
     const tombstone = this.#tombstone(target);
     return tombstone !== undefined &&
-      !this.#found.awaited.has(target) &&
+      !isLed &&
       isKilled(this.#library, this.#library.model(name), tombstone, this.#birth(target), null) &&
       this.#waiting(target) === undefined
       ? { reason: 'dead-target', detail: `It refers to a row of ${name} that was deleted.` }
@@ -540,12 +540,11 @@ class Merge {
   #setAside(row: Incoming, hold: Hold): void {
     const { birthHlc, birthRun } = this.#birth(row.index);
     const isBound = hold.reason === 'missing-target' || hold.reason === 'dead-target';
-    const missing = (isBound ? referencesIn(row) : [])
-      .map((refs) => refs[row.position] ?? -1)
-      .filter(
-        (target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined,
-      );
-    const targets = missing.map((target) => this.#found.awaited.get(target) ?? this.#rows.uuidOf(target));
+    const targets = (isBound ? referencesIn(row) : []).flatMap((references) => {
+      const target = references.refs[row.position] ?? -1;
+      if (this.#rows.targetOf(references, row) !== undefined || this.#at(target) === this.#at(row.index)) return [];
+      return [(references.isById ? this.#found.led.get(target)?.uuid : undefined) ?? this.#rows.uuidOf(target)];
+    });
     const pending = {
       model: row.model,
       uuid: this.#rows.uuidOf(row.index),

@@ -6,12 +6,12 @@ import type { Batch, ColumnData, TableData } from '../protocol/types.ts';
 import { messageOf } from '../errors.ts';
 import type { Adopter } from './adopt.ts';
 import { formatCells } from './cells.ts';
-import type { Hold, Incoming } from './incoming.ts';
+import type { Hold, Incoming, References } from './incoming.ts';
 import { bindable, columnData, columnNamed, referencesOf, takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { isPlainId, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Changes } from './overwrite.ts';
 import { overwrite } from './overwrite.ts';
 import { readdress } from './readdress.ts';
@@ -51,6 +51,14 @@ export class RowWriter {
   /** Local key of the row that a dictionary index means; undefined if it has none yet. */
   keyOf(index: number): Key | undefined {
     return this.#keys[this.#first === null ? index : (this.#first[index] ?? index)];
+  }
+
+  /** Local key of the row that a row refers to; null for none, undefined where that is not here. */
+  targetOf({ refs, isById }: References, { position }: Incoming): Key | null | undefined {
+    const target = refs[position] ?? -1;
+    if (target < 0) return null;
+    const led = isById ? this.#found.led.get(target) : undefined;
+    return led === undefined ? this.keyOf(target) : led.key;
   }
 
   uuidOf(index: number): Buffer {
@@ -117,7 +125,7 @@ export class RowWriter {
     let left = rows;
     while (left.length > 0) {
       const ready = left.filter((row) =>
-        referencesOf(row.model, row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)),
+        referencesOf(row.model, row.table).every((references) => this.targetOf(references, row) !== undefined),
       );
       const now = new Set(ready.length > 0 ? ready : left);
       for (const row of now) {
@@ -153,7 +161,7 @@ export class RowWriter {
   /** The key of a row whose INTEGER PRIMARY KEY is itself a reference: the local id of its target. */
   #givenKey(row: Incoming): Key | undefined {
     const column = columnData(row.table, columnNamed(row.model, row.model.rowid ?? '').wire);
-    return column?.kind === 'ref' ? (this.#refKey(column.refs[row.position] ?? -1) ?? undefined) : undefined;
+    return column?.kind === 'ref' ? (this.targetOf({ refs: column.refs, isById: false }, row) ?? undefined) : undefined;
   }
 
   /** Inserts rows of one table, with their mappings. */
@@ -359,11 +367,11 @@ export class RowWriter {
       }
       const data = found[i];
       if (data === undefined) into.push(null);
-      else into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));
+      else if (data.kind === 'value') into.push(bindable(data, row.position));
+      else {
+        const isById = this.#found.led.size > 0 && isPlainId(row.model, column.name);
+        into.push(this.targetOf({ refs: data.refs, isById }, row) ?? null);
+      }
     }
-  }
-
-  #refKey(target: number): Key | null {
-    return target < 0 ? null : (this.keyOf(target) ?? null);
   }
 }
