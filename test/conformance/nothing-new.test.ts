@@ -36,7 +36,7 @@ function open(to: Replica, from: Replica, changes: { kind?: PassKind; records?: 
   return { isOver: opened.isOver, pass: new Pass(to, from, opened.feed) };
 }
 
-describe('[A20] a pass of which the receiver says that it is over', () => {
+describe('[A21] a pass of which the receiver says that it is over', () => {
   it('is, where it stands at the end: no page comes before there is something to say', async () => {
     const [a, b] = acquainted();
     const { lsn, run } = headOf(a.library.sql);

@@ -66,7 +66,7 @@ async function acquainted(): Promise<[FakeStore, FakeStore]> {
 
 const NOTHING_NEW = ['a hello', 'a want', 'b hello', 'b want'];
 
-describe('[A20] a session of two that have nothing new', () => {
+describe('[A21] a session of two that have nothing new', () => {
   it('has two messages of each, after which both are live', async () => {
     const [one, two] = await acquainted();
     const acks = one.acks.length;
