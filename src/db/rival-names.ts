@@ -4,16 +4,16 @@
  * known of both rows, the earlier one gets a tombstone that leads to the other.
  */
 import { decodeBatch } from '../protocol/batch.ts';
-import type { Batch, TableData } from '../protocol/types.ts';
+import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import { holdForHeir, mayMakeRoom } from './alias.ts';
+import { bearAgain, holdForHeir, markKeyOf, mayMakeRoom } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
 import { collidingHeir, heirOf, nameAlias } from './heirs.ts';
-import { cellsOf } from './incoming.ts';
+import { cellsOf, columnNamed } from './incoming.ts';
 import type { UniqueIndex } from './indexes.ts';
-import { translateRuns } from './join.ts';
+import { readVersion, targetsIn, translateRuns } from './join.ts';
 import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { KnownVersion } from './lookup.ts';
@@ -22,14 +22,18 @@ import type { Model } from './model.ts';
 import { syncedColumns } from './model.ts';
 import { forgetPending, hasWaitingVersion, pendingKind, waitingVersion } from './pending.ts';
 import type { StandingRow } from './rivals.ts';
-import { standingRow, valuesHere, valuesOfRow } from './rivals.ts';
+import { rivalsIn, standingRow, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
+import { asWriter } from './stamp.ts';
+import { touchReferrers } from './remark.ts';
 import type { RawRow } from './sql.ts';
 import { policyOf } from './unique-policy.ts';
 
 export const RIVAL_NAMES = 'rival name ';
 
 const LOST_NAMES = 'lost name ';
+
+const MADE_ANEW = 'made anew ';
 
 /** Names that were given one after the other. */
 const MAX_NAMES = 100;
@@ -43,22 +47,19 @@ interface Named extends KnownVersion {
 }
 
 /**
- * Whether rows of a table become one only by their names: an index may say otherwise that they do, by its own rule, and a name that
- * holds references follows what it refers to.
+ * What names the rows of a table that become one only by their names: plain columns alone, or references as well. Null for other
+ * tables: an index may say otherwise that rows are one, by its own rule.
  */
-function isNamedApart({ registry }: Library, model: Model): boolean {
-  const { ownership, identity, columns } = model;
-  if (ownership !== 'shared' || identity.kind !== 'derived') return false;
-  const isPlain = (name: string | null): boolean =>
-    columns.find((column) => column.name === name)?.role.kind === 'value' && identity.columns.includes(name ?? '');
-  return (
-    identity.columns.every(isPlain) &&
-    (model.uniques as readonly UniqueIndex[]).every(
-      (unique) =>
-        (!unique.partial && unique.columns.every((name) => isPlain(name))) ||
-        policyOf(registry, model, unique) !== 'merge',
-    )
+function namedBy({ registry }: Library, model: Model): 'values' | 'references' | null {
+  const { ownership, identity } = model;
+  if (ownership !== 'shared' || identity.kind !== 'derived') return null;
+  const isName = (name: string | null): boolean => identity.columns.includes(name ?? '');
+  const isMerged = (model.uniques as readonly UniqueIndex[]).some(
+    (unique) => (unique.partial || !unique.columns.every(isName)) && policyOf(registry, model, unique) === 'merge',
   );
+  if (isMerged) return null;
+  const roles = new Set(identity.columns.map((name) => columnNamed(model, name).role.kind));
+  return roles.has('ref') ? 'references' : 'values';
 }
 
 /**
@@ -84,29 +85,86 @@ export function noteRivalNames(
     setState(library.db, LOST_NAMES + bytesToHex(uuid), bytesToHex(earlier));
     return;
   }
-  if (!isNamedApart(library, model) || Buffer.compare(other, alias) === 0) return;
+  if (namedBy(library, model) === null || Buffer.compare(other, alias) === 0) return;
   const [loser, { hlc, run }] = isKnownEarlier ? [other, known] : [alias, arriving];
   setState(library.db, RIVAL_NAMES + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
+}
+
+/**
+ * Whether a row outlives another tombstone that says of an older row which name it has now: that one had left this name before, as is known
+ * here, and the row was made after that. Others drop it, so it is born again at the end of the pass.
+ */
+export function isMadeAnew(
+  library: Library,
+  model: Model,
+  row: KnownVersion & { readonly uuid: Uint8Array },
+  known: KnownVersion,
+  arriving: KnownVersion,
+): boolean {
+  if (model.ownership !== 'shared') return false;
+  const isOfOne = library.compare(known.birthHlc, known.birthRun, arriving.birthHlc, arriving.birthRun) === 0;
+  const outlives = ({ hlc, run }: LocalStamp): boolean => library.compare(row.birthHlc, row.birthRun, hlc, run) > 0;
+  if (!isOfOne || !outlives(known) || outlives(arriving)) return false;
+  setState(library.db, MADE_ANEW + bytesToHex(row.uuid), model.n);
+  return true;
 }
 
 /** Makes one what can be now. Returns whether anything was changed. */
 export function settleRivalNames(library: Library): boolean {
   let moved = false;
+  for (const [key, table] of notesOf(library, MADE_ANEW)) {
+    library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
+    const model = library.registry.models.find(({ n }) => n === Number(table));
+    const row = model && standingRow(library, model, hexToBytes(String(key).slice(MADE_ANEW.length)));
+    if (row === undefined || row === null) continue;
+    bearAgain(library, row.model, row.uuid);
+    // Else it would be taken for what refers to the other row, which has left the name.
+    asWriter(library, () => touchReferrers(library, row.model, markKeyOf(library, row.model, row.key), 'born'));
+    moved = true;
+  }
   for (const [key, value] of notesOf(library, LOST_NAMES)) {
     const outcome = settleLost(library, hexToBytes(String(key).slice(LOST_NAMES.length)), hexToBytes(String(value)));
     if (outcome === 'open') continue;
     library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
     moved ||= outcome === 'settled';
   }
-  for (const [key, value] of notesOf(library, RIVAL_NAMES)) {
-    const [dead, hlc, run] = JSON.parse(String(value)) as [string, number, number];
-    const loser = hexToBytes(String(key).slice(RIVAL_NAMES.length));
-    const outcome = settleName(library, hexToBytes(dead), loser, { hlc, run });
+  // Names that hold references last: of what these lead to it has to be known whether it is one with something else.
+  const notes = notesOf(library, RIVAL_NAMES).map((note) => readNote(library, note));
+  const inFlux = new Set<string>();
+  for (const note of notes.toSorted((a, b) => Number(a.isByReferences) - Number(b.isByReferences))) {
+    const { key, model, isByReferences } = note;
+    const isHeld = isByReferences && model?.foreignKeys.some(({ table }) => inFlux.has(table)) === true;
+    const outcome = model === undefined ? 'nothing' : isHeld ? 'open' : settleName(library, { ...note, model });
+    if (model !== undefined && outcome !== 'nothing') inFlux.add(model.table);
     if (outcome === 'open') continue;
     library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
     moved ||= outcome === 'settled';
   }
   return moved;
+}
+
+/** A row that was given two names apart, of which one has to give way. */
+interface RivalNames {
+  readonly key: SqlValue;
+  readonly model: Model;
+  readonly isByReferences: boolean;
+  /** Its old name, the one that was given earlier, and when that was. */
+  readonly dead: Uint8Array;
+  readonly name: Uint8Array;
+  readonly given: LocalStamp;
+}
+
+function readNote(
+  library: Library,
+  [key = null, value]: RawRow,
+): Omit<RivalNames, 'model'> & { readonly model: Model | undefined } {
+  const [hex, hlc, run] = JSON.parse(String(value)) as [string, number, number];
+  const dead = hexToBytes(hex);
+  const tbl = library.sql.value('SELECT tbl FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(dead));
+  const model = library.registry.models.find(({ n }) => n === Number(tbl));
+  const isByReferences = model !== undefined && namedBy(library, model) === 'references';
+  const name = hexToBytes(String(key).slice(RIVAL_NAMES.length));
+  return { key, model, isByReferences, dead, name, given: { hlc, run } };
 }
 
 function notesOf(library: Library, prefix: string): RawRow[] {
@@ -144,16 +202,9 @@ function settleLost(library: Library, dead: Uint8Array, heir: Uint8Array): 'open
   return 'settled';
 }
 
-function settleName(
-  library: Library,
-  dead: Uint8Array,
-  name: Uint8Array,
-  given: LocalStamp,
-): 'open' | 'settled' | 'nothing' {
+function settleName(library: Library, rivals: RivalNames): 'open' | 'settled' | 'nothing' {
+  const { model, dead, name, given } = rivals;
   if (!library.isSettled(given.run, given.hlc)) return 'open';
-  const tbl = library.sql.value('SELECT tbl FROM flotilla_tombstones WHERE uuid = ?', Buffer.from(dead));
-  const model = library.registry.models.find(({ n }) => n === Number(tbl));
-  if (model === undefined) return 'nothing';
   const loser = rowNamed(library, model, name, given);
   if (loser === null) return 'nothing';
   const winner = lastNamed(library, model, dead);
@@ -162,6 +213,11 @@ function settleName(
   const births =
     winner === 'none' ? 0 : library.compare(winner.birthHlc, winner.birthRun, loser.birthHlc, loser.birthRun);
   if (winner === 'none' || births <= 0) return 'nothing';
+  if (rivals.isByReferences) {
+    if (loser.standing !== null && winner.standing !== null) return 'nothing';
+    const isDecided = ![loser, winner].some((row) => refersToGoing(library, model, row));
+    if (!isDecided || !isInTheWay(library, model, loser, winner)) return 'open';
+  }
   const { standing, version } = loser;
   const isFree = standing === null ? winner.standing !== null : pendingKind(library, loser.uuid) === null;
   if (!isFree || (winner.standing === null && (standing === null || !mayMakeRoom(library, standing)))) return 'open';
@@ -217,6 +273,22 @@ function rowNamed(library: Library, model: Model, name: Uint8Array, given: Local
     at = grave[4] as Uint8Array;
   }
   return null;
+}
+
+/** What is in its name goes, or is one with another row by now: the name will follow that. */
+function refersToGoing(library: Library, model: Model, { uuid, version }: Named): boolean {
+  const whole = version ?? readVersion(library, model, uuid);
+  return whole === null || targetsIn(whole).some((target) => pendingKind(library, target.uuid) === 'delete');
+}
+
+/** A unique index has no room for both: one waits because the other one stands. */
+function isInTheWay(library: Library, model: Model, one: Named, other: Named): boolean {
+  const [waiting, standing] = one.standing === null ? [one, other.standing] : [other, one.standing];
+  const values = waiting.version === null ? null : valuesHere(library, model, waiting.version);
+  if (values === null || standing === null) return false;
+  return (model.uniques as readonly UniqueIndex[]).some((unique) =>
+    rivalsIn(library, model, unique, values, waiting.uuid).some(({ key }) => key === standing.key),
+  );
 }
 
 function differs(library: Library, model: Model, one: Named, other: Named): boolean {

@@ -4,7 +4,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { expectEqual, expectShown, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
-import { FOUNDED_ID, Replica, converge } from '../support/replica.ts';
+import { FOUNDED_ID, converge } from '../support/replica.ts';
+import type { Replica } from '../support/replica.ts';
 
 const CLAUSES = ['CASCADE', 'SET NULL', 'SET DEFAULT', 'RESTRICT', 'NO ACTION'] as const;
 const OWNERSHIPS = ['shared', 'device'] as const;
@@ -102,60 +103,6 @@ describe('a declared identity that is renamed', () => {
     for (const replica of [a, b, c]) expect(replica.rows('SELECT name, note FROM p')).toEqual([['z', 'n']]);
     const rules = [a, b, c].flatMap((replica) => replica.rows('SELECT DISTINCT rule FROM flotilla_conflicts').flat());
     expect(rules).toContain('named-apart');
-  });
-
-  it.each([
-    ['keep-first', 'BLOB'],
-    ['rename', 'TEXT'],
-  ])('[N3] to two names apart, with a value that is unique (%s)', async (_, type) => {
-    const replicas = fleetOf(
-      4,
-      `CREATE TABLE p (name TEXT NOT NULL PRIMARY KEY, code ${type} UNIQUE, note TEXT);
-       CREATE TABLE c (id INTEGER PRIMARY KEY, p TEXT REFERENCES p ON UPDATE CASCADE, v TEXT)`,
-    ) as [Replica, Replica, Replica, Replica];
-    const [a, b, c, d] = replicas;
-    a.write("INSERT INTO p VALUES ('x', x'01', 'n'); INSERT INTO c VALUES (1, 'x', 'v')");
-    converge([a, b, c]);
-    a.write("UPDATE p SET name = 'y', note = 'of a'");
-    a.stamp();
-    b.write("UPDATE p SET name = 'z'");
-    b.stamp();
-    c.write("INSERT INTO c VALUES (2, 'x', 'w')");
-    for (const order of [replicas, [b, a, d, c]]) converge(order);
-    for (const replica of replicas) {
-      expect(replica.waiting()).toEqual([]);
-      expect(replica.rows('SELECT name, hex(code), note FROM p')).toEqual([['z', '01', 'n']]);
-      expect(replica.rows('SELECT v, p FROM c ORDER BY v')).toEqual([
-        ['v', 'z'],
-        ['w', 'z'],
-      ]);
-    }
-    const rules = replicas.flatMap((replica) => replica.rows('SELECT DISTINCT rule FROM flotilla_conflicts').flat());
-    expect(rules).toContain('named-apart');
-    await expectEqual(...replicas);
-  });
-
-  it('[N3] to two names apart, of which the one that was given first became a row last', async () => {
-    const ddl = 'CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)';
-    const config = { tables: { p: { identity: 'name' } } };
-    let time = Date.UTC(2026, 0, 1);
-    const on = (device: string): Replica => new Replica({ device, ddl, config, now: () => time });
-    const [a, b, c] = [on('A'), on('B'), on('C')];
-    a.write("INSERT INTO p VALUES (1, 'x')");
-    converge([a, b, c]);
-    time += 1000;
-    // So many stamps take more than a millisecond: the name is given before B's, and the row is born after it.
-    b.write(`BEGIN; WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
-      INSERT INTO p (name) SELECT 'n' || i FROM n; UPDATE p SET name = 'of B' WHERE name = 'x'; COMMIT`);
-    b.stamp();
-    time += 1;
-    c.write("UPDATE p SET name = 'of C'");
-    c.stamp();
-    time += 1000;
-    converge([a, b, c]);
-    for (const replica of [a, b, c])
-      expect(replica.rows("SELECT name FROM p WHERE name LIKE 'of %'")).toEqual([['of B']]);
-    await expectEqual(a, b, c);
   });
 
   it.each(CASES)(

@@ -257,15 +257,15 @@ export class Oracle {
 
   /**
    * Somebody else gave its row another name, or deleted it, under a name that it had before: of two names the later stands (N3). Each
-   * device writes by itself that the other one goes (D1), some of them later than others: that takes along what was made anew under
-   * this name meanwhile, though by someone who had heard of both.
+   * device writes by itself that the other one goes (D1), some of them later than others: what was made anew under this name meanwhile,
+   * though by someone who had heard of both, is born again by each device that has it (N1), and of these births the latest stands (C3).
    */
   #isNamedApart(one: Written): boolean {
     const names = new Set(this.#rowsOfToken.get(one.token));
     for (const name of names) for (const earlier of this.#before.get(name) ?? []) names.add(earlier);
     return [...names].some((name) => {
       const deletes = (this.#events.get(name) ?? []).filter(({ isDelete }) => isDelete);
-      const wasLeft = [...names].some((later) => this.#before.get(later)?.has(name) === true);
+      const wasLeft = [...this.#before.values()].some((earlier) => earlier.has(name));
       const areApart = wasLeft && new Set(deletes.map(({ writer }) => writer)).size > 1;
       return areApart || deletes.some((event) => !isKnown(event, one.known));
     });

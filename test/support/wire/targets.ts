@@ -369,7 +369,7 @@ export const TARGETS: readonly Target[] = [
         () => joinTalk.read('answer', bytes),
       ]),
     codes: PROTOCOL,
-    causes: ['SyntaxError', 'ZodError'],
+    causes: ['SyntaxError', 'ValiError'],
     bombs: TEXT_BOMBS,
   },
   {
@@ -383,7 +383,7 @@ export const TARGETS: readonly Target[] = [
         () => pairTalk.read('answer', bytes),
       ]),
     codes: PROTOCOL,
-    causes: ['SyntaxError', 'ZodError'],
+    causes: ['SyntaxError', 'ValiError'],
     bombs: TEXT_BOMBS,
   },
   {
@@ -391,7 +391,7 @@ export const TARGETS: readonly Target[] = [
     open: open(fc.oneof(request, answer), json, twistedJson),
     read: (bytes) => firstOf([() => readRequest(textOf(bytes)), () => readAnswer(textOf(bytes))]),
     codes: PROTOCOL,
-    causes: ['SyntaxError', 'ZodError'],
+    causes: ['SyntaxError', 'ValiError'],
     bombs: TEXT_BOMBS,
   },
 ];
