@@ -233,3 +233,13 @@ export function rowByKey(model: Model): string {
   const mapped = model.key.map((_, index) => `k${index + 1}`).join(', ');
   return `(${own}) = (SELECT ${mapped} FROM ${rowsTable(model)} WHERE key = ?)`;
 }
+
+/**
+ * Whether a column refers to a row by its id and by nothing else: it is in no name of its own row, and in no foreign key of several columns,
+ * which means a row that has that id in its name.
+ */
+export function isPlainId({ key, rowid, identity, foreignKeys }: Model, name: string): boolean {
+  if (name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name)))
+    return false;
+  return foreignKeys.every(({ simple, columns }) => simple || !columns.includes(name));
+}

@@ -320,9 +320,15 @@ export class Pass {
         this.#from.stamp();
         continue;
       }
+      if (page.data === null && !page.complete && page.heldUp === '') continue;
       return page.data === null ? null : new Uint8Array(page.data);
     }
     throw new Error(`${this.#from.device} cannot be stamped for ${this.#to.device}`);
+  }
+
+  /** The receiver has said what it knows by now. */
+  peerKnows(knowledge: KnowledgeWire): void {
+    if (this.#feed !== null) this.#from.feeds.peerKnows(this.#feed, knowledge);
   }
 
   close(): void {
