@@ -79,9 +79,10 @@ export function createAsking(options: AskingOptions): Asking {
         const { pass, cursor, records } = begun;
         const isSame = begun.knowledgeHash === theirs;
         if (pass === 'ordinary' && !isSame && turn === null) {
-          // Another look when it has come: by then we may know what this peer has.
+          const isAtOnce = turns.areFree();
           await wait();
-          continue;
+          // Another look when it has come later: by then we may know what this peer has.
+          if (!isAtOnce) continue;
         }
         if (isSame) turn?.end();
         return { pass, cursor, records, knowledge: isSame ? null : begun.knowledge };

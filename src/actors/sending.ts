@@ -16,6 +16,19 @@ import type { Clock } from './clock.ts';
  */
 export const RELAY_DELAY_MS = 200;
 
+/**
+ * How many entries that the peer has sent itself may gather in our feed, and how often it is looked, ms. Beyond that they are passed over while
+ * nothing arrives, which takes about 3 µs each: the next session would have to begin with it.
+ */
+export const ECHO_ENTRIES = 1_000;
+export const ECHO_LOOK_MS = 1_000;
+
+/**
+ * Rows of the first page, at most: the peer begins to apply it while the next one is read. What has gathered there meanwhile goes into one
+ * transaction.
+ */
+const FIRST_PAGE_ROWS = 250;
+
 export interface BatchLimits {
   readonly rows: number;
   readonly bytes: number;
@@ -89,6 +102,8 @@ export function createSender(options: SenderOptions): Sender {
   let sentHead = -1;
   /** Until what came from others is passed on. */
   let relaying: unknown = null;
+  /** Until what came from the peer is passed over. */
+  let passing: unknown = null;
   let passEnded = false;
   /** What is too large to be sent, in words; '' for nothing. */
   let heldUp = '';
@@ -136,6 +151,17 @@ export function createSender(options: SenderOptions): Sender {
     }, RELAY_DELAY_MS);
   }
 
+  /** @param grown - the head as the peer has moved it */
+  function passOverLater(grown: number): void {
+    if (passing !== null || grown - sentHead < ECHO_ENTRIES) return;
+    passing = clock.setTimeout(() => {
+      passing = null;
+      if (options.applying()) return passOverLater(grown);
+      dirty = true;
+      wake.open();
+    }, ECHO_LOOK_MS);
+  }
+
   async function follow(opened: number): Promise<never> {
     for (;;) {
       while (!dirty || credit <= 0 || isResting) {
@@ -144,7 +170,8 @@ export function createSender(options: SenderOptions): Sender {
       }
       dirty = false;
       for (let told = stamps.shift(); told !== undefined; told = stamps.shift()) await store.peerHas(opened, told);
-      const page = await store.page(opened, limits);
+      const rows = sentHead < 0 ? Math.min(limits.rows, FIRST_PAGE_ROWS) : limits.rows;
+      const page = await store.page(opened, { ...limits, rows });
       signal.throwIfAborted();
       sentHead = page.head;
       ({ heldUp } = page);
@@ -198,7 +225,7 @@ export function createSender(options: SenderOptions): Sender {
     async run() {
       const unlisten = store.onHead((grown, from) => {
         // What the peer has sent us it has: the feed passes over it when there is something else.
-        if (from === peer && passEnded) return;
+        if (from === peer && passEnded) return passOverLater(grown);
         head = grown;
         if (from === null) ownHead = grown;
         if (head <= sentHead) return;
@@ -217,6 +244,7 @@ export function createSender(options: SenderOptions): Sender {
       } finally {
         unlisten();
         clock.clearTimeout(relaying);
+        clock.clearTimeout(passing);
         // A worker that is gone has lost the feed anyway.
         if (feed !== null) await store.closeFeed(feed).catch(() => {});
         await storing;

@@ -22,6 +22,7 @@ import { recordsHash } from './members.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
 import { heldUpInWords, holdUp, isHuge, roomBeside, safePosition, stillHeldUp } from './huge.ts';
+import { UNSTAMPED } from './metadata.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -45,6 +46,8 @@ import { PENDING, TOMBSTONES, countBehind, entryTables, nextStretch } from './st
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
 const SEARCH_MS = 25;
+/** Change numbers by which a peer's cursor moves before it is told of that alone: a next pass walks over them in milliseconds. */
+const WORTH_TELLING = 1_000;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
 /** Bytes for which a row is taken so long where few are to be read. */
@@ -160,10 +163,7 @@ export class Feeds {
     const pass = this.#passes.get(id);
     if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
     return this.#snapshot(() => {
-      if (
-        schemaCookie(this.#db) !== this.#cookie ||
-        this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
-      )
+      if (schemaCookie(this.#db) !== this.#cookie || this.#sql.value(UNSTAMPED) !== undefined)
         return { unstamped: true, dangling: null };
       const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
@@ -203,8 +203,10 @@ export class Feeds {
       pass.isOpen = true;
       return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: words };
     }
-    // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
-    if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
+    // After a page that did not reach the head, one that does must follow, else the peer would think that more comes. Else nothing is said
+    // of what the peer has itself, until the cursor is worth a word.
+    const isNews = complete && (knowledge.length > 0 || pass.position - pass.told >= WORTH_TELLING);
+    if (builder.rows === 0 && pass.completed && !pass.isOpen && !isNews) {
       return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: '' };
     }
     if (complete && !pass.completed) {
@@ -213,8 +215,9 @@ export class Feeds {
     }
     pass.isOpen = !complete;
     for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
+    pass.told = safePosition(pass);
     const batch = builder.build({
-      cursor: { position: safePosition(pass), head, run: this.#runAt(head) },
+      cursor: { position: pass.told, head, run: this.#runAt(head) },
       complete,
       knowledge: wireOf(knowledge),
       remaining: pass.remaining,

@@ -19,6 +19,8 @@ export interface Pass {
   /** Without the rows of the user's tables, which go another way (`snapshot.ts`). */
   readonly isBeside: boolean;
   position: number;
+  /** Up to where the peer has been told that it need not read. */
+  told: number;
   /** What the peer knows, by run id (hex). */
   readonly known: Map<string, number>;
   /** What it has beyond that, from a pass that was broken off. */
@@ -77,6 +79,7 @@ type Begun = Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | '
 export function newPass(begun: Begun): Pass {
   return {
     ...begun,
+    told: begun.position,
     has: new StampSet(),
     sent: new Map(),
     ahead: new Map(),

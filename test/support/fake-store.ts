@@ -125,6 +125,12 @@ export class FakeStore implements NodeStore {
     this.#grown();
   }
 
+  /** So many rows come from a peer, with what it has stamped. */
+  grow(rows: number, from: string): void {
+    for (let i = 0; i < rows; i += 1) this.#insert({ id: `${from} ${this.#head}`, run: '00'.repeat(16), hlc: 0 });
+    this.#grown(from);
+  }
+
   #stamped(id: string, member?: MemberRow): Row {
     this.#hlc += 1;
     this.#knowledge.set(this.#run, this.#hlc);

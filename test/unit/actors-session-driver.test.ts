@@ -645,6 +645,7 @@ describe('[L4] a session that waits for its turn', () => {
     for (const knowledge of [NOTHING, unknown]) {
       const takers: Taker[] = [];
       const turns = {
+        areFree: () => false,
         take(taker: Taker) {
           takers.push(taker);
           return new Promise<never>(() => {});
