@@ -22,6 +22,7 @@ import { recordsHash } from './members.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
 import { heldUpInWords, holdUp, isHuge, roomBeside, safePosition, stillHeldUp } from './huge.ts';
+import { UNSTAMPED } from './metadata.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -170,10 +171,7 @@ export class Feeds {
     const pass = this.#passes.get(id);
     if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
     return this.#snapshot(() => {
-      if (
-        schemaCookie(this.#db) !== this.#cookie ||
-        this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
-      )
+      if (schemaCookie(this.#db) !== this.#cookie || this.#sql.value(UNSTAMPED) !== undefined)
         return { unstamped: true, dangling: null };
       const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
