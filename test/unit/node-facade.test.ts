@@ -176,7 +176,7 @@ describe('two nodes', () => {
     // Until the other one has said that it is durable there; one that nobody can have is not waited for longer than that.
     expect(await a.replicated(await a.change(), { devices: 1 })).toEqual([b.device]);
     const tooMany = a.replicated(await a.change(), { devices: 2, signal: AbortSignal.timeout(1) });
-    await expect(tooMany).rejects.toThrow();
+    await expect(tooMany).rejects.toThrow(/timeout/);
 
     const status = await readStatus(second);
     expect(status).toMatchObject({
