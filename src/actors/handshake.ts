@@ -32,7 +32,7 @@ export interface Refusal {
 
 export function makeHello(
   facts: SessionFacts,
-  { schemaHash, knowledgeHash, floor }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'floor'>,
+  { schemaHash, knowledgeHash, head, floor }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'head' | 'floor'>,
   clock: number,
   load: number,
 ): Hello {
@@ -44,6 +44,7 @@ export function makeHello(
     schema: schemaHash,
     clock,
     knowledge: knowledgeHash,
+    head,
     floor,
     load,
   };

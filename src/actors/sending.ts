@@ -46,6 +46,8 @@ export interface SenderOptions {
   readonly records: string;
   /** Bytes that the peer grants. */
   readonly credit: number;
+  /** The peer says that it has all up to the cursor, so that there is no pass to be sent. */
+  readonly isOver: boolean;
   readonly limits: BatchLimits;
   readonly send: (frame: Frame) => Promise<void>;
   /** Ends it. */
@@ -110,6 +112,13 @@ export function createSender(options: SenderOptions): Sender {
   let newest: Pick<Extract<Frame, { type: 'ack' }>, 'cursor' | 'complete' | 'knowledge'> | null = null;
   let storing: Promise<void> | null = null;
   let storeFault: unknown = null;
+
+  function confirm({ cursor, complete, knowledge }: NonNullable<typeof newest>): void {
+    newest = { cursor, complete, knowledge: newest === null ? knowledge : joinKnowledge(newest.knowledge, knowledge) };
+    storing ??= storeAcks();
+    wake.open();
+    if (complete) options.onComplete();
+  }
 
   /** Stores the newest ACK; those that come while one is being stored are one call. */
   async function storeAcks(): Promise<void> {
@@ -197,11 +206,7 @@ export function createSender(options: SenderOptions): Sender {
         throw new FlotillaError('PROTOCOL', 'The peer ACKed a batch that was not sent.');
       }
       credit += bytes;
-      const knowledge = newest === null ? ack.knowledge : joinKnowledge(newest.knowledge, ack.knowledge);
-      newest = { cursor: ack.cursor, complete: ack.complete, knowledge };
-      storing ??= storeAcks();
-      wake.open();
-      if (ack.complete) options.onComplete();
+      confirm(ack);
     },
     applied(knowledge) {
       if (knowledge !== null) hasSaid(knowledge);
@@ -235,8 +240,10 @@ export function createSender(options: SenderOptions): Sender {
         if (!options.applying()) wake.open();
       });
       try {
-        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass, options.records)).feed;
+        const { cursor, pass, knowledge: known, records } = options;
+        ({ feed, isOver: passEnded } = await store.openFeed(peer, cursor, known, pass, records, options.isOver));
         signal.throwIfAborted();
+        if (passEnded && cursor !== null) confirm({ cursor, complete: true, knowledge: NOTHING });
         for (const knowledge of said.splice(0)) await spare(feed, knowledge);
         await follow(feed);
       } catch (error) {
@@ -252,6 +259,8 @@ export function createSender(options: SenderOptions): Sender {
     },
   };
 }
+
+const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
 /** One after the other: of a run that is named twice the greater counts. */
 export function joinKnowledge(one: KnowledgeWire, other: KnowledgeWire): KnowledgeWire {

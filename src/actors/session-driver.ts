@@ -58,6 +58,7 @@ export interface SessionStore extends Pick<
   | 'sessionStart'
   | 'stampAnew'
   | 'beginPass'
+  | 'concludePass'
   | 'beginSnapshot'
   | 'addToSnapshot'
   | 'takeSnapshot'
@@ -250,26 +251,29 @@ export function startSession(options: DriverOptions): SessionDriver {
     send,
     onFault: fault,
     onDurable: (applied) => sender?.applied(applied.knowledge),
-    onApplied(applied, first, bytes) {
-      const oneBatch = progress.current() === null && applied.complete;
-      const now = progress.add(applied);
-      lastComplete = applied.complete;
-      options.onApplied?.(applied);
-      // Whoever is to go on has been told before what need not be sent.
-      if (applied.complete) asking.turn()?.end();
-      else asking.turn()?.came(bytes, applied.rows, applied.remaining);
-      if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
-      if (applied.complete && !inboundComplete) {
-        inboundComplete = true;
-        inbound.open();
-        emit({ type: 'INBOUND_COMPLETE' });
-        spreading = spread({ peer, store, send, clock, signal }).catch((error: unknown) => {
-          if (!signal.aborted) fault(error);
-        });
-      }
-      weigh();
-    },
+    onApplied: tookIn,
   });
+
+  /** @param first - it belongs to the first pass. @param bytes - of the batch */
+  function tookIn(applied: Applied, first: boolean, bytes: number): void {
+    const oneBatch = progress.current() === null && applied.complete;
+    const now = progress.add(applied);
+    lastComplete = applied.complete;
+    options.onApplied?.(applied);
+    // Whoever is to go on has been told before what need not be sent.
+    if (applied.complete) asking.turn()?.end();
+    else asking.turn()?.came(bytes, applied.rows, applied.remaining);
+    if (now.total > 0 && (first || !oneBatch)) options.onProgress?.(now);
+    if (applied.complete && !inboundComplete) {
+      inboundComplete = true;
+      inbound.open();
+      emit({ type: 'INBOUND_COMPLETE' });
+      spreading = spread({ peer, store, send, clock, signal }).catch((error: unknown) => {
+        if (!signal.aborted) fault(error);
+      });
+    }
+    weigh();
+  }
 
   const asking = createAsking({
     peer,
@@ -344,7 +348,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     return hello;
   }
 
-  function startSending({ cursor, pass, knowledge, records, credit }: Extract<Frame, { type: 'want' }>): void {
+  function startSending(want: Extract<Frame, { type: 'want' }>): void {
+    const { cursor, pass, knowledge, records, credit } = want;
     if (sender !== null) throw new FlotillaError('PROTOCOL', 'The peer asked for the feed twice.');
     base = knowledge ?? spoken;
     hasNews = !coversWire(spoken, base);
@@ -357,6 +362,7 @@ export function startSession(options: DriverOptions): SessionDriver {
       knowledge: base,
       records,
       credit,
+      isOver: want.isOver,
       limits: options.limits,
       send,
       signal,
@@ -382,11 +388,19 @@ export function startSession(options: DriverOptions): SessionDriver {
   /** Asks for the peer's feed, when it is its turn. */
   async function ask(hello: Hello): Promise<void> {
     const wish = await asking.run(hello);
-    await resting.tellStamps();
+    // The page that would say so goes without saying, and so does its ACK.
+    const ended = wish.isOver ? await store.concludePass(peer, hello.head) : null;
+    signal.throwIfAborted();
+    lastComplete = wish.isOver;
+    if (!wish.isOver) await resting.tellStamps();
     hasAsked = true;
     isOwed = true;
     weigh();
     await send({ type: 'want', ...wish, credit: RECEIVE_CREDIT_BYTES });
+    if (ended !== null) {
+      receiver.concluded();
+      tookIn(ended, true, 0);
+    }
     return resting.begun();
   }
 

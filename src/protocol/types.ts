@@ -37,6 +37,13 @@ export interface Cursor {
   readonly run: string;
 }
 
+/** Where a feed ends. */
+export interface Head {
+  readonly lsn: number;
+  /** Run (hex) under which that lsn was given. */
+  readonly run: string;
+}
+
 /** One column of one table in a batch. Arrays are as long as the table's `rows`. */
 export type ColumnData =
   | {
@@ -195,6 +202,8 @@ export type Frame =
       readonly clock: number;
       /** Hash of the sender's knowledge, hex. */
       readonly knowledge: string;
+      /** Where its feed ends. */
+      readonly head: Head;
       /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
       readonly floor: KnowledgeWire;
       /** Its sessions in which something is to be given or taken: who has a choice takes the feed of one that has little to do. */
@@ -216,6 +225,11 @@ export type Frame =
       readonly records: string;
       /** Bytes of batches that may be on their way un-ACKed. */
       readonly credit: number;
+      /**
+       * The pass is over, and this is its ACK: the cursor stands where the hello said that the feed ends, and the knowledge is the same. What has
+       * been written since is sent as what is live.
+       */
+      readonly isOver: boolean;
     }
   | { readonly type: 'batch'; readonly data: Uint8Array }
   | {

@@ -25,7 +25,15 @@ import type { NodeStore } from '../../src/actors/database.ts';
 import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import { encodeStamps, StampSet } from '../../src/protocol/stamp-set.ts';
-import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
+import type {
+  Cursor,
+  Head,
+  HeardWire,
+  Inspection,
+  InspectionAnswer,
+  KnowledgeWire,
+  PassKind,
+} from '../../src/protocol/types.ts';
 
 interface Row {
   readonly id: string;
@@ -185,6 +193,7 @@ export class FakeStore implements NodeStore {
     return {
       knowledge: wireOf(entries),
       knowledgeHash: JSON.stringify(entries),
+      head: { lsn: this.#head, run: this.#run },
       floor: NOTHING,
       cursor: this.#cursors.get(peer) ?? null,
       schema: this.schema,
@@ -248,6 +257,13 @@ export class FakeStore implements NodeStore {
       records: '00',
       snapshot: isWanted ? { layout: 'aa' } : null,
     };
+  }
+
+  async concludePass(peer: string, { lsn, run }: Head): Promise<Applied> {
+    const cursor = { position: lsn, head: lsn, run };
+    const page: FakeBatch = { rows: [], cursor, complete: true, remaining: 0, knowledge: [], padding: '' };
+    const [applied] = await this.apply(peer, [new Uint8Array(Buffer.from(JSON.stringify(page)))]);
+    return { ...(applied as Applied), said: NOTHING };
   }
 
   /** The snapshot that it gives. */
@@ -377,13 +393,21 @@ export class FakeStore implements NodeStore {
     throw new Error('the fake store owns nothing');
   }
 
-  async openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened> {
+  async openFeed(
+    _peer: string,
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    _pass: PassKind = 'ordinary',
+    _records = '',
+    isOver = false,
+  ): Promise<FeedOpened> {
     const resumed = cursor !== null && cursor.run === this.#run && cursor.head <= this.#head;
     const position = resumed ? cursor.position : 0;
     const known = new Map(knowledge === null ? this.#knowledge : entriesOf(knowledge));
     this.#lastFeed += 1;
-    this.#feeds.set(this.#lastFeed, { position, passEnded: false, known, has: new StampSet() });
-    return { feed: this.#lastFeed, resumed, total: this.#log.filter((row) => row.lsn > position).length };
+    this.#feeds.set(this.#lastFeed, { position, passEnded: isOver && resumed, known, has: new StampSet() });
+    const total = this.#log.filter((row) => row.lsn > position).length;
+    return { feed: this.#lastFeed, resumed, total, isOver: isOver && resumed };
   }
 
   async page(id: number, limits: { readonly rows: number; readonly bytes: number }): Promise<FeedPage> {

@@ -22,6 +22,7 @@ function sending(store: FakeStore, applying = (): boolean => false) {
     knowledge: NOTHING,
     records: '00',
     credit: 1 << 20,
+    isOver: false,
     limits: { rows: 10, bytes: 1 << 20 },
     send: async (frame) => void sent.push(frame),
     signal: stop.signal,

@@ -111,6 +111,7 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     schema: 'schema',
     clock: clockMs,
     knowledge: 'other',
+    head: { lsn: 0, run: '00'.repeat(16) },
     floor: NOTHING,
     load: 0,
   });
@@ -121,6 +122,7 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     knowledge: NOTHING,
     records: '00',
     credit,
+    isOver: false,
   });
   return { clock, own, theirs, next, hello, want, ...side(watched, store, clock, {}, options) };
 }
@@ -703,7 +705,15 @@ describe('session: memory', () => {
 });
 
 describe('session: what the protocol does not allow', () => {
-  const wants: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, records: '00', credit: 1 };
+  const wants: Frame = {
+    type: 'want',
+    pass: 'ordinary',
+    cursor: null,
+    knowledge: null,
+    records: '00',
+    credit: 1,
+    isOver: false,
+  };
   const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],
