@@ -105,6 +105,12 @@ export const BROKEN_BUILDS: readonly BrokenBuild[] = [
     trace: ['test/conformance/takeover.test.ts', 'A16'],
   },
   {
+    name: 'dropped-tables-are-deletes',
+    what: 'rows of a table that a member has dropped are taken for deleted by whoever reconciles with it',
+    changes: [change('reconcile', '.filter(({ wire }) => !lost.includes(wire))', '')],
+    trace: ['test/conformance/pruning.test.ts', 'G5'],
+  },
+  {
     name: 'births-by-column',
     what: 'two versions with different births are joined column by column',
     changes: [
