@@ -4,7 +4,7 @@
  */
 import { type Bench, type BenchOptions, type BenchReport, rounded, shown, spreadOf } from './bench.ts';
 import { waitUntilQuiet } from '../examples/fleet.ts';
-import { bytesSentBy, caughtUp, dismiss, Source, untilSame, withLibrary } from './nodes.ts';
+import { bytesSentBy, caughtUp, dismiss, Source, untilPassedOver, untilSame, withLibrary } from './nodes.ts';
 
 const FULL = { entries: 182_530, times: 3 };
 const QUICK = { entries: 8_000, times: 1 };
@@ -27,8 +27,9 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
     // Those of earlier connections are not counted any more.
     const bytes = bytesSentBy(source.node, node);
     await untilSame(source, device, SUM);
-    // The source has walked the device's feed as well: otherwise that is left for the next time.
     await waitUntilQuiet([source, device], 60_000 + source.rows * 2);
+    // Otherwise that is left for the next time.
+    await untilPassedOver(device, source, 60_000 + source.rows * 2);
     return { ms, bytes };
   };
   const whole: Cost[] = [];

@@ -97,6 +97,17 @@ export async function untilSame(one: Device, other: Device, sql: string, ms = 12
   await until(`${other.name} to have what ${one.name} has`, ms, () => (answer(other) === wanted ? true : undefined));
 }
 
+/** Change numbers that a device leaves to be passed over by the next session. */
+const LEFT_OVER = 1_000;
+
+/** Until a device has passed over what has come from another one, in the feed that it gives to that. */
+export async function untilPassedOver(device: Device, from: Device, ms: number): Promise<void> {
+  await until(`${device.name} to have passed over what came from ${from.name}`, ms, async () => {
+    const { head, acks } = (await device.status()).library;
+    return (acks[from.id]?.position ?? 0) >= head - LEFT_OVER ? true : undefined;
+  });
+}
+
 /** Delay of the event loop of a node's main thread since it was ready, ms: a peer is cut off whose loop stalls for seconds. */
 export interface LoopDelay {
   readonly max: number;

@@ -3,6 +3,7 @@
  * next seed with a random schema of one kind. What goes wrong is printed as it happens, with the story made short; the last
  * line of the output is JSON: runs, operations, diverged, violations, lostWrites and the seeds of what failed.
  */
+import { setImmediate } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
 import { wholeNumber } from '../examples/options.ts';
@@ -62,6 +63,8 @@ async function fuzz(options: Options): Promise<boolean> {
     const seed = options.seed + run;
     const kind = options.kinds[seed % options.kinds.length] as Kind;
     const steps = stepsOf(seed, options);
+    // What statements and databases held is given back in the event loop only: 3.5 GB after a thousand stories without it.
+    await setImmediate();
     try {
       const told = await playStory(seed, { kind, steps });
       operations += told.operations;

@@ -3,9 +3,9 @@
  * come from one peer alone, so they begin only in its turn; an ordinary one is asked for as soon as there is nothing to wait for.
  */
 import type { SnapshotWanted, Store, TakenSnapshot } from '../db/api.ts';
-import type { Cursor, KnowledgeWire, PassKind } from '../protocol/types.ts';
+import type { Cursor, Head, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { createGate } from './clock.ts';
-import type { Hello } from './handshake.ts';
+import type { Introduction } from './greeting.ts';
 import type { Taker, Turn, Turns } from './turns.ts';
 
 export interface AskingOptions {
@@ -29,11 +29,13 @@ export interface Wish {
   readonly records: string;
   /** null: what the peer knows as well, as its hello said. */
   readonly knowledge: KnowledgeWire | null;
+  /** There is nothing to ask for: what the peer knows is known here, and all of its feed has been taken. */
+  readonly isOver: boolean;
 }
 
 export interface Asking {
   /** Resolves with what to ask the peer's feed for. */
-  run(hello: Pick<Hello, 'floor' | 'knowledge'>): Promise<Wish>;
+  run(introduction: Introduction): Promise<Wish>;
   /** The turn of the peer; null when it has not begun. */
   turn(): Turn | null;
 }
@@ -61,7 +63,7 @@ export function createAsking(options: AskingOptions): Asking {
 
   return {
     turn: () => turn,
-    async run({ floor, knowledge: theirs }) {
+    async run({ floor, knowledge: theirs, head }) {
       let maySnapshot = true;
       for (;;) {
         const begun = await store.beginPass(peer, floor, { maySnapshot, isItsTurn: turn !== null && !rests });
@@ -79,13 +81,19 @@ export function createAsking(options: AskingOptions): Asking {
         const { pass, cursor, records } = begun;
         const isSame = begun.knowledgeHash === theirs;
         if (pass === 'ordinary' && !isSame && turn === null) {
-          // Another look when it has come: by then we may know what this peer has.
+          const isAtOnce = turns.areFree();
           await wait();
-          continue;
+          // Another look when it has come later: by then we may know what this peer has.
+          if (!isAtOnce) continue;
         }
         if (isSame) turn?.end();
-        return { pass, cursor, records, knowledge: isSame ? null : begun.knowledge };
+        const isOver = isSame && pass === 'ordinary' && isAt(cursor, head);
+        return { pass, cursor, records, knowledge: isSame ? null : begun.knowledge, isOver };
       }
     },
   };
+}
+
+function isAt(cursor: Cursor | null, { lsn, run }: Head): boolean {
+  return cursor !== null && cursor.position === lsn && cursor.head === lsn && cursor.run === run;
 }

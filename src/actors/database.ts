@@ -294,6 +294,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<NodeStore>
     stampAnew: forward('write', 'stampAnew'),
     learnSchema: forward('write', 'learnSchema'),
     beginPass: forward('write', 'beginPass'),
+    concludePass: (peer, head) => hearing('concludePass', [peer, head]) as Promise<Applied>,
     beginSnapshot: forward('write', 'beginSnapshot'),
     addToSnapshot: (peer, data) => call('write', 'addToSnapshot', [peer, data], 'backfill') as Promise<void>,
     takeSnapshot: (peer) => hearing('takeSnapshot', [peer]) as Promise<TakenSnapshot | null>,

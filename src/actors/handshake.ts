@@ -32,7 +32,12 @@ export interface Refusal {
 
 export function makeHello(
   facts: SessionFacts,
-  { schemaHash, knowledgeHash, floor }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'floor'>,
+  {
+    schemaHash,
+    knowledgeHash,
+    head,
+    floorHash,
+  }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'head' | 'floorHash'>,
   clock: number,
   load: number,
 ): Hello {
@@ -44,7 +49,8 @@ export function makeHello(
     schema: schemaHash,
     clock,
     knowledge: knowledgeHash,
-    floor,
+    head,
+    floor: floorHash,
     load,
   };
 }

@@ -42,6 +42,8 @@ export interface ReceiverOptions {
 export interface Receiver {
   /** Takes a batch; throws `PROTOCOL` when the credit was used up before it came. */
   take(data: Uint8Array): void;
+  /** The first pass is over, without a batch. */
+  concluded(): void;
   /** True while a batch is being applied. */
   applying(): boolean;
   /** Drops what waits; resolves when the batch that is being applied, if any, is durable and ACKed. */
@@ -97,6 +99,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       unacked += data.byteLength;
       waiting.push(data);
       running ??= run();
+    },
+    concluded() {
+      first = false;
     },
     applying: () => applying,
     async stop() {

@@ -16,6 +16,19 @@ import type { Clock } from './clock.ts';
  */
 export const RELAY_DELAY_MS = 200;
 
+/**
+ * How many entries that the peer has sent itself may gather in our feed, and how often it is looked, ms. Beyond that they are passed over while
+ * nothing arrives, which takes about 3 µs each: the next session would have to begin with it.
+ */
+export const ECHO_ENTRIES = 1_000;
+export const ECHO_LOOK_MS = 1_000;
+
+/**
+ * Rows of the first page, at most: the peer begins to apply it while the next one is read. What has gathered there meanwhile goes into one
+ * transaction.
+ */
+const FIRST_PAGE_ROWS = 250;
+
 export interface BatchLimits {
   readonly rows: number;
   readonly bytes: number;
@@ -33,6 +46,8 @@ export interface SenderOptions {
   readonly records: string;
   /** Bytes that the peer grants. */
   readonly credit: number;
+  /** The peer says that it has all up to the cursor, so that there is no pass to be sent. */
+  readonly isOver: boolean;
   readonly limits: BatchLimits;
   readonly send: (frame: Frame) => Promise<void>;
   /** Ends it. */
@@ -89,12 +104,21 @@ export function createSender(options: SenderOptions): Sender {
   let sentHead = -1;
   /** Until what came from others is passed on. */
   let relaying: unknown = null;
+  /** Until what came from the peer is passed over. */
+  let passing: unknown = null;
   let passEnded = false;
   /** What is too large to be sent, in words; '' for nothing. */
   let heldUp = '';
   let newest: Pick<Extract<Frame, { type: 'ack' }>, 'cursor' | 'complete' | 'knowledge'> | null = null;
   let storing: Promise<void> | null = null;
   let storeFault: unknown = null;
+
+  function confirm({ cursor, complete, knowledge }: NonNullable<typeof newest>): void {
+    newest = { cursor, complete, knowledge: newest === null ? knowledge : joinKnowledge(newest.knowledge, knowledge) };
+    storing ??= storeAcks();
+    wake.open();
+    if (complete) options.onComplete();
+  }
 
   /** Stores the newest ACK; those that come while one is being stored are one call. */
   async function storeAcks(): Promise<void> {
@@ -136,6 +160,17 @@ export function createSender(options: SenderOptions): Sender {
     }, RELAY_DELAY_MS);
   }
 
+  /** @param grown - the head as the peer has moved it */
+  function passOverLater(grown: number): void {
+    if (passing !== null || grown - sentHead < ECHO_ENTRIES) return;
+    passing = clock.setTimeout(() => {
+      passing = null;
+      if (options.applying()) return passOverLater(grown);
+      dirty = true;
+      wake.open();
+    }, ECHO_LOOK_MS);
+  }
+
   async function follow(opened: number): Promise<never> {
     for (;;) {
       while (!dirty || credit <= 0 || isResting) {
@@ -144,7 +179,8 @@ export function createSender(options: SenderOptions): Sender {
       }
       dirty = false;
       for (let told = stamps.shift(); told !== undefined; told = stamps.shift()) await store.peerHas(opened, told);
-      const page = await store.page(opened, limits);
+      const rows = sentHead < 0 ? Math.min(limits.rows, FIRST_PAGE_ROWS) : limits.rows;
+      const page = await store.page(opened, { ...limits, rows });
       signal.throwIfAborted();
       sentHead = page.head;
       ({ heldUp } = page);
@@ -170,11 +206,7 @@ export function createSender(options: SenderOptions): Sender {
         throw new FlotillaError('PROTOCOL', 'The peer ACKed a batch that was not sent.');
       }
       credit += bytes;
-      const knowledge = newest === null ? ack.knowledge : joinKnowledge(newest.knowledge, ack.knowledge);
-      newest = { cursor: ack.cursor, complete: ack.complete, knowledge };
-      storing ??= storeAcks();
-      wake.open();
-      if (ack.complete) options.onComplete();
+      confirm(ack);
     },
     applied(knowledge) {
       if (knowledge !== null) hasSaid(knowledge);
@@ -198,7 +230,7 @@ export function createSender(options: SenderOptions): Sender {
     async run() {
       const unlisten = store.onHead((grown, from) => {
         // What the peer has sent us it has: the feed passes over it when there is something else.
-        if (from === peer && passEnded) return;
+        if (from === peer && passEnded) return passOverLater(grown);
         head = grown;
         if (from === null) ownHead = grown;
         if (head <= sentHead) return;
@@ -208,8 +240,10 @@ export function createSender(options: SenderOptions): Sender {
         if (!options.applying()) wake.open();
       });
       try {
-        feed = (await store.openFeed(peer, options.cursor, options.knowledge, options.pass, options.records)).feed;
+        const { cursor, pass, knowledge: known, records } = options;
+        ({ feed, isOver: passEnded } = await store.openFeed(peer, cursor, known, pass, records, options.isOver));
         signal.throwIfAborted();
+        if (passEnded && cursor !== null) confirm({ cursor, complete: true, knowledge: NOTHING });
         for (const knowledge of said.splice(0)) await spare(feed, knowledge);
         await follow(feed);
       } catch (error) {
@@ -217,6 +251,7 @@ export function createSender(options: SenderOptions): Sender {
       } finally {
         unlisten();
         clock.clearTimeout(relaying);
+        clock.clearTimeout(passing);
         // A worker that is gone has lost the feed anyway.
         if (feed !== null) await store.closeFeed(feed).catch(() => {});
         await storing;
@@ -224,6 +259,8 @@ export function createSender(options: SenderOptions): Sender {
     },
   };
 }
+
+const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
 /** One after the other: of a run that is named twice the greater counts. */
 export function joinKnowledge(one: KnowledgeWire, other: KnowledgeWire): KnowledgeWire {

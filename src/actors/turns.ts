@@ -63,6 +63,8 @@ export interface Turns {
    * @param signal - ends the waiting (rejects then), or the turn
    */
   take(taker: Taker, signal: AbortSignal): Promise<Turn>;
+  /** It is nobody's turn: whoever asks now need not wait. */
+  areFree(): boolean;
 }
 
 /** One that waits for its first turn, or has it, or rests. */
@@ -196,6 +198,7 @@ export function createTurns(clock: Clock): Turns {
   }
 
   return {
+    areFree: () => current === null,
     async take(taker, signal) {
       signal.throwIfAborted();
       const place: Place = { taker, begin: () => {}, left: 0 };

@@ -23,6 +23,7 @@ export function adviceOn(db: Database, registry: Registry, unusable: ReadonlySet
       ...onUniques(model),
       ...onForeignKeys(db, model),
       ...onHiddenReferences(model, models),
+      ...onActionsOfHidingName(model),
       ...onRows(db, model),
     ]),
     ...onTriggers(db, registry),
@@ -94,6 +95,33 @@ function onForeignKeys(db: Database, model: Model): Said[] {
         `No index of "${model.table}" begins with (${columns.join(', ')}), which refers to "${parent}": each delete there, also one ` +
         `that arrives, reads all of "${model.table}". CREATE INDEX … ON ${quoteName(model.table)} (${columns.map(quoteName).join(', ')}) mends it.`,
     }));
+}
+
+/**
+ * SQLite carries out the actions of foreign keys by triggers of its own, in whose SQL OLD and NEW are the referenced row: a referring table
+ * of that name stands for it there.
+ */
+function onActionsOfHidingName({ table, foreignKeys }: Model): Said[] {
+  const name = foldName(table);
+  if (name !== 'old' && name !== 'new') return [];
+  return foreignKeys.flatMap(({ columns, table: parent, onDelete, onUpdate }): Said[] => {
+    const writes = (action: string): boolean => action !== 'NO ACTION' && action !== 'RESTRICT';
+    const actions = [
+      ...(writes(onDelete) && name === 'old' ? [`ON DELETE ${onDelete}`] : []),
+      // In SQLite's own UPDATE, NEW is only named by CASCADE.
+      ...(writes(onUpdate) && (name === 'old' || onUpdate === 'CASCADE') ? [`ON UPDATE ${onUpdate}`] : []),
+    ];
+    if (actions.length === 0) return [];
+    return [
+      {
+        rule: 'table-hides-row',
+        table,
+        message:
+          `SQLite itself takes the table ${quoteName(table)} for the row of "${parent}" that is written when it carries out ${actions.join(' and ')} of (${columns.join(', ')}): ` +
+          'it refuses the write, or deletes and changes other rows. Give the table another name (ALTER TABLE … RENAME TO).',
+      },
+    ];
+  });
 }
 
 /** Numbers that are called like references, but are none for SQLite: they mean other rows on other devices. */

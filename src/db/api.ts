@@ -3,7 +3,15 @@
  * may drive it in one thread. Everything that crosses it can be structured-cloned; batches are byte arrays that move.
  */
 import type { SchemaDescription } from '../protocol/schema.ts';
-import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire, PassKind } from '../protocol/types.ts';
+import type {
+  Cursor,
+  Head,
+  HeardWire,
+  Inspection,
+  InspectionAnswer,
+  KnowledgeWire,
+  PassKind,
+} from '../protocol/types.ts';
 
 export type { FaultPoint } from './fault-points.ts';
 
@@ -320,8 +328,11 @@ export interface PruningStatus {
 export interface SessionStart {
   readonly knowledge: KnowledgeWire;
   readonly knowledgeHash: string;
-  /** Up to where deletes were pruned here. */
+  /** Where our feed ends. */
+  readonly head: Head;
+  /** Up to where deletes were pruned here, and its hash (hex). */
   readonly floor: KnowledgeWire;
+  readonly floorHash: string;
   /** Our place in that peer's feed. */
   readonly cursor: Cursor | null;
   /** What we have and know of, and its hash (hex). */
@@ -338,6 +349,8 @@ export interface FeedOpened {
   readonly resumed: boolean;
   /** Entries between the start and the head. */
   readonly total: number;
+  /** True when the peer has all up to the start, as it has said: what comes is live. */
+  readonly isOver: boolean;
 }
 
 /** How much a page may hold. */
@@ -423,6 +436,11 @@ export interface WriteStore {
    * @param floor - up to where that peer has pruned deletes
    */
   beginPass(peer: string, floor: KnowledgeWire, how: PassWish): Promise<PassBegun | null>;
+  /**
+   * Ends a pass as its last page would: the peer has nothing that is not here, and our place in its feed is its end. Durable when it resolves.
+   * @param head - where that peer's feed ends, as it has said
+   */
+  concludePass(peer: string, head: Head): Promise<Applied>;
   /** A peer will send this snapshot. Resolves with the byte from which on: that after what an earlier session has brought. */
   beginSnapshot(peer: string, offer: SnapshotOffer): Promise<number>;
   /** The next chunk of it. */
@@ -465,13 +483,17 @@ export interface WriteStore {
 
 /** The read-only side. */
 export interface ReadStore {
-  /** Opens a pass for a peer: `knowledge` null means "the same as ours". Rejects with BELOW_FLOOR when it has to reconcile. */
+  /**
+   * Opens a pass for a peer: `knowledge` null means "the same as ours". Rejects with BELOW_FLOOR when it has to reconcile.
+   * @param isOver - the peer says that it has all up to its cursor
+   */
   openFeed(
     peer: string,
     cursor: Cursor | null,
     knowledge: KnowledgeWire | null,
     pass: PassKind,
     records: string,
+    isOver: boolean,
   ): Promise<FeedOpened>;
   page(feed: number, limits: PageLimits): Promise<FeedPage>;
   closeFeed(feed: number): Promise<void>;

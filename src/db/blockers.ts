@@ -9,7 +9,7 @@ import { mapJoin, quoteName, rowsTable } from './model.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { PendingKey } from './pending.ts';
 import type { RowWriter } from './rows.ts';
-import { takenColumns } from './rows.ts';
+import { takenColumns } from './incoming.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 

@@ -43,10 +43,14 @@ export class TreeMoves {
     this.#rows = rows;
   }
 
-  /** A row is about to be written over. */
-  before(row: Incoming): void {
+  /**
+   * A row is about to be written over.
+   * @param changed - the columns in which it changes, where that is known
+   */
+  before(row: Incoming, changed?: readonly Column[]): void {
     const { model, outcome } = row;
     for (const tree of model.trees) {
+      if (changed !== undefined && !changed.some(({ name }) => tree.columns.includes(name))) continue;
       const columns = tree.columns.map((name) => columnNamed(model, name));
       if (!columns.every(({ number }) => outcome.taken?.has(number) !== false)) continue;
       const isOther = columns.map(({ name }) => `${quoteName(name)} IS NOT ?`).join(' OR ');

@@ -14,6 +14,7 @@ import type { Batch, CellData, Inspection, InspectionAnswer, SqlValue, TableData
 import { FlotillaError } from '../errors.ts';
 import { heirIn, readAliases } from './heirs.ts';
 import type { NotYet } from './feed.ts';
+import { UNSTAMPED } from './metadata.ts';
 import type { Model, Registry } from './model.ts';
 import { UNSET_HLC, allModels } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
@@ -44,8 +45,7 @@ export async function inspect(
   db.exec('BEGIN');
   try {
     // A fresh write would wear the stamp of the version before it, and seem to differ from that.
-    if (db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined)
-      return { unstamped: true, dangling: null };
+    if (db.prepare(UNSTAMPED).get() !== undefined) return { unstamped: true, dangling: null };
     if (query.kind === 'tables') {
       const tables: Record<string, { rows: number; digest: string }> = {};
       for (const model of allModels(registry)) {

@@ -32,6 +32,10 @@ export const FAULT_POINTS = [
   'prune: forgotten',
   'prune: floor raised',
   'prune: committed',
+  // Stamps of a clock that was wrong are given anew: what becomes of each is written down; a slice after the other is renamed.
+  'anew: written down',
+  'anew: renamed',
+  'anew: committed',
   // The tables have changed, and what is known of them follows.
   'schema: followed',
   'schema: committed',

@@ -6,7 +6,6 @@
 import type { Database } from 'better-sqlite3';
 
 import { decodeBatch, encodeBatch } from '../protocol/batch.ts';
-import { NO_RUN } from '../protocol/stamp.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { Cursor, KnowledgeWire, PageEnd, PassKind } from '../protocol/types.ts';
 import type { FeedOpened, FeedPage, PageLimits } from './api.ts';
@@ -14,6 +13,7 @@ import { FlotillaError } from '../errors.ts';
 import { parseSeen } from './cells.ts';
 import { MEMBERSHIP_TABLE, isInternal } from './choose.ts';
 import { floorOf, isBelow } from './floor.ts';
+import { fits, headOf } from './history.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { lostTables } from './known.ts';
 import type { LeftBehind } from './remark.ts';
@@ -22,6 +22,7 @@ import { recordsHash } from './members.ts';
 import type { Entry, Pass } from './pass.ts';
 import { ownStamps } from './stamp-lists.ts';
 import { heldUpInWords, holdUp, isHuge, roomBeside, safePosition, stillHeldUp } from './huge.ts';
+import { UNSTAMPED } from './metadata.ts';
 import type { Model, Registry } from './model.ts';
 import { allModels, rowsTable } from './model.ts';
 import {
@@ -45,6 +46,8 @@ import { PENDING, TOMBSTONES, countBehind, entryTables, nextStretch } from './st
 
 /** How long a page may look for something that the peer lacks before it goes out empty, ms: nobody else is served meanwhile. */
 const SEARCH_MS = 25;
+/** Change numbers by which a peer's cursor moves before it is told of that alone: a next pass walks over them in milliseconds. */
+const WORTH_TELLING = 1_000;
 /** Versions read in the first step from a table whose rows' size is not known yet. */
 const FIRST_CHUNK = 64;
 /** Bytes for which a row is taken so long where few are to be read. */
@@ -99,14 +102,21 @@ export class Feeds {
   /**
    * Opens a pass; a cursor that does not fit our history is ignored, and what the peer knows spares it what it has.
    * @param records - hash of the records of membership that the peer has, hex. @default it has none
+   * @param isOver - the peer says that it has all up to its cursor, where our feed ended when it heard of it. @default false
    */
-  open(cursor: Cursor | null, knowledge: KnowledgeWire | null, kind: PassKind = 'ordinary', records = ''): FeedOpened {
-    return this.#open(cursor, knowledge, kind, false, records);
+  open(
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    kind: PassKind = 'ordinary',
+    records = '',
+    isOver = false,
+  ): FeedOpened {
+    return this.#open(cursor, knowledge, kind, false, records, isOver);
   }
 
   /** Opens a pass for one that has nothing, without the rows of the user's tables. */
   openBeside(): FeedOpened {
-    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true, '');
+    return this.#open(null, { runs: new Uint8Array(0), hlc: [] }, 'newcomer', true, '', false);
   }
 
   #open(
@@ -115,27 +125,28 @@ export class Feeds {
     kind: PassKind,
     isBeside: boolean,
     records: string,
+    isOver: boolean,
   ): FeedOpened {
     return this.#snapshot(() => {
-      const resumed = cursor !== null && kind !== 'reconcile' && this.#fits(cursor);
+      const resumed = cursor !== null && kind !== 'reconcile' && fits(this.#sql, cursor);
       const position = resumed ? cursor.position : 0;
       const known = knowledge === null ? this.#knowledge() : new Map(entriesOf(knowledge));
       const floor = floorOf(this.#sql);
       if (kind === 'ordinary' && isBelow(known, floor)) throw belowFloor();
       const remaining = this.#countBeyond(isBeside, position);
+      const led = this.#led(records);
+      // Nothing is left to say: whatever comes from now on is live.
+      const completed = isOver && kind === 'ordinary' && resumed && position === cursor.head && led.hasLed;
       this.#lastId += 1;
-      this.#passes.set(
-        this.#lastId,
-        newPass({ floor, kind, isBeside, position, known, remaining, ...this.#led(records) }),
-      );
-      return { feed: this.#lastId, resumed, total: remaining };
+      this.#passes.set(this.#lastId, newPass({ floor, kind, isBeside, position, known, remaining, completed, ...led }));
+      return { feed: this.#lastId, resumed, total: remaining, isOver: completed };
     });
   }
 
   /** Whether the records of membership are to go out first, and up to where they have. */
   #led(records: string): Pick<Pass, 'records' | 'hasLed'> {
     if (records !== recordsHash(this.#sql)) return { records: 0, hasLed: false };
-    return { records: this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1'), hasLed: true };
+    return { records: headOf(this.#sql).lsn, hasLed: true };
   }
 
   close(id: number): void {
@@ -160,10 +171,7 @@ export class Feeds {
     const pass = this.#passes.get(id);
     if (pass === undefined) throw new RangeError(`there is no feed ${id}`);
     return this.#snapshot(() => {
-      if (
-        schemaCookie(this.#db) !== this.#cookie ||
-        this.#sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined
-      )
+      if (schemaCookie(this.#db) !== this.#cookie || this.#sql.value(UNSTAMPED) !== undefined)
         return { unstamped: true, dangling: null };
       const { position: start, records, hasLed } = pass;
       const page = this.#read(pass, limits);
@@ -180,7 +188,7 @@ export class Feeds {
 
   #read(pass: Pass, limits: PageLimits): FeedPage | NotYet {
     const { position: start } = pass;
-    const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
+    const { lsn: head, run } = headOf(this.#sql);
     const builder = new PageBuilder(this.#sql, this.#registry, (ordinal) => this.#run(ordinal));
     const leading = pass.hasLed ? 0 : this.#leadWithRecords(builder, pass, head, limits);
     const started = this.#clock();
@@ -203,8 +211,10 @@ export class Feeds {
       pass.isOpen = true;
       return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: words };
     }
-    // After a page that did not reach the head, one that does must follow, else the peer would think that more comes.
-    if (builder.rows === 0 && pass.completed && !pass.isOpen && knowledge.length === 0) {
+    // After a page that did not reach the head, one that does must follow, else the peer would think that more comes. Else nothing is said
+    // of what the peer has itself, until the cursor is worth a word.
+    const isNews = complete && (knowledge.length > 0 || pass.position - pass.told >= WORTH_TELLING);
+    if (builder.rows === 0 && pass.completed && !pass.isOpen && !isNews) {
       return { data: null, rows: 0, complete, remaining: pass.remaining, head, heldUp: '' };
     }
     if (complete && !pass.completed) {
@@ -213,8 +223,9 @@ export class Feeds {
     }
     pass.isOpen = !complete;
     for (const [run, hlc] of knowledge) pass.sent.set(run, hlc);
+    pass.told = safePosition(pass);
     const batch = builder.build({
-      cursor: { position: safePosition(pass), head, run: this.#runAt(head) },
+      cursor: { position: pass.told, head, run },
       complete,
       knowledge: wireOf(knowledge),
       remaining: pass.remaining,
@@ -512,28 +523,11 @@ export class Feeds {
     return this.#sql.value("SELECT 1 FROM flotilla_state WHERE key = 'dangling' AND value = 1") !== undefined;
   }
 
-  /** The run (hex) under which an lsn was given here; that of zeros for lsn 0. */
-  #runAt(lsn: number): string {
-    const id = this.#sql.value(
-      `SELECT r.id FROM flotilla_openings o JOIN flotilla_runs r ON r.run = o.run
-       WHERE o.first_lsn <= ? ORDER BY o.first_lsn DESC LIMIT 1`,
-      lsn,
-    );
-    return id === undefined ? NO_RUN : bytesToHex(id as Uint8Array);
-  }
-
   /** Tables of which all is gone here, though it was merged: their rows are not named, and were not deleted. */
   #lost(): Partial<PageEnd> {
     const numbers = lostTables(this.#db) ?? [];
     const names = allModels(this.#registry).flatMap(({ n, wire }) => (numbers.includes(n) ? [wire] : []));
     return names.length === 0 ? {} : { lost: names };
-  }
-
-  /** A cursor fits if our history has its head lsn, given under the run that it names: else this copy was restored since. */
-  #fits(cursor: Cursor): boolean {
-    const head = this.#sql.number('SELECT head FROM flotilla_clock WHERE id = 1');
-    if (cursor.head > head || cursor.position > cursor.head || cursor.position < 0) return false;
-    return this.#runAt(cursor.head) === cursor.run;
   }
 
   #run(ordinal: number): RunInfo {

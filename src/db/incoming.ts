@@ -11,7 +11,7 @@ import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
 import type { Column, Model } from './model.ts';
-import { UNSET_HLC, knownColumns } from './model.ts';
+import { UNSET_HLC, isLedAlong, isPlainId, knownColumns, syncedColumns } from './model.ts';
 
 /** Why a version waits. */
 export interface Hold {
@@ -55,10 +55,19 @@ export interface Outcome extends LocalStamp {
   readonly shown: ReadonlyMap<number, SqlValue>;
 }
 
-const references = new WeakMap<TableData, (readonly number[])[]>();
+/** References of all rows of a table. */
+export interface References {
+  readonly refs: readonly number[];
+  /** By an id and nothing else: see `Found.led`. */
+  readonly isById: boolean;
+  /** By an id that is only a part of foreign keys, in a row of a device: see `Found.heirs`. */
+  readonly isLedAlong: boolean;
+}
 
-/** All lists of references of a table's rows that must lead to rows here: columns of the table, and dependencies. */
-export function referencesOf(model: Model, table: TableData): (readonly number[])[] {
+const references = new WeakMap<TableData, References[]>();
+
+/** All references of a table's rows that must lead to rows here: columns of the table, and dependencies. */
+export function referencesOf(model: Model, table: TableData): References[] {
   let lists = references.get(table);
   if (lists === undefined) {
     lists = standingReferences(model, table, () => true);
@@ -68,19 +77,21 @@ export function referencesOf(model: Model, table: TableData): (readonly number[]
 }
 
 /** Columns that are not here, and foreign keys that are not, hold nobody up. */
-function standingReferences(model: Model, table: TableData, isTaken: (name: string) => boolean): (readonly number[])[] {
-  const lists: (readonly number[])[] = [];
+function standingReferences(model: Model, table: TableData, isTaken: (name: string) => boolean): References[] {
+  const lists: References[] = [];
   for (const { name, wire, role } of model.columns) {
     const data = role.kind === 'ref' && isTaken(name) ? columnData(table, wire) : undefined;
-    if (data?.kind === 'ref') lists.push(data.refs);
+    if (data?.kind === 'ref')
+      lists.push({ refs: data.refs, isById: isPlainId(model, name), isLedAlong: isLedAlong(model, name) });
   }
   for (const { foreignKey, refs } of table.dependencies)
-    if (model.foreignKeys.find(({ number }) => number === foreignKey)?.columns.some(isTaken) === true) lists.push(refs);
+    if (model.foreignKeys.find(({ number }) => number === foreignKey)?.columns.some(isTaken) === true)
+      lists.push({ refs, isById: false, isLedAlong: false });
   return lists;
 }
 
-/** The lists of references of those columns that a version writes. */
-export function referencesIn({ model, table, outcome: { taken } }: Incoming): (readonly number[])[] {
+/** The references of those columns that a version writes. */
+export function referencesIn({ model, table, outcome: { taken } }: Incoming): References[] {
   if (taken === null) return referencesOf(model, table);
   return standingReferences(model, table, (name) => taken.has(columnNamed(model, name).number));
 }
@@ -164,6 +175,12 @@ export function columnData(table: TableData, wire: string): ColumnData | undefin
 
 export function columnNamed(model: Model, name: string): Column {
   return model.columns.find((column) => column.name === name) as Column;
+}
+
+/** The columns that an arriving version writes. */
+export function takenColumns({ model, outcome }: Incoming): Column[] {
+  const columns = syncedColumns(model);
+  return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }
 
 /** Any column that a version of a row of the table may bring. */

@@ -181,8 +181,8 @@ function shownColumn(library: Library, model: Model, column: ColumnData, entries
 /** What a column of a version is set to. A local id counts by the row that it means. */
 export interface Setting {
   readonly value: SqlValue;
-  /** The row that the foreign key refers to, null for none. */
-  readonly target: Target | null;
+  /** The row that the foreign key refers to, null for none; absent where that stays the same. */
+  readonly target?: Target | null;
   /** Of one column of several: the row whose id it holds, null for none. */
   readonly named?: Target | null;
 }
@@ -210,7 +210,9 @@ export function writeVersion(
   const page = new Joining(version);
   const numbers = [...settings.keys()].map((name) => columnNamed(model, name).number);
   const place = (target: Target | null): number => (target === null ? -1 : page.placeTarget(library, target));
-  const placed = new Map([...settings].map(([name, { target }]) => [name, place(target)]));
+  const placed = new Map(
+    [...settings].flatMap(([name, { target }]) => (target === undefined ? [] : [[name, place(target)]])),
+  );
   const written = [...settings].map(([name, setting]): ColumnData => {
     const { wire, role } = columnNamed(model, name);
     if (role.kind === 'ref') {
@@ -230,7 +232,7 @@ export function writeVersion(
     columns,
     dependencies: table.dependencies.map((dependency) => {
       const names = model.foreignKeys.find(({ number }) => number === dependency.foreignKey)?.columns ?? [];
-      const name = names.find((one) => settings.has(one));
+      const name = names.find((one) => placed.has(one));
       // A key of several columns refers to nothing as soon as one of them is NULL.
       return name === undefined ? dependency : { ...dependency, refs: [placed.get(name) ?? -1] };
     }),

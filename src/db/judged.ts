@@ -3,9 +3,13 @@
  */
 import { FlotillaError } from '../errors.ts';
 import type { SqlValue } from '../protocol/types.ts';
+import type { AsideValue } from './aside.ts';
+import { formatAside, withoutUnset } from './aside.ts';
 import type { Cell, Cells, LocalStamp, Policies } from './cells.ts';
 import { isUnset, stampsOf } from './cells.ts';
 import type { Hold, Outcome } from './incoming.ts';
+import { foldAside } from './late.ts';
+import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { lateColumns, syncedColumns } from './model.ts';
 
@@ -47,6 +51,22 @@ export const PLAIN: Omit<Judged, keyof LocalStamp> = {
   shown: new Map(),
   hold: null,
 };
+
+/** What of the outcome is stored beside the table. */
+export function keptBeside(
+  library: Library,
+  model: Model,
+  birthHlc: number,
+  all: Cells,
+  values: ReadonlyMap<number, AsideValue>,
+): Pick<Outcome, 'cells' | 'aside' | 'unset'> {
+  const { cells, aside } = withoutUnset(model, birthHlc, all, foldAside(library, model, all, values));
+  const unset =
+    cells.size === all.size && aside.size === 0
+      ? PLAIN.unset
+      : new Set(syncedColumns(model).flatMap(({ number }) => (isUnset(number, all.get(number)) ? [number] : [])));
+  return { cells, aside: formatAside(aside), unset };
+}
 
 /**
  * The columns of a row that is written over whole, as they were.

@@ -14,13 +14,17 @@ import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownRow, KnownTombstone } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { orAbort, quoteName, rowByKey } from './model.ts';
+import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey } from './model.ts';
 import type { RowWriter } from './rows.ts';
 import { unlessRefused } from './sql.ts';
 import type { Key } from './sql.ts';
 
-/** Lets references of a batch that mean an earlier birth of a row lead to its heir, or wait for it. */
+/**
+ * Lets references of a batch that mean an earlier birth of a row lead to its heir, or wait for it. Those in a name, or by values, do not: what
+ * is named by it has its name of that, and values mean the row that has them now.
+ */
 export function meanHeirs(library: Library, batch: Batch, found: Found): void {
+  findHeirsOfParts(library, batch, found);
   const earlier = found.rows.flatMap((row, index) => {
     const tombstone = found.tombstones[index];
     if (row === undefined || tombstone === undefined) return [];
@@ -37,37 +41,40 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
     return isEarlier ? [{ index, model }] : [];
   });
   if (earlier.length === 0) return;
-  const excepted = ownOrNaming(library, batch);
+  const own = new Set([...batch.tables, ...batch.tombstones].flatMap(({ rows }) => rows));
   const uuidAt = (index: number): Buffer => Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
   for (const { index, model } of earlier) {
     const uuid = uuidAt(index);
     const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(other).equals(uuid));
-    if (!isAlone || excepted.has(index)) continue;
+    if (!isAlone || own.has(index)) continue;
     const heir = livingHeir(library, model, uuid);
-    const name = heir === null ? nameOfHeir(library, uuid) : null;
-    if (heir === null && name === null) continue;
-    found.rows[index] = heir ?? undefined;
-    if (name !== null) found.awaited.set(index, name);
+    const name = heir === null ? nameOfHeir(library, uuid) : uuid;
+    if (name !== null) found.led.set(index, { key: heir?.key, uuid: name });
   }
 }
 
-/** Dictionary indexes of what a batch brings itself, and of rows that others in it are named by: those have their names of them. */
-function ownOrNaming(library: Library, batch: Batch): Set<number> {
-  const found = new Set([...batch.tables, ...batch.tombstones].flatMap(({ rows }) => rows));
+/**
+ * An id that is only a part of foreign keys is that of a row which others have in their values: these follow it to its heir, and whoever refers
+ * to them with it. In shared rows that is written (`orphans.ts`); those of other devices mean the same row without that.
+ */
+function findHeirsOfParts(library: Library, batch: Batch, found: Found): void {
   for (const table of batch.tables) {
     const model = library.arriving(table.table);
     for (const column of table.columns) {
-      const own = model.columns.find(({ wire }) => wire === column.name);
-      if (column.kind === 'ref' && own !== undefined && isNaming(model, own.name))
-        for (const index of column.refs) found.add(index);
+      const own = column.kind === 'ref' ? model.columns.find(({ wire }) => wire === column.name) : undefined;
+      if (column.kind !== 'ref' || own?.role.kind !== 'ref' || !isLedAlong(model, own.name)) continue;
+      for (const index of new Set(column.refs)) {
+        const tombstone = found.tombstones[index];
+        if (tombstone === undefined || found.rows[index] !== undefined || found.pending[index] !== undefined) continue;
+        const heir = livingHeir(
+          library,
+          library.model(own.role.table),
+          Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16)),
+        );
+        if (heir !== null) found.heirs.set(index, heir.key);
+      }
     }
-    for (const { refs } of table.dependencies) for (const index of refs) found.add(index);
   }
-  return found;
-}
-
-function isNaming({ key, rowid, identity }: Model, name: string): boolean {
-  return name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name));
 }
 
 /** A row that is written over by another one of its name, now or once that need not wait any more, with what refers to it. */
@@ -119,7 +126,7 @@ export class LeftNames {
     if (!(alias instanceof Uint8Array) || uuid.equals(alias)) return;
     const referrers = referrersOf(library, model, [here.key]).filter(
       // One by values says no birth: it is what has these values now.
-      ({ model: child, foreignKey }) => foreignKey.simple && !foreignKey.columns.some((name) => isNaming(child, name)),
+      ({ model: child, foreignKey }) => foreignKey.simple && foreignKey.columns.every((name) => isPlainId(child, name)),
     );
     if (referrers.length > 0) this.#left.push({ model, uuid, referrers });
   }

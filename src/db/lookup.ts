@@ -41,13 +41,23 @@ export interface KnownPending extends KnownVersion {
   readonly isDelete: boolean;
 }
 
+/** A row that has another name by now. */
+export interface Led {
+  /** Where it stands; undefined while it does not. */
+  readonly key: Key | undefined;
+  /** Its last name. */
+  readonly uuid: Uint8Array;
+}
+
 /** What is known here of each UUID in a batch's dictionary; arrays by dictionary index, holes where nothing is. */
 export interface Found {
   readonly rows: (KnownRow | undefined)[];
   readonly tombstones: (KnownTombstone | undefined)[];
   readonly pending: (KnownPending | undefined)[];
-  /** Where a reference means a row whose name another one has by now: the name under which it is to come. See `meanHeirs`. */
-  readonly awaited: Map<number, Uint8Array>;
+  /** What a reference by a plain id means, where it means a row whose name another one has by now. See `meanHeirs`. */
+  readonly led: Map<number, Led>;
+  /** Where the heir of a dead row stands, for ids that are only a part of foreign keys. See `meanHeirs`. */
+  readonly heirs: Map<number, Key>;
   /** Local number of each run of the batch. */
   readonly runs: readonly number[];
 }
@@ -58,7 +68,7 @@ const PENDING = 2;
 
 export function lookUp(library: Library, batch: Batch, runs: readonly number[]): Found {
   const count = batch.birthHlc.length;
-  const found: Found = { rows: [], tombstones: [], pending: [], awaited: new Map(), runs };
+  const found: Found = { rows: [], tombstones: [], pending: [], led: new Map(), heirs: new Map(), runs };
   if (count === 0) return found;
   const models = batch.names.map((name) => library.arriving(name));
   const groups = groupByTable(batch, models);

@@ -4,14 +4,13 @@
  * finds at the commit that they do not. Whatever does not fit waits for the version that does.
  */
 import type { Incoming } from './incoming.ts';
-import { columnNamed } from './incoming.ts';
+import { columnNamed, takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
 import { referrersOf } from './deletes.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
 import { hasDangling } from './remark.ts';
 import type { RowWriter } from './rows.ts';
-import { takenColumns } from './rows.ts';
 import type { Key } from './sql.ts';
 
 /** A row that referred to one that was updated. */
@@ -51,6 +50,21 @@ export function hasLooseReferrers(library: Library, model: Model): boolean {
     named.set(model, has);
   }
   return has;
+}
+
+/**
+ * Whether rows of a table can be written over together. Not where writing one may change another: by the ON UPDATE of a foreign key to
+ * values that are no identity; nor where each has to be looked at, since a trigger may skip it, or something led nowhere.
+ */
+export function canOverwriteTogether(library: Library, model: Model): boolean {
+  return (
+    model.rowid !== null &&
+    !model.rowidIsRef &&
+    !model.maySkip &&
+    !hasDangling(library) &&
+    !hasLooseReferrers(library, model) &&
+    looseKeys(library, model).length === 0
+  );
 }
 
 export class LooseKeys {

@@ -18,22 +18,22 @@ import { lookUp } from './lookup.ts';
 import type { MergeOptions, Merged } from './merged.ts';
 import { MustUndo, both } from './merged.ts';
 import type { Judged } from './judged.ts';
-import { PLAIN, holdFor, isPlain, lostIn, withShown } from './judged.ts';
-import { LooseKeys } from './loose.ts';
+import { PLAIN, holdFor, isPlain, keptBeside, lostIn, withShown } from './judged.ts';
+import { LooseKeys, canOverwriteTogether } from './loose.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { syncedColumns } from './model.ts';
 import { canPark, parkAll } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
-import { isMadeAnew, noteRivalNames } from './rival-names.ts';
+import { changesOf } from './overwrite.ts';
+import { noteRivalNames } from './rival-names.ts';
 import { RowWriter } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
 import type { Key } from './sql.ts';
 import { cutVersion } from './version.ts';
 import { absorbIntoWaiting } from './absorb.ts';
 import type { AsideValue } from './aside.ts';
-import { formatAside, parseAside, withUnset, withoutUnset } from './aside.ts';
-import { asideOf, foldAside, joinAside } from './late.ts';
+import { parseAside, withUnset } from './aside.ts';
+import { asideOf, joinAside } from './late.ts';
 import type { Cells, LocalStamp, Order } from './cells.ts';
 import { formatSeen, isUnset, joinCells, lastChange, parseCells } from './cells.ts';
 import { recordOverwritten } from './conflicts.ts';
@@ -50,8 +50,6 @@ import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-ve
 interface Buried extends KnownTombstone {
   readonly model: Model;
   readonly index: number;
-  /** The row that stands here was made anew after what died had left its name. */
-  readonly isSpared: boolean;
 }
 
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
@@ -233,8 +231,14 @@ class Merge {
       }
       if (stayed !== null && this.failures.size === 0)
         for (const row of born) touchDangling(library, model, this.#rows.uuidOf(row.index), head);
-      for (const row of rows) {
-        if (!row.isUpdate) continue;
+      const newer = rows.filter((row) => row.isUpdate);
+      if (canOverwriteTogether(library, model)) {
+        const changes = changesOf(library, model, newer, this.#rows);
+        for (const row of newer) moves.before(row, changes.get(row));
+        this.#rows.updateTogether(model, newer, changes);
+        continue;
+      }
+      for (const row of newer) {
         loose.before(model, this.#rows.keyOf(row.index) as Key, row.index);
         moves.before(row);
         this.#rows.update(row);
@@ -286,13 +290,7 @@ class Merge {
           return;
         storeGrave(library, model, this.#rows.uuidOf(index), grave, heir);
         this.result.changed += 1;
-        const row = this.#found.rows[index];
-        const isSpared =
-          heir !== null &&
-          known !== undefined &&
-          row !== undefined &&
-          isMadeAnew(library, model, { ...row, uuid: this.#rows.uuidOf(index) }, known, grave);
-        const buried = { model, index, isSpared, ...grave };
+        const buried = { model, index, ...grave };
         this.#buried[this.#at(index)] = buried;
         if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
           recordDead(library, model, this.#rows.uuidOf(index), buried);
@@ -330,7 +328,7 @@ class Merge {
     if (this.#buried.length === 0) return doomed;
     const reborn = new Set(incoming.map((row) => this.#at(row.index)));
     this.#buried.forEach((tombstone, at) => {
-      if (tombstone === undefined || tombstone.isSpared || reborn.has(at)) return;
+      if (tombstone === undefined || reborn.has(at)) return;
       const row = this.#found.rows[tombstone.index];
       if (row === undefined || !this.#isKilled(tombstone.index, tombstone, row)) return;
       const other = this.#waiting(tombstone.index);
@@ -430,21 +428,9 @@ class Merge {
     const { birthHlc, birthRun } = this.#birth(index);
     const stamp = { hlc: table.hlc[position] ?? 0, run: this.#found.runs[table.run[position] ?? 0] ?? 0 };
     const theirs = cellsOf(model, table, position, this.#found.runs);
-    if (row === undefined && isPlain(model, theirs, policies)) return { ...stamp, ...PLAIN };
-    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, policies);
-    const values = asideOf(model, this.#batch, table, position, this.#found.runs);
-    // What it has no value in stays said.
-    const all = new Map([...cells, ...[...theirs].filter(([number, cell]) => isUnset(number, cell))]);
-    const whole = {
-      ...stamp,
-      ...this.#kept(model, birthHlc, all, values),
-      taken: null,
-      unseen: NOTHING,
-      lost: NO_CELLS,
-      rule: 'later-write',
-      shown: NOTHING_SHOWN,
-      hold: holdFor(fault),
-    } as const;
+    const whole = isPlain(model, theirs, policies)
+      ? { ...stamp, ...PLAIN }
+      : this.#asBrought(model, table, position, stamp, theirs);
     if (row === undefined) return whole;
     const isReborn = library.compare(birthHlc, birthRun, row.birthHlc, row.birthRun) > 0;
     if (isReborn) {
@@ -466,7 +452,13 @@ class Merge {
     if (joined.taken.size === 0 && !this.#options.retake) return null;
     return {
       ...lastChange(this.#order, { hlc: birthHlc, run: birthRun }, joined.cells),
-      ...this.#kept(model, birthHlc, joined.cells, joinAside(model, aside, values, joined.taken)),
+      ...keptBeside(
+        library,
+        model,
+        birthHlc,
+        joined.cells,
+        joinAside(model, aside, this.#aside(model, table, position), joined.taken),
+      ),
       taken: joined.taken,
       unseen: joined.unseen,
       lost: ours,
@@ -476,19 +468,22 @@ class Merge {
     };
   }
 
-  /** What of the outcome is stored beside the table. */
-  #kept(
-    model: Model,
-    birthHlc: number,
-    all: Cells,
-    values: ReadonlyMap<number, AsideValue>,
-  ): Pick<Outcome, 'cells' | 'aside' | 'unset'> {
-    const { cells, aside } = withoutUnset(model, birthHlc, all, foldAside(this.#library, model, all, values));
-    const unset =
-      cells.size === all.size && aside.size === 0
-        ? NOTHING
-        : new Set(syncedColumns(model).flatMap(({ number }) => (isUnset(number, all.get(number)) ? [number] : [])));
-    return { cells, aside: formatAside(aside), unset };
+  /** A version that is written as a whole. */
+  #asBrought(model: Model, table: TableData, position: number, stamp: LocalStamp, theirs: Cells): Judged {
+    const { cells, fault } = joinCells(this.#order, NO_CELLS, theirs, this.#library.policies(model));
+    const { birthHlc } = this.#birth(table.rows[position] ?? 0);
+    // What it has no value in stays said.
+    const all = new Map([...cells, ...[...theirs].filter(([number, cell]) => isUnset(number, cell))]);
+    return {
+      ...PLAIN,
+      ...stamp,
+      ...keptBeside(this.#library, model, birthHlc, all, this.#aside(model, table, position)),
+      hold: holdFor(fault),
+    };
+  }
+
+  #aside(model: Model, table: TableData, position: number): ReadonlyMap<number, AsideValue> {
+    return asideOf(model, this.#batch, table, position, this.#found.runs);
   }
 
   readonly #order: Order = (hlcA, runA, hlcB, runB) => this.#library.compare(hlcA, runA, hlcB, runB);
@@ -497,18 +492,18 @@ class Merge {
   #holdUnresolved(incoming: readonly Incoming[]): void {
     const referrers = new Map<number, Incoming[]>();
     const queue: Incoming[] = [];
-    const hold = (row: Incoming, target: number): void => {
-      row.hold = this.#reasonFor(target);
+    const hold = (row: Incoming, target: number, isLed = false): void => {
+      row.hold = this.#reasonFor(target, isLed);
       this.#coming[this.#at(row.index)] = false;
       queue.push(row);
     };
     for (const row of incoming) {
       if (row.hold !== null) continue;
-      for (const refs of referencesIn(row)) {
-        const target = refs[row.position] ?? -1;
-        if (target < 0 || this.#rows.keyOf(target) !== undefined) continue;
+      for (const references of referencesIn(row)) {
+        if (this.#rows.targetOf(references, row) !== undefined) continue;
+        const target = references.refs[row.position] ?? -1;
         if (this.#coming[this.#at(target)] !== true) {
-          hold(row, target);
+          hold(row, target, references.isById && this.#found.led.has(target));
           break;
         }
         const list = referrers.get(this.#at(target));
@@ -523,11 +518,11 @@ class Merge {
     }
   }
 
-  #reasonFor(target: number): Hold {
+  #reasonFor(target: number, isLed: boolean): Hold {
     const name = this.#batch.names[this.#batch.uuidTable[target] ?? 0] ?? '';
     const tombstone = this.#tombstone(target);
     return tombstone !== undefined &&
-      !this.#found.awaited.has(target) &&
+      !isLed &&
       isKilled(this.#library, this.#library.model(name), tombstone, this.#birth(target), null) &&
       this.#waiting(target) === undefined
       ? { reason: 'dead-target', detail: `It refers to a row of ${name} that was deleted.` }
@@ -537,12 +532,11 @@ class Merge {
   #setAside(row: Incoming, hold: Hold): void {
     const { birthHlc, birthRun } = this.#birth(row.index);
     const isBound = hold.reason === 'missing-target' || hold.reason === 'dead-target';
-    const missing = (isBound ? referencesIn(row) : [])
-      .map((refs) => refs[row.position] ?? -1)
-      .filter(
-        (target) => target >= 0 && this.#at(target) !== this.#at(row.index) && this.#rows.keyOf(target) === undefined,
-      );
-    const targets = missing.map((target) => this.#found.awaited.get(target) ?? this.#rows.uuidOf(target));
+    const targets = (isBound ? referencesIn(row) : []).flatMap((references) => {
+      const target = references.refs[row.position] ?? -1;
+      if (this.#rows.targetOf(references, row) !== undefined || this.#at(target) === this.#at(row.index)) return [];
+      return [(references.isById ? this.#found.led.get(target)?.uuid : undefined) ?? this.#rows.uuidOf(target)];
+    });
     const pending = {
       model: row.model,
       uuid: this.#rows.uuidOf(row.index),
@@ -579,7 +573,6 @@ const UNKNOWN_TRANSFER: Hold = {
   detail: 'It was written under a transfer of ownership that has not arrived.',
 };
 
-const NOTHING: ReadonlySet<number> = new Set();
 const NO_TABLE: Hold = { reason: 'no-table', detail: 'This device does not have its table (yet).' };
 const NOTHING_SHOWN: Outcome['shown'] = new Map();
 const NO_CELLS: Cells = new Map();

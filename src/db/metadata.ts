@@ -93,6 +93,15 @@ export function createMap(db: Database, model: Model): void {
   `);
 }
 
+/** In the state while stamps are given anew (`anew.ts`): how far that is. */
+export const ANEW = 'anew';
+
+/**
+ * A query that finds something while a page, a digest or a snapshot must wait: what a program wrote has no stamp yet, or stamps are being
+ * given anew.
+ */
+export const UNSTAMPED = `SELECT 1 FROM flotilla_marks UNION ALL SELECT 1 FROM flotilla_state WHERE key = '${ANEW}' LIMIT 1`;
+
 /** True when the file has Flotilla metadata; throws when it is of a later format than this program knows. */
 export function hasMetadata(db: Database): boolean {
   const found = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'flotilla_state'").get();

@@ -233,3 +233,27 @@ export function rowByKey(model: Model): string {
   const mapped = model.key.map((_, index) => `k${index + 1}`).join(', ');
   return `(${own}) = (SELECT ${mapped} FROM ${rowsTable(model)} WHERE key = ?)`;
 }
+
+/**
+ * Whether a column refers to a row by its id and by nothing else: it is in no name of its own row, and in no foreign key of several columns,
+ * which means a row that has that id in its name.
+ */
+export function isPlainId(model: Model, name: string): boolean {
+  if (isInName(model, name)) return false;
+  return model.foreignKeys.every(({ simple, columns }) => simple || !columns.includes(name));
+}
+
+/** Whether a column holds an id only as a part of foreign keys of several columns, and is in no name of its own row. */
+export function isPartialId(model: Model, name: string): boolean {
+  if (isInName(model, name) || isPlainId(model, name)) return false;
+  return !model.foreignKeys.some(({ simple, columns }) => simple && columns.includes(name));
+}
+
+/** Whether the row that such an id means follows to its heir without that anybody writes it: see `meanHeirs`. */
+export function isLedAlong(model: Model, name: string): boolean {
+  return model.ownership === 'device' && isPartialId(model, name);
+}
+
+function isInName({ key, rowid, identity }: Model, name: string): boolean {
+  return name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name));
+}

@@ -17,7 +17,7 @@ import { rebear, translateRuns, writeVersion } from './join.ts';
 import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { isPartialId, mapJoin, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import { cellsOverWaiting, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
@@ -48,14 +48,28 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   const lost = model.foreignKeys.filter((foreignKey) => targetState(library, version, foreignKey) === 'dead');
   const heirs = lost.map((key) => heirOfTarget(library, version, key));
   if (heirs.includes('open')) return false;
+  const ids = idsOfDead(library, model, version);
+  if (ids === 'open') return false;
   const dead = lost.filter((_, i) => heirs[i] === 'none');
   const isCascade = dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE');
   // Null where it is not ours to write. Deletes that it forbids are.
   const over = cellsOverWaiting(library, model, version);
+  if (over === null && lost.length === 0 && ids.length > 0) {
+    // Not to be written, nor need it be: a merge leads it there (`meanHeirs`).
+    merge(joinVersions(library, [version]), []);
+    return !hasWaitingVersion(library, uuid);
+  }
   if (over === null && (isCascade || dead.length === 0)) return false;
   // First what ON DELETE says of the others: a row that is given another name has to stand under that at once.
-  if (over !== null && dead.length === 0 && lost.length > 0)
-    return followHeirs(library, waiting, version, over, lost, heirs, merge);
+  if (over !== null && dead.length === 0 && lost.length + ids.length > 0)
+    return followHeirs(
+      library,
+      waiting,
+      version,
+      over,
+      [...ids, ...settingsOfHeirs(library, model, lost, heirs)],
+      merge,
+    );
   if (over !== null && isCascade) {
     forgetPending(library, uuid);
     recordVersion(library, { ...waiting, version }, 'cascade', { hlc: library.hlc, run: library.run });
@@ -79,23 +93,48 @@ function heirOfTarget(library: Library, version: Batch, foreignKey: ForeignKey):
   return uuid === null ? 'none' : heirOf(library, library.model(foreignKey.table), uuid);
 }
 
+function settingsOfHeirs(
+  library: Library,
+  model: Model,
+  dead: readonly ForeignKey[],
+  heirs: readonly Heir[],
+): [string, Setting][] {
+  return dead.flatMap((foreignKey, i) => {
+    const heir = heirs[i];
+    return heir === undefined || typeof heir === 'string' ? [] : referringTo(library, model, foreignKey, heir);
+  });
+}
+
+/**
+ * Ids of dead rows with an heir that are only part of a foreign key of several columns, as the heir's: what the key refers to has it in its
+ * own values, and follows as well.
+ */
+function idsOfDead(library: Library, model: Model, version: Batch): [string, Setting][] | 'open' {
+  const settings: [string, Setting][] = [];
+  for (const { name, wire, role } of model.columns) {
+    const column = version.tables[0]?.columns.find((candidate) => candidate.name === wire);
+    const target = column?.kind === 'ref' ? (column.refs[0] ?? -1) : -1;
+    if (target < 0 || role.kind !== 'ref' || !isPartialId(model, name)) continue;
+    const parent = library.model(role.table);
+    if (stateOf(library, version, parent, target) !== 'dead') continue;
+    const heir = heirOf(library, parent, uuidAt(version, target));
+    if (heir === 'open') return 'open';
+    if (heir !== 'none') settings.push([name, { value: heir.key, named: asTarget(heir) }]);
+  }
+  return settings;
+}
+
 /** Lets a version refer to the heirs of its dead targets. */
 function followHeirs(
   library: Library,
   waiting: Omit<Pending, 'targets'>,
   version: Batch,
   over: Cells,
-  dead: readonly ForeignKey[],
-  heirs: readonly Heir[],
+  led: readonly [string, Setting][],
   merge: MergeWaiting,
 ): boolean {
   const { model, uuid } = waiting;
-  const settings = new Map(
-    dead.flatMap((foreignKey, i) => {
-      const heir = heirs[i];
-      return heir === undefined || typeof heir === 'string' ? [] : referringTo(library, model, foreignKey, heir);
-    }),
-  );
+  const settings = new Map(led);
   const redirected = writeVersion(library, model, version, settings, over);
   const isRenamed = model.identity.kind === 'derived' && model.identity.columns.some((name) => settings.has(name));
   if (!isRenamed) {
@@ -144,8 +183,12 @@ function bearRenamed(
   return { row: rowNamed(library, model, values), isNew: true };
 }
 
+function asTarget({ model, uuid, birthHlc, birthRun }: StandingRow): Target {
+  return { model, uuid, birth: { hlc: birthHlc, run: birthRun } };
+}
+
 function referringTo(library: Library, model: Model, foreignKey: ForeignKey, row: StandingRow): [string, Setting][] {
-  const target = { model: row.model, uuid: row.uuid, birth: { hlc: row.birthHlc, run: row.birthRun } };
+  const target = asTarget(row);
   const list = foreignKey.targets.map(quoteName).join(', ');
   const values = library.sql.rows(
     `SELECT ${list} FROM ${quoteName(row.model.table)} WHERE ${rowByKey(row.model)}`,
@@ -289,9 +332,12 @@ function holdOlderVersion(library: Library, waiting: Omit<Pending, 'targets'>): 
 /** How the target of a waiting version's foreign key stands. */
 function targetState(library: Library, version: Batch, foreignKey: ForeignKey): 'alive' | 'unsettled' | 'dead' {
   const target = targetIndex(version, foreignKey);
-  if (target < 0) return 'alive';
+  return target < 0 ? 'alive' : stateOf(library, version, library.model(foreignKey.table), target);
+}
+
+/** How the row at an index of a version's dictionary stands. */
+function stateOf(library: Library, version: Batch, model: Model, target: number): 'alive' | 'unsettled' | 'dead' {
   const uuid = uuidAt(version, target);
-  const model = library.model(foreignKey.table);
   const here = library.sql.rows(`SELECT birth_hlc, birth_run FROM ${rowsTable(model)} WHERE uuid = ?`, uuid)[0];
   if (here === undefined && hasWaitingVersion(library, uuid)) return 'unsettled';
   const tombstone = library.sql.rows(

@@ -11,7 +11,7 @@ import type { LooseKeys } from './loose.ts';
 import type { Column, Model } from './model.ts';
 import { orAbort, quoteName, rowByKey, syncedColumns } from './model.ts';
 import type { RowWriter } from './rows.ts';
-import { takenColumns } from './rows.ts';
+import { takenColumns } from './incoming.ts';
 import type { Key } from './sql.ts';
 import { requireConstraint } from './sql.ts';
 

@@ -1,14 +1,15 @@
 /**
  * One pass over the feed for one peer: where it is, and what the peer has already, so that it is not sent again.
  */
+import { encodeBatch } from '../protocol/batch.ts';
 import { StampSet } from '../protocol/stamp-set.ts';
-import type { PassKind } from '../protocol/types.ts';
+import type { Cursor, PassKind } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { LocalStamp } from './cells.ts';
 import { parseCells, registersIn, stampsOf } from './cells.ts';
 import { MEMBERSHIP_TABLE } from './choose.ts';
 import type { Model } from './model.ts';
-import { BIRTH_HLC, BIRTH_RUN, CELLS, HLC, RUN } from './page.ts';
+import { BIRTH_HLC, BIRTH_RUN, CELLS, HLC, NO_END, RUN } from './page.ts';
 import type { PageBuilder } from './page.ts';
 import type { RawRow } from './sql.ts';
 
@@ -19,6 +20,8 @@ export interface Pass {
   /** Without the rows of the user's tables, which go another way (`snapshot.ts`). */
   readonly isBeside: boolean;
   position: number;
+  /** Up to where the peer has been told that it need not read. */
+  told: number;
   /** What the peer knows, by run id (hex). */
   readonly known: Map<string, number>;
   /** What it has beyond that, from a pass that was broken off. */
@@ -72,18 +75,37 @@ export interface Entry {
 }
 
 /** What of a pass is known when it is opened. */
-type Begun = Pick<Pass, 'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining' | 'records' | 'hasLed'>;
+type Begun = Pick<
+  Pass,
+  'floor' | 'kind' | 'isBeside' | 'position' | 'known' | 'remaining' | 'completed' | 'records' | 'hasLed'
+>;
 
 export function newPass(begun: Begun): Pass {
   return {
     ...begun,
+    told: begun.position,
     has: new StampSet(),
     sent: new Map(),
     ahead: new Map(),
     heldUp: new Map(),
-    completed: false,
     isOpen: false,
   };
+}
+
+/** The page that ends a pass in which nothing was left to bring. */
+export function lastPage(cursor: Cursor): Uint8Array {
+  return encodeBatch({
+    runs: new Uint8Array(0),
+    runDevices: [],
+    uuids: new Uint8Array(0),
+    birthHlc: [],
+    birthRun: [],
+    uuidTable: [],
+    names: [],
+    tables: [],
+    tombstones: [],
+    end: { ...NO_END, cursor, complete: true },
+  });
 }
 
 const NOTHING = new StampSet();

@@ -85,10 +85,11 @@ export class Reader {
     knowledge: KnowledgeWire | null,
     pass: PassKind,
     records: string,
+    isOver = false,
   ): FeedOpened {
     return this.#do(() => {
       requireNotRevoked(this.#sql, peer);
-      const opened = this.#feeds.open(cursor, knowledge, pass, records);
+      const opened = this.#feeds.open(cursor, knowledge, pass, records, isOver);
       this.#readers.set(opened.feed, peer);
       return opened;
     });

@@ -6,15 +6,20 @@ import type { Batch, ColumnData, TableData } from '../protocol/types.ts';
 import { messageOf } from '../errors.ts';
 import type { Adopter } from './adopt.ts';
 import { formatCells } from './cells.ts';
-import type { Hold, Incoming } from './incoming.ts';
-import { bindable, columnData, columnNamed, referencesOf } from './incoming.ts';
+import type { Hold, Incoming, References } from './incoming.ts';
+import { bindable, columnData, columnNamed, referencesOf, takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import type { Changes } from './overwrite.ts';
+import { overwrite } from './overwrite.ts';
 import { readdress } from './readdress.ts';
 import type { Key } from './sql.ts';
-import { insertMany, requireConstraint } from './sql.ts';
+import { inLists, insertMany, requireConstraint } from './sql.ts';
+
+/** Columns of a map table that a newer version writes. */
+const STAMPED = ['birth_hlc', 'birth_run', 'hlc', 'run', 'lsn', 'cells', 'aside'];
 
 export class RowWriter {
   /** Rows that a constraint refused, by dictionary index. */
@@ -25,7 +30,7 @@ export class RowWriter {
   readonly #first: readonly number[] | null;
   /** Local key of every row of the dictionary that stands here, or will at the end; holes where none does. */
   readonly #keys: (Key | undefined)[];
-  /** What `#pushValues` has looked for last. */
+  /** What `pushValues` has looked for last. */
   #last: {
     readonly table: TableData | null;
     readonly columns: readonly Column[];
@@ -46,6 +51,15 @@ export class RowWriter {
   /** Local key of the row that a dictionary index means; undefined if it has none yet. */
   keyOf(index: number): Key | undefined {
     return this.#keys[this.#first === null ? index : (this.#first[index] ?? index)];
+  }
+
+  /** Local key of the row that a row refers to; null for none, undefined where that is not here. */
+  targetOf({ refs, isById, isLedAlong: isAlong }: References, { position }: Incoming): Key | null | undefined {
+    const target = refs[position] ?? -1;
+    if (target < 0) return null;
+    const led = isById ? this.#found.led.get(target) : undefined;
+    if (led !== undefined) return led.key;
+    return (isAlong ? this.#found.heirs.get(target) : undefined) ?? this.keyOf(target);
   }
 
   uuidOf(index: number): Buffer {
@@ -112,7 +126,7 @@ export class RowWriter {
     let left = rows;
     while (left.length > 0) {
       const ready = left.filter((row) =>
-        referencesOf(row.model, row.table).every((refs) => this.#isPlaced(refs[row.position] ?? -1)),
+        referencesOf(row.model, row.table).every((references) => this.targetOf(references, row) !== undefined),
       );
       const now = new Set(ready.length > 0 ? ready : left);
       for (const row of now) {
@@ -148,7 +162,7 @@ export class RowWriter {
   /** The key of a row whose INTEGER PRIMARY KEY is itself a reference: the local id of its target. */
   #givenKey(row: Incoming): Key | undefined {
     const column = columnData(row.table, columnNamed(row.model, row.model.rowid ?? '').wire);
-    return column?.kind === 'ref' ? (this.#refKey(column.refs[row.position] ?? -1) ?? undefined) : undefined;
+    return column?.kind === 'ref' ? this.keyOf(column.refs[row.position] ?? -1) : undefined;
   }
 
   /** Inserts rows of one table, with their mappings. */
@@ -181,7 +195,7 @@ export class RowWriter {
     const fill = (at: number, into: unknown[]): void => {
       const row = rows[at] as Incoming;
       if (givesKey) into.push(this.keyOf(row.index));
-      this.#pushValues(row, columns, into);
+      this.pushValues(row, columns, into);
     };
     const insertOne = (at: number): void => {
       const row = rows[at] as Incoming;
@@ -224,57 +238,82 @@ export class RowWriter {
           formatCells(row.outcome.cells),
           row.outcome.aside,
         );
-        this.#pushValues(row, keys, into);
+        this.pushValues(row, keys, into);
       },
     );
   }
 
   /** Writes a newer version over an older one, with its stamps. */
   update(row: Incoming): void {
-    const library = this.#library;
+    if (this.#overwrite(row)) this.#restamp(row);
+  }
+
+  /** The same for rows of one table, see `canOverwriteTogether`. */
+  updateTogether(model: Model, rows: readonly Incoming[], changes: Changes): void {
+    for (const row of overwrite(this.#library, model, rows, changes, this)) this.#overwrite(row);
+    if (this.failures.size === 0) this.#restampTogether(model, rows);
+  }
+
+  /** @returns false when the table refuses it */
+  #overwrite(row: Incoming): boolean {
     const { model } = row;
-    const key = this.keyOf(row.index);
     const columns = takenColumns(row);
+    if (columns.length === 0) return true;
     const { unset } = row.outcome;
     const values: unknown[] = [];
-    this.#pushValues(
+    this.pushValues(
       row,
       columns.filter(({ number }) => !unset.has(number)),
       values,
     );
+    const value = (column: Column): string => (unset.has(column.number) ? column.fallback : '?');
+    const set = columns.map((column) => `${quoteName(column.name)} = ${value(column)}`).join(', ');
+    const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`;
     try {
-      if (columns.length > 0) {
-        const value = (column: Column): string => (unset.has(column.number) ? column.fallback : '?');
-        const set = columns.map((column) => `${quoteName(column.name)} = ${value(column)}`).join(', ');
-        const text = `UPDATE ${orAbort(model)}${quoteName(model.table)} SET ${set} WHERE ${rowByKey(model)}`;
-        if (library.sql.run(text, ...values, key) === 0) {
-          this.#refuseSkipped(row);
-          return;
-        }
-      }
+      if (this.#library.sql.run(text, ...values, this.keyOf(row.index)) > 0) return true;
+      this.#refuseSkipped(row);
     } catch (error) {
       this.#refuse(row, error);
-      return;
     }
-    const keys = model.rowid === null ? columns.filter(({ name }) => model.key.includes(name)) : [];
+    return false;
+  }
+
+  #restamp(row: Incoming): void {
+    const { model } = row;
+    const keys = model.rowid === null ? takenColumns(row).filter(({ name }) => model.key.includes(name)) : [];
     const keyValues: unknown[] = [];
-    this.#pushValues(row, keys, keyValues);
-    const setKeys = keys.map(({ name }) => `, k${model.key.indexOf(name) + 1} = ?`);
-    library.sql.run(
-      `UPDATE ${rowsTable(model)} SET birth_hlc = ?, birth_run = ?, hlc = ?, run = ?, lsn = ?, cells = ?, aside = ?${setKeys.join('')} WHERE key = ?`,
-      ...this.#stamps(row),
-      library.nextLsn(),
-      formatCells(row.outcome.cells),
-      row.outcome.aside,
+    this.pushValues(row, keys, keyValues);
+    const set = [...STAMPED, ...keys.map(({ name }) => `k${model.key.indexOf(name) + 1}`)];
+    this.#library.sql.run(
+      `UPDATE ${rowsTable(model)} SET ${set.map((name) => `${name} = ?`).join(', ')} WHERE key = ?`,
+      ...this.#stamped(row),
       ...keyValues,
-      key,
+      this.keyOf(row.index),
     );
+  }
+
+  #restampTogether(model: Model, rows: readonly Incoming[]): void {
+    const set = STAMPED.map((name, i) => `${name} = v.column${i + 2}`).join(', ');
+    const fill = (at: number, into: unknown[]): void => {
+      const row = rows[at] as Incoming;
+      into.push(this.keyOf(row.index), ...this.#stamped(row));
+    };
+    inLists(STAMPED.length + 1, rows.length, fill, (list, params) => {
+      const text = `UPDATE ${rowsTable(model)} AS m SET ${set} FROM (VALUES ${list}) v WHERE m.key = v.column1`;
+      this.#library.sql.run(text, ...params);
+    });
+  }
+
+  /** What the map table says of a version that is written over another one, with a new lsn: {@link STAMPED}. */
+  #stamped(row: Incoming): unknown[] {
+    const { cells, aside } = row.outcome;
+    return [...this.#stamps(row), this.#library.nextLsn(), formatCells(cells), aside];
   }
 
   /** What some columns of an arriving row would hold here. */
   valuesOf(row: Incoming, columns: readonly string[]): unknown[] {
     const values: unknown[] = [];
-    this.#pushValues(
+    this.pushValues(
       row,
       columns.map((name) => columnNamed(row.model, name)),
       values,
@@ -315,7 +354,8 @@ export class RowWriter {
     ];
   }
 
-  #pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void {
+  /** Adds what some columns of an arriving row would hold here. */
+  pushValues(row: Incoming, columns: readonly Column[], into: unknown[]): void {
     // The same columns of the same table, row after row: they are looked for once.
     if (this.#last.table !== row.table || this.#last.columns !== columns)
       this.#last = { table: row.table, columns, data: columns.map(({ wire }) => columnData(row.table, wire)) };
@@ -328,17 +368,12 @@ export class RowWriter {
       }
       const data = found[i];
       if (data === undefined) into.push(null);
-      else into.push(data.kind === 'ref' ? this.#refKey(data.refs[row.position] ?? -1) : bindable(data, row.position));
+      else if (data.kind === 'value') into.push(bindable(data, row.position));
+      else {
+        const isById = this.#found.led.size > 0 && isPlainId(row.model, column.name);
+        const isAlong = this.#found.heirs.size > 0 && isLedAlong(row.model, column.name);
+        into.push(this.targetOf({ refs: data.refs, isById, isLedAlong: isAlong }, row) ?? null);
+      }
     }
   }
-
-  #refKey(target: number): Key | null {
-    return target < 0 ? null : (this.keyOf(target) ?? null);
-  }
-}
-
-/** The columns that an arriving version writes. */
-export function takenColumns({ model, outcome }: Incoming): Column[] {
-  const columns = syncedColumns(model);
-  return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }

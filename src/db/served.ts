@@ -7,7 +7,7 @@ import type { Database } from 'better-sqlite3';
 import { FlotillaError } from '../errors.ts';
 import { differenceInWords } from '../protocol/hlc.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
-import { stampAnew } from './anew.ts';
+import { beginStampingAnew, finishStampingAnew } from './anew.ts';
 import type { StampedAnew } from './anew.ts';
 import { Applier } from './apply.ts';
 import type { Taken } from './api.ts';
@@ -31,6 +31,8 @@ export class Served {
   readonly db: Database;
   readonly #around: Surroundings;
   readonly #onSchema: (changes: readonly string[]) => void;
+  /** Stamps are being given anew. */
+  #begun: StampedAnew | null = null;
   library!: Library;
   applier!: Applier;
 
@@ -42,6 +44,7 @@ export class Served {
     this.db = db;
     this.#around = around;
     this.#onSchema = onSchema;
+    finishStampingAnew(db, around.reached);
     this.follow();
   }
 
@@ -75,6 +78,7 @@ export class Served {
 
   /** Runs work that may find, in its transaction, that the schema has changed: then that is followed first. */
   run<T>(work: () => T): T {
+    this.#finish();
     try {
       return work();
     } catch (error) {
@@ -145,15 +149,24 @@ export class Served {
 
   /** Stamps anew what a clock that was wrong has stamped in the future, see `anew.ts`. Every session must begin anew then, as after a change of the schema. */
   stampAnew(): StampedAnew | null {
+    const begun = this.run(() => beginStampingAnew(this.library));
+    this.#begun = begun;
+    this.#finish();
+    return begun;
+  }
+
+  /** Where a program kept the library locked in the middle of it, this is done before anything else. */
+  #finish(): void {
+    if (this.#begun === null) return;
     const { db } = this;
-    const done = this.run(() => stampAnew(this.library));
-    if (done === null) return null;
+    finishStampingAnew(db, this.#around.reached);
+    const { aheadMs } = this.#begun;
+    this.#begun = null;
     const registry = registryOf(db, pruneConfig(db, storedConfig(db)), readKnown(db)) as Registry;
     this.#use(new Library(db, registry, this.#around));
     this.#onSchema([
-      `The clock of this device was ${differenceInWords(done.aheadMs)}: what was written meanwhile, and nobody else has, was stamped again with the right time.`,
+      `The clock of this device was ${differenceInWords(aheadMs)}: what was written meanwhile, and nobody else has, was stamped again with the right time.`,
     ]);
-    return done;
   }
 
   #use(library: Library): void {

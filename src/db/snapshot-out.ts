@@ -16,7 +16,7 @@ import { TRANSFERS_TABLE } from './choose.ts';
 import { Feeds, ownBuffer } from './feed.ts';
 import type { NotYet } from './feed.ts';
 import { readAll } from './grant.ts';
-import { getState } from './metadata.ts';
+import { UNSTAMPED, getState } from './metadata.ts';
 import type { Model, Registry } from './model.ts';
 import { mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import type { RunInfo } from './page.ts';
@@ -77,8 +77,7 @@ export class SnapshotsOut {
     let isBegun = false;
     try {
       copying.db.exec('BEGIN');
-      if (copying.db.prepare('SELECT 1 FROM flotilla_marks LIMIT 1').get() !== undefined)
-        return { unstamped: true, dangling: null };
+      if (copying.db.prepare(UNSTAMPED).get() !== undefined) return { unstamped: true, dangling: null };
       if (!mayGive(copying.db, registry, layout, leastRows)) return false;
       isBegun = true;
       this.#made = { layout, given: this.#make(copying, out, registry, layout) };

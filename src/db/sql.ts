@@ -178,15 +178,14 @@ export function jsonCount(n: number): string {
   return `${counting.slice(0, countingEnds[n - 1])}]`;
 }
 
-/** Rows per multi-row INSERT: 1.2 to 1.5 times the speed of one row a statement; more gains nothing. */
+/** Rows in a list of VALUES: an INSERT has 1.2 to 1.5 times the speed of one row a statement; more gains nothing. */
 const CHUNK_ROWS = 100;
 /** SQLite's limit on parameters in one statement (SQLITE_MAX_VARIABLE_NUMBER). */
 const MAX_PARAMETERS = 32_766;
 
 /**
- * Runs `INSERT INTO … VALUES` for many rows with few statements. `fill(i)` gives the parameters of row i. Chunk sizes are
- * 100, 10 and 1, so that at most three texts are prepared for a table. When a statement fails, `onFailure` is asked with the
- * rows that it held (none of them is in the table then); without it the error is thrown.
+ * Runs `INSERT INTO … VALUES` for many rows with few statements. `fill(i)` gives the parameters of row i. When a statement
+ * fails, `onFailure` is asked with the rows that it held (none of them is in the table then); without it the error is thrown.
  */
 export function insertMany(
   statements: Statements,
@@ -196,6 +195,28 @@ export function insertMany(
   fill: (index: number, into: unknown[]) => void,
   onFailure?: (first: number, size: number, error: unknown) => void,
 ): void {
+  inLists(width, count, fill, (list, params, first, size) => {
+    try {
+      statements.run(`${head} VALUES ${list}`, ...params);
+    } catch (error) {
+      if (onFailure === undefined) throw error;
+      onFailure(first, size, error);
+    }
+  });
+}
+
+/**
+ * Cuts many rows into lists for `VALUES`. Their sizes are 100, 10 and 1, so that at most three texts are prepared of a statement.
+ * @param width - parameters of a row
+ * @param fill - adds those of a row
+ * @param use - is called with each list, its parameters, the place of its first row, and how many it has
+ */
+export function inLists(
+  width: number,
+  count: number,
+  fill: (index: number, into: unknown[]) => void,
+  use: (list: string, params: unknown[], first: number, size: number) => void,
+): void {
   const largest = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(MAX_PARAMETERS / width)));
   let done = 0;
   while (done < count) {
@@ -203,12 +224,7 @@ export function insertMany(
     const size = left >= largest ? largest : left >= 10 && largest > 10 ? 10 : 1;
     const params: unknown[] = [];
     for (let i = 0; i < size; i += 1) fill(done + i, params);
-    try {
-      statements.run(`${head} VALUES ${valuesList(width, size)}`, ...params);
-    } catch (error) {
-      if (onFailure === undefined) throw error;
-      onFailure(done, size, error);
-    }
+    use(valuesList(width, size), params, done, size);
     done += size;
   }
 }

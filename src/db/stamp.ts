@@ -15,6 +15,7 @@ import {
   saysWhatStands,
 } from './capture.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
+import { askFor } from './asked.ts';
 import { bear, writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { formatCells, parseCells, writeColumns } from './cells.ts';
@@ -429,7 +430,8 @@ class Replay {
     if (mapped === null) return;
     const library = this.#library;
     const isForeign = this.#isForeign(slot);
-    if (isForeign) revert(library, model, mapped);
+    // What it held is its owner's, and comes again. Another row may have its key by now.
+    if (isForeign) askFor(library, model, mapped);
     library.sql.run(`DELETE FROM ${rowsTable(model)} WHERE key = ?`, mapped.key);
     if (isForeign) {
       noteLost(library, mapped.uuid);

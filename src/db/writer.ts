@@ -10,7 +10,7 @@ import { FlotillaError } from '../errors.ts';
 import { isSignedBy, signWith } from '../protocol/peer-id.ts';
 import { hexToBytes, makeUuidV7Generator } from '../protocol/uuid.ts';
 import type { SchemaDescription } from '../protocol/schema.ts';
-import type { Cursor, HeardWire, KnowledgeWire } from '../protocol/types.ts';
+import type { Cursor, Head, HeardWire, KnowledgeWire } from '../protocol/types.ts';
 import type {
   Applied,
   Change,
@@ -36,6 +36,7 @@ import { ageOutConflicts } from './conflicts.ts';
 import { Conversation, hear, hearAll, hearOfOthers, heardMembers, knowledgeHeard } from './heard.ts';
 import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
+import { headOf } from './history.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
 import { beginNewcomer, passKind, sourceOf, takeOver } from './newcomer.ts';
 import { beginPass, noteFloor, noteTold } from './reconcile.ts';
@@ -43,6 +44,7 @@ import { allModels } from './model.ts';
 import type { Library, Seal, Surroundings } from './library.ts';
 import type { LeftBehind } from './remark.ts';
 import { admit, readMembers, recordsHash, revoke } from './members.ts';
+import { lastPage } from './pass.ts';
 import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
@@ -196,11 +198,14 @@ export class Writer {
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
       const { registry } = this.#library;
+      const floor = byRun(floorOf(this.#library.sql));
       noteTold(this.#library, peer);
       this.#heardBefore.set(peer, knowledgeHeard(this.#library.sql, peer));
       return {
         ...this.#speakTo(peer),
-        floor: wireOf([...floorOf(this.#library.sql)]),
+        head: headOf(this.#library.sql),
+        floor: wireOf(floor),
+        floorHash: hashOf(floor),
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
         schemaHash: registry.schemaHash,
@@ -242,11 +247,9 @@ export class Writer {
 
   /** What this device tells a peer that it knows; what it says later is what has come since. */
   #speakTo(peer: string): Pick<SessionStart, 'knowledge' | 'knowledgeHash'> {
-    const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
-    const digest = createHash('sha256');
-    for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+    const entries = byRun(this.#library.knowledge());
     this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
-    return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32) };
+    return { knowledge: wireOf(entries), knowledgeHash: hashOf(entries) };
   }
 
   beginSnapshot(peer: string, offer: SnapshotOffer): number {
@@ -314,7 +317,20 @@ export class Writer {
     return this.#applyTogether(peer, pages);
   }
 
+  concludePass(peer: string, { lsn, run }: Head): Applied {
+    // Nothing is said in return: what has become known here since the peer was told goes with the next ACK.
+    const answer = (taken: Taken): Applied => ({ ...taken, said: NOTHING_SAID });
+    return this.#applyPages(peer, [lastPage({ position: lsn, head: lsn, run })], answer)[0] as Applied;
+  }
+
   #applyTogether(peer: string, pages: readonly Uint8Array[]): Applied[] {
+    return this.#applyPages(peer, pages, (taken) => ({
+      ...taken,
+      said: taken.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID,
+    }));
+  }
+
+  #applyPages<T>(peer: string, pages: readonly Uint8Array[], answer: (taken: Taken) => T): T[] {
     // It stamps what is left in its own transaction: that must not be somebody's million rows.
     this.#stampSlices();
     return this.#do(() => {
@@ -325,10 +341,7 @@ export class Writer {
       this.#ageOut();
       // What the sender knows is heard with the end of its pass.
       if (applied.some(({ complete }) => complete)) this.#tidy();
-      return applied.map((taken) => {
-        const said = taken.complete ? (this.#sessions.get(peer)?.sayTo(this.#library) ?? NOTHING_SAID) : NOTHING_SAID;
-        return { ...taken, said };
-      });
+      return applied.map(answer);
     });
   }
 
@@ -525,4 +538,17 @@ export class Writer {
       }
     }
   }
+}
+
+type Entries = ReadonlyArray<readonly [run: string, hlc: number]>;
+
+function byRun(known: ReadonlyMap<string, number>): Entries {
+  return [...known].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** Hex; 128 bits. */
+function hashOf(entries: Entries): string {
+  const digest = createHash('sha256');
+  for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+  return digest.digest('hex').slice(0, 32);
 }

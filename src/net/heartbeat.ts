@@ -30,7 +30,8 @@ export class Heartbeat {
   }
 
   /**
-   * One beat: ends what has been silent for too long, pings the others.
+   * One beat: ends what has been silent for too long, pings the others. A connection that has just come to be has shown that it lives: it is
+   * pinged from its second beat on, so that the first messages have it to themselves.
    * @param signal - ends the pings that are on their way
    */
   beat(connections: readonly Beating[], signal: AbortSignal): void {
@@ -42,7 +43,7 @@ export class Heartbeat {
       this.#silent.set(connection.id, silent);
       if (silent >= MAX_SILENT_BEATS) {
         connection.cut(new Error('The other side has not answered for several seconds'));
-      } else if (!this.#pinging.has(connection.id)) {
+      } else if (known !== undefined && !this.#pinging.has(connection.id)) {
         this.#pinging.add(connection.id);
         void connection.ping(signal).then(
           () => this.#pinging.delete(connection.id),

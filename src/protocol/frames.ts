@@ -1,11 +1,12 @@
 /**
- * Frames: what crosses a session's stream, one length-prefixed message each. A type byte, then MessagePack of the fields for
+ * Frames: what crosses a session's stream, one length-prefixed message each. A type byte, then MessagePack of the fields (`layout.ts`) for
  * control frames; batches, chunks and lists of stamps as they are: they are never looked into nor copied here.
  */
 import * as v from 'valibot';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { MAX_BATCH_BYTES } from './batch.ts';
 import { damaged } from './bytes.ts';
+import { fromWire, toWire } from './layout.ts';
 import * as messages from './messages.ts';
 import { pack, type Plain, unpack } from './msgpack.ts';
 import { MAX_STAMPS_BYTES } from './stamp-set.ts';
@@ -13,7 +14,7 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, keep, has, rest, offer, heard, inspect, inspected, bye.
+ * 1: hello, schema, floor, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, keep, has, rest, offer, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
@@ -40,6 +41,7 @@ export const FRAME_TYPES = {
   part: 16,
   chunk: 17,
   rest: 18,
+  floor: 19,
 } as const;
 
 const KIB = 1024;
@@ -50,8 +52,10 @@ const MIB = 1024 * KIB;
  * they may hold; `refuse` and `bye` have room for fields of later versions.
  */
 export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
-  /** Its floor names as many runs as a knowledge. */
-  hello: 4 * MIB,
+  /** With room for fields of later versions. */
+  hello: 16 * KIB,
+  /** It names as many runs as a knowledge. */
+  floor: 4 * MIB,
   refuse: 16 * KIB,
   bye: 16 * KIB,
   keep: KIB,
@@ -138,35 +142,37 @@ function readFrame(bytes: Uint8Array): Frame {
   const fields = bytes.subarray(1);
   switch (type) {
     case FRAME_TYPES.hello:
-      return { type: 'hello', ...check(messages.hello, unpack(fields), 'hello') };
+      return { type: 'hello', ...taken(messages.hello, fields, 'hello') };
     case FRAME_TYPES.schema:
-      return { type: 'schema', schema: check(messages.schema, unpack(fields), 'schema') };
+      return { type: 'schema', schema: taken(messages.schema, fields, 'schema') };
+    case FRAME_TYPES.floor:
+      return { type: 'floor', ...taken(messages.floor, fields, 'floor') };
     case FRAME_TYPES.refuse:
-      return { type: 'refuse', ...check(messages.refuse, unpack(fields), 'refuse') };
+      return { type: 'refuse', ...taken(messages.refuse, fields, 'refuse') };
     case FRAME_TYPES.want:
-      return { type: 'want', ...check(messages.want, unpack(fields), 'want') };
+      return { type: 'want', ...taken(messages.want, fields, 'want') };
     case FRAME_TYPES.ack:
-      return { type: 'ack', ...check(messages.ack, unpack(fields), 'ack') };
+      return { type: 'ack', ...taken(messages.ack, fields, 'ack') };
     case FRAME_TYPES.keep:
-      return { type: 'keep', ...check(messages.keep, unpack(fields), 'keep') };
+      return { type: 'keep', ...taken(messages.keep, fields, 'keep') };
     case FRAME_TYPES.rest:
-      return { type: 'rest', ...check(messages.rest, unpack(fields), 'rest') };
+      return { type: 'rest', ...taken(messages.rest, fields, 'rest') };
     case FRAME_TYPES.offer:
-      return { type: 'offer', ...check(messages.offer, unpack(fields), 'offer') };
+      return { type: 'offer', ...taken(messages.offer, fields, 'offer') };
     case FRAME_TYPES.heard:
-      return { type: 'heard', ...check(messages.heard, unpack(fields), 'heard') };
+      return { type: 'heard', ...taken(messages.heard, fields, 'heard') };
     case FRAME_TYPES.fetch:
-      return { type: 'fetch', ...check(messages.fetch, unpack(fields), 'fetch') };
+      return { type: 'fetch', ...taken(messages.fetch, fields, 'fetch') };
     case FRAME_TYPES.snapshot:
-      return { type: 'snapshot', ...check(messages.snapshot, unpack(fields), 'snapshot') };
+      return { type: 'snapshot', ...taken(messages.snapshot, fields, 'snapshot') };
     case FRAME_TYPES.part:
-      return { type: 'part', ...check(messages.part, unpack(fields), 'part') };
+      return { type: 'part', ...taken(messages.part, fields, 'part') };
     case FRAME_TYPES.inspect:
-      return { type: 'inspect', ...check(messages.inspect, unpack(fields), 'inspect') };
+      return { type: 'inspect', ...taken(messages.inspect, fields, 'inspect') };
     case FRAME_TYPES.inspected:
-      return fromInspected(check(messages.inspected, unpack(fields), 'inspected'));
+      return fromInspected(taken(messages.inspected, fields, 'inspected'));
     case FRAME_TYPES.bye:
-      return { type: 'bye', ...check(messages.bye, unpack(fields), 'bye') };
+      return { type: 'bye', ...taken(messages.bye, fields, 'bye') };
     default:
       return damaged(`A frame has the unknown type ${type}.`);
   }
@@ -179,43 +185,54 @@ function checkSize(type: number, bytes: number): void {
 }
 
 /**
- * The fields of a control frame, checked, in the order of the schema (so that equal frames have equal bytes). Words for people are
- * cut to what fits; whatever else does not fit is a fault of ours.
+ * What travels of a control frame, checked. Words for people are cut to what fits; whatever else does not fit is a fault of ours.
  */
 function toFields(frame: Exclude<Frame, { data: Uint8Array }>): Plain {
   const { type, ...fields } = frame;
   switch (frame.type) {
     case 'refuse':
-      return check(messages.refuse, { ...fields, message: frame.message.slice(0, messages.MAX_REASON) }, type);
+      return written(messages.refuse, { ...fields, message: frame.message.slice(0, messages.MAX_REASON) }, type);
     case 'bye':
-      return check(messages.bye, { reason: frame.reason.slice(0, messages.MAX_REASON) }, type);
+      return written(messages.bye, { reason: frame.reason.slice(0, messages.MAX_REASON) }, type);
     case 'inspected':
-      return check(messages.inspected, { id: frame.id, answer: toAnswer(frame.answer) }, type);
+      return written(messages.inspected, { id: frame.id, answer: toAnswer(frame.answer) }, type);
     case 'hello':
-      return check(messages.hello, fields, type);
+      return written(messages.hello, fields, type);
     case 'schema':
-      return check(messages.schema, frame.schema, type);
+      return written(messages.schema, frame.schema, type);
+    case 'floor':
+      return written(messages.floor, fields, type);
     case 'want':
-      return check(messages.want, fields, type);
+      return written(messages.want, fields, type);
     case 'ack':
-      return check(messages.ack, fields, type);
+      return written(messages.ack, fields, type);
     case 'keep':
-      return check(messages.keep, fields, type);
+      return written(messages.keep, fields, type);
     case 'rest':
-      return check(messages.rest, fields, type);
+      return written(messages.rest, fields, type);
     case 'offer':
-      return check(messages.offer, fields, type);
+      return written(messages.offer, fields, type);
     case 'heard':
-      return check(messages.heard, fields, type);
+      return written(messages.heard, fields, type);
     case 'fetch':
-      return check(messages.fetch, fields, type);
+      return written(messages.fetch, fields, type);
     case 'snapshot':
-      return check(messages.snapshot, fields, type);
+      return written(messages.snapshot, fields, type);
     case 'part':
-      return check(messages.part, fields, type);
+      return written(messages.part, fields, type);
     case 'inspect':
-      return check(messages.inspect, fields, type);
+      return written(messages.inspect, fields, type);
   }
+}
+
+/** The fields that have come. */
+function taken<Schema extends v.GenericSchema>(schema: Schema, bytes: Uint8Array, type: string): v.InferOutput<Schema> {
+  return check(schema, fromWire(schema, unpack(bytes)), type);
+}
+
+/** The fields that go. */
+function written(schema: v.GenericSchema, fields: unknown, type: string): Plain {
+  return toWire(schema, check(schema, fields, type));
 }
 
 /** Runs a schema and names what does not fit, without repeating what the peer sent. */

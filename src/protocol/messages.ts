@@ -1,12 +1,14 @@
 /**
- * The control messages of a session, one schema each. A schema bounds everything: lengths, counts, ranges. `hello` and
- * `refuse` take no offence at fields that they do not know, so that a later version can still say who it is or why it leaves.
+ * The control messages of a session, one schema each. A schema bounds everything: lengths, counts, ranges. The order of its fields is that on
+ * the wire (`layout.ts`). `hello`, `refuse` and `bye` take no offence at fields behind those that they know, so that a later version can still
+ * say who it is or why it leaves.
  */
 import * as v from 'valibot';
 import { MAX_BATCH_COLUMNS, MAX_BATCH_TABLES, MAX_NAME_BYTES } from './batch.ts';
-import { hexOf, integer, list, text } from './forms.ts';
+import { integer, list, text } from './forms.ts';
 import { knowledgeFault } from './knowledge.ts';
-import { RUN_BYTES } from './stamp.ts';
+import { hexBytes } from './layout.ts';
+import { NO_RUN, RUN_BYTES } from './stamp.ts';
 
 /** Characters of a device's name. */
 export const MAX_DEVICE_NAME = 256;
@@ -26,9 +28,9 @@ export const MAX_INSPECTED_ROWS = 200_000;
 /** Buckets of a table: one for each value of a UUID's last byte. */
 export const BUCKETS = 256;
 
-/** Hex digits of ids and hashes: 512 bits at most. */
-const hex = v.pipe(v.string(), v.maxLength(128), v.regex(/^(?:[0-9a-f]{2})+$/));
-const run = hexOf(RUN_BYTES);
+/** Ids and hashes: 512 bits at most. */
+const hex = hexBytes(1, 64);
+const run = hexBytes(RUN_BYTES);
 /** lsn, ms, ids of requests. */
 const natural = integer(0);
 const name = text(MAX_NAME_BYTES);
@@ -52,8 +54,9 @@ export const hello = v.object({
   schema: hex,
   clock: natural,
   knowledge: hex,
-  // Another version's hello may lack it, and is answered all the same.
-  floor: v.optional(knowledge, () => ({ runs: new Uint8Array(), hlc: [] })),
+  // Another version's hello may lack these, and is answered all the same.
+  head: v.optional(v.strictObject({ lsn: natural, run }), () => ({ lsn: 0, run: NO_RUN })),
+  floor: v.optional(hex, '00'),
   load: v.optional(natural, 0),
 });
 
@@ -104,15 +107,24 @@ function hasDistinctNames(items: ReadonlyArray<{ readonly name: string }>): bool
   return new Set(items.map(({ name }) => name)).size === items.length;
 }
 
+export const floor = v.strictObject({ floor: knowledge });
+
 export const refuse = v.object({ code: text(64), message: text(MAX_REASON) });
 
-export const want = v.strictObject({
-  pass: v.picklist(['ordinary', 'newcomer', 'reconcile']),
-  cursor: v.nullable(cursor),
-  knowledge: v.nullable(knowledge),
-  records: hex,
-  credit: integer(1, MAX_CREDIT),
-});
+export const want = v.pipe(
+  v.strictObject({
+    pass: v.picklist(['ordinary', 'newcomer', 'reconcile']),
+    cursor: v.nullable(cursor),
+    knowledge: v.nullable(knowledge),
+    records: hex,
+    credit: integer(1, MAX_CREDIT),
+    isOver: v.boolean(),
+  }),
+  v.check(
+    ({ pass, cursor: at, knowledge: known, isOver }) =>
+      !isOver || (pass === 'ordinary' && at !== null && at.position === at.head && known === null),
+  ),
+);
 
 export const ack = v.strictObject({
   cursor,

@@ -37,6 +37,13 @@ export interface Cursor {
   readonly run: string;
 }
 
+/** Where a feed ends. */
+export interface Head {
+  readonly lsn: number;
+  /** Run (hex) under which that lsn was given. */
+  readonly run: string;
+}
+
 /** One column of one table in a batch. Arrays are as long as the table's `rows`. */
 export type ColumnData =
   | {
@@ -195,8 +202,10 @@ export type Frame =
       readonly clock: number;
       /** Hash of the sender's knowledge, hex. */
       readonly knowledge: string;
-      /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
-      readonly floor: KnowledgeWire;
+      /** Where its feed ends. */
+      readonly head: Head;
+      /** Hash of its floor, hex. */
+      readonly floor: string;
       /** Its sessions in which something is to be given or taken: who has a choice takes the feed of one that has little to do. */
       readonly load: number;
     }
@@ -204,6 +213,12 @@ export type Frame =
       /** Follows both hellos when their schema hashes differ. */
       readonly type: 'schema';
       readonly schema: SchemaDescription;
+    }
+  | {
+      /** Follows both hellos, and what follows them else, when their hashes of the floor differ. */
+      readonly type: 'floor';
+      /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
+      readonly floor: KnowledgeWire;
     }
   | {
       /** Asks the other side for its feed. */
@@ -216,6 +231,11 @@ export type Frame =
       readonly records: string;
       /** Bytes of batches that may be on their way un-ACKed. */
       readonly credit: number;
+      /**
+       * The pass is over, and this is its ACK: the cursor stands where the hello said that the feed ends, and the knowledge is the same. What has
+       * been written since is sent as what is live.
+       */
+      readonly isOver: boolean;
     }
   | { readonly type: 'batch'; readonly data: Uint8Array }
   | {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { formatAside, parseAside } from '../../src/db/aside.ts';
+import type { FaultPoint } from '../../src/db/fault-points.ts';
 import { floorOf } from '../../src/db/floor.ts';
 import { decodeBatch } from '../../src/protocol/batch.ts';
 import { HLC_PER_MS, MAX_DRIFT_MS } from '../../src/protocol/hlc.ts';
@@ -249,6 +250,53 @@ describe('what a clock that was ahead has stamped', () => {
     a.write("INSERT INTO folders (name) VALUES ('afterwards')");
     a.stamp();
     expect(Math.abs(lastStamp(a) / HLC_PER_MS - clock.right)).toBeLessThan(1_000);
+  });
+
+  it('[T3] [K1] a slice after the other: whoever dies between two goes on when it is opened again, and gives nothing before', async () => {
+    const clock = new Clock();
+    let committed = 0;
+    let dies = 0;
+    const reached = (point: FaultPoint): void => {
+      if (point !== 'anew: committed') return;
+      committed += 1;
+      if (committed === dies) throw new Error('killed');
+    };
+    const [a, b] = pairOf(DDL, { now: clock.now, libraryId: FOUNDED_ID, config: CONFIG, reached });
+    a.found();
+    a.admit(b);
+    fillIn(a);
+    converge([a, b]);
+    clock.wrongBy = YEAR_MS;
+    write(a);
+    a.write(
+      "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100) INSERT INTO folders (name) SELECT 'many ' || i FROM n",
+    );
+    a.stamp();
+    clock.wrongBy = 0;
+    const before = content(a);
+    const backup = a.backup();
+    a.restored(backup).served.stampAnew();
+    const slices = committed;
+    expect(slices).toBeGreaterThan(10);
+    for (let nth = 1; nth < slices; nth += 1) {
+      const copy = a.restored(backup);
+      [committed, dies] = [0, nth];
+      expect(() => copy.served.stampAnew()).toThrow('killed');
+      const { feed } = copy.feeds.open(null, { runs: new Uint8Array(0), hlc: [] }, 'ordinary', '');
+      expect(copy.feeds.page(feed, { rows: 1, bytes: 1000 })).toMatchObject({ unstamped: true });
+      dies = 0;
+      // Opened again, or asked for anything where another program had only kept it locked.
+      if (nth % 2 === 0) copy.restart();
+      else copy.served.run(() => undefined);
+      expect(committed).toBe(slices);
+      expect(laterThan(copy, limitOf(clock))).toEqual([]);
+      expect(content(copy)).toEqual(before);
+      if (nth % 5 !== 1) continue;
+      const other = b.restored(b.backup());
+      converge([copy, other]);
+      expect(content(other)).toEqual(before);
+      await expectEqual(copy, other);
+    }
   });
 
   it('[T3] comes together with what others have written meanwhile, as if it was written when the clock was set right', async () => {

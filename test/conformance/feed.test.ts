@@ -346,6 +346,28 @@ describe('knowledge', () => {
     expect(b.feeds.page(feed, { rows: 10, bytes: 1000 })).toMatchObject({ data: null, rows: 0, complete: true });
   });
 
+  it('[A20] reaches the peer alone when what it has itself has become much', () => {
+    const [a, b] = pairOf(TREE);
+    a.stamp();
+    const live = a.passFrom(b);
+    a.applier.apply('B', live.next() as Uint8Array);
+    const grow = (rows: number): void => {
+      a.write(
+        `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows})
+         INSERT INTO entries (name) SELECT i FROM n`,
+      );
+      for (const { knowledge } of b.pull(a)) if (knowledge !== null) live.peerKnows(knowledge);
+    };
+    grow(900);
+    expect(live.next()).toBeNull();
+    grow(200);
+    const page = live.next() as Uint8Array;
+    expect(rowsIn(page)).toBe(0);
+    expect(a.applier.apply('B', page)).toMatchObject({ complete: true, changed: 0 });
+    expect(a.library.cursor('B')?.position).toBe(b.library.head);
+    expect(live.next()).toBeNull();
+  });
+
   it('[A4] is no reason to spare a version whose birth alone is known', async () => {
     const [a, b, c] = fleetOf(3, TREE) as [Replica, Replica, Replica];
     a.write("INSERT INTO entries (name) VALUES ('1')");

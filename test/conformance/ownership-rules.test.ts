@@ -424,6 +424,26 @@ describe('writes that no guard saw', () => {
   });
 });
 
+it('[O8] of one that evicts a row of another device nothing is recorded, also where a row of this one has that id at once', async () => {
+  const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
+    config: { ownership: 'device' },
+  }) as [Replica, Replica];
+  a.write("INSERT INTO codes VALUES (1, 'k', 'of A')");
+  converge([a, b]);
+  b.write("REPLACE INTO codes VALUES (9, 'k', 'of B')");
+  b.write("UPDATE codes SET code = 'free'; INSERT INTO codes VALUES (1, 'more', 'of B')");
+  converge([a, b]);
+  for (const replica of [a, b]) {
+    expect(replica.rows('SELECT code, what FROM codes ORDER BY code')).toEqual([
+      ['free', 'of B'],
+      ['k', 'of A'],
+      ['more', 'of B'],
+    ]);
+    expect(conflicts(replica)).toEqual([]);
+  }
+  await expectEqual(a, b);
+});
+
 describe('shared rows that owned rows refer to', () => {
   it.each(['CASCADE', 'SET NULL'])(
     '[D7] are deleted when each owner has done its part: ON DELETE %s',

@@ -513,7 +513,7 @@ describe('[F2] a member that comes back, and a table that only some have', () =>
     await expectEqual(a, b, c);
   });
 
-  it('keeps the rows of a table that was dropped there by plain SQL', async () => {
+  it('[G5] keeps the rows of a table that was dropped there by plain SQL', async () => {
     const days = new Days();
     const [a, b, c] = unlike(days, []);
     b.write("INSERT INTO folders (name) VALUES ('old')");
@@ -673,6 +673,31 @@ describe('[F3] a newcomer', () => {
       await expectSame([a, b, c, n]);
     },
   );
+
+  it('that takes a snapshot which is older than what was pruned since brings none of it back', async () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y'); INSERT INTO files (folder_id, name) VALUES (1, 'in x')");
+    converge([a, b, c]);
+    days.pass(31);
+    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    const folder = new SnapshotFolder();
+    const meanwhile = (): void => {
+      a.write("DELETE FROM folders WHERE name = 'x'");
+      converge([a, b]);
+      for (const replica of [a, b]) expect(replica.prune().tombstones).toBe(2);
+    };
+    expect(await bring(folder, a, n, { meanwhile })).not.toBeNull();
+    folder.remove();
+    a.admit(n);
+    expect(n.rows('SELECT name FROM folders ORDER BY name')).toEqual([['x'], ['y']]);
+    // Not even to who reads from it before it has compared.
+    b.pull(n);
+    expect(content(b)).toEqual([['y']]);
+    converge([a, b, c, n]);
+    expect(content(n)).toEqual([['y']]);
+    await expectSame([a, b, c, n]);
+  });
 });
 
 describe('[F1] [F4] what a member that was restored once knew', () => {

@@ -90,6 +90,62 @@ describe('[N1] a row whose old name is that of another row at once', () => {
   });
 });
 
+describe('[N1] a row whose old name is that of another row', () => {
+  it.each(['shared', 'device'])(
+    'though a row refers to the one by its id, and to the other by values: %s rows',
+    async (ownership) => {
+      const replicas = fleetOf(
+        3,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, v TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, name TEXT REFERENCES p (name), v TEXT)`,
+        { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+      ) as [Replica, Replica, Replica];
+      const [a, b, c] = replicas;
+      a.write("INSERT INTO p VALUES (7, 'x', 'first')");
+      converge(replicas);
+      b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x', 'second'); COMMIT");
+      c.write("INSERT INTO c SELECT 1, id, name, 'of C' FROM p");
+      b.pull(c);
+      a.pull(b);
+      converge(replicas);
+      await expectShown(replicas, 'SELECT c.v, p.v, n.v FROM c JOIN p ON p.id = c.p JOIN p n ON n.name = c.name', [
+        ['of C', 'first', 'second'],
+      ]);
+    },
+  );
+});
+
+it.each(['shared', 'device'])(
+  '[N1] what has the old name in its own belongs to whoever has that by now, with what refers to it: %s rows',
+  async (ownership) => {
+    const replicas = fleetOf(
+      4,
+      `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tag INTEGER REFERENCES tag ON DELETE SET NULL);
+       CREATE TABLE c (p INTEGER NOT NULL REFERENCES p ON DELETE CASCADE, v TEXT NOT NULL, PRIMARY KEY (p, v));
+       CREATE TABLE d (id INTEGER PRIMARY KEY, p INTEGER, v TEXT, w TEXT, FOREIGN KEY (p, v) REFERENCES c ON DELETE SET NULL)`,
+      { config: { tables: { p: { identity: 'name' }, c: { ownership }, d: { ownership } } } },
+    ) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    a.write("INSERT INTO tag VALUES (1, 't'); INSERT INTO p VALUES (7, 'x', NULL)");
+    converge(replicas);
+    for (const replica of [a, c, d]) {
+      replica.write("INSERT INTO c SELECT id, 'of ' || ? FROM p", replica.device);
+      replica.write('INSERT INTO d SELECT 1, p, v, v FROM c');
+      replica.stamp();
+    }
+    a.pull(c);
+    giveName(b, a);
+    a.pull(d);
+    converge(replicas);
+    await expectShown(
+      replicas,
+      'SELECT w, p.name FROM d JOIN c USING (p, v) JOIN p ON p.id = c.p ORDER BY w',
+      ['of A', 'of C', 'of D'].map((w) => [w, 'x']),
+    );
+  },
+);
+
 /** Of a row `x` that B calls `y` the new name has to wait at A, for a tag that was deleted there, and another row has the old one. */
 function giveName(b: Replica, a: Replica): void {
   b.write("BEGIN; UPDATE p SET name = 'y', tag = (SELECT id FROM tag); INSERT INTO p VALUES (70, 'x', NULL); COMMIT");
@@ -97,3 +153,28 @@ function giveName(b: Replica, a: Replica): void {
   hearFrom(b, a);
   expect(a.waiting()).toContain('dead-target');
 }
+
+it.each([1, 1000])(
+  '[N1] though a row refers to both, to one by its id and to the other by its name: %s rows a page',
+  async (rows) => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+     CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, name TEXT REFERENCES p (name), v TEXT)`,
+      { config: { tables: { p: { identity: 'name' } } } },
+    ) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    a.write("INSERT INTO p VALUES (7, 'x')");
+    converge(replicas);
+    c.write("INSERT INTO c SELECT 1, id, 'x', 'by both' FROM p; INSERT INTO c SELECT 2, id, NULL, 'by its id' FROM p");
+    c.stamp();
+    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
+    a.pull(b, rows);
+    a.pull(c, rows);
+    converge(replicas, rows);
+    await expectShown(replicas, 'SELECT v, c.name, p.name FROM c JOIN p ON p.id = c.p ORDER BY v', [
+      ['by both', 'x', 'y'],
+      ['by its id', null, 'y'],
+    ]);
+  },
+);

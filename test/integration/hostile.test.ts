@@ -201,7 +201,15 @@ describe('[H2] bytes that make no sense', () => {
 });
 
 describe('[H2] frames at the wrong moment', () => {
-  const want: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, records: '00', credit: 1 };
+  const want: Frame = {
+    type: 'want',
+    pass: 'ordinary',
+    cursor: null,
+    knowledge: null,
+    records: '00',
+    credit: 1,
+    isOver: false,
+  };
   const ack: Frame = {
     type: 'ack',
     cursor: { position: 1, head: 1, run: 'ab'.repeat(16) },
@@ -226,6 +234,11 @@ describe('[H2] frames at the wrong moment', () => {
       /more versions/,
     ],
     ['stamps that are none', [{ type: 'has', data: Uint8Array.of(1, 2, 3) }, want], /ends too early/],
+    [
+      'a floor that nobody asked about',
+      [{ type: 'floor', floor: { runs: new Uint8Array(), hlc: [] } }],
+      /without being asked/,
+    ],
     ['tables that nobody asked about', [{ type: 'schema', schema: { tables: [] } }], /without being asked/],
     [
       'an answer that nobody asked for',
@@ -287,7 +300,15 @@ describe('[H3] a batch', () => {
     await expectEnd(
       async () => {
         const wire = await attacker.greeted();
-        await wire.send({ type: 'want', cursor: null, knowledge: null, records: '00', credit: 1, pass: 'ordinary' });
+        await wire.send({
+          type: 'want',
+          cursor: null,
+          knowledge: null,
+          records: '00',
+          credit: 1,
+          isOver: false,
+          pass: 'ordinary',
+        });
         await wire.send({ type: 'heard', members });
       },
       'CLOCK_AHEAD',

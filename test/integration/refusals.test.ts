@@ -101,7 +101,11 @@ describe('a schema that cannot sync', () => {
 describe('a configuration', () => {
   it.each([
     ['is no JSON', '{"tables":', /config\.json is not valid JSON/],
-    ['has an unknown key in a table', '{"tables": {"notes": {"sycn": false}}}', /the key "tables\.notes\.sycn"/],
+    [
+      'has an unknown key in a table',
+      '{"tables": {"notes": {"sycn": false}}}',
+      /"tables\.notes\.sycn" is not valid: it is not known there/,
+    ],
     [
       'keeps a column local that is NOT NULL and has no default',
       '{"tables": {"notes": {"localColumns": ["seen"]}}}',

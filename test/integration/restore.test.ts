@@ -2,7 +2,7 @@
  * A device whose library file is put back to an older copy, home folder and all: what it has lost comes back from the
  * others, its own writes too, and what it writes from then on is taken for new.
  */
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -69,6 +69,34 @@ describe('a library file that was put back', () => {
       'kept green',
       'written after the restore grey',
     ]);
+    await expectEqual([first, second]);
+  });
+
+  it('together with its home folder, as a machine does that goes back as a whole, is no other', async () => {
+    const [home, oldHome] = [`${second.library}.flotilla`, join(folder, 'home of before')];
+    await second.node.terminate();
+    cpSync(home, oldHome, { recursive: true });
+    cpSync(second.library, backup);
+    await second.start([]);
+    await untilState(second, first, 'live');
+    execute(second.library, "INSERT INTO tags (name) VALUES ('after both')");
+    await untilColumn(first.library, "SELECT count(*) FROM tags WHERE name = 'after both'", [1]);
+    await second.node.terminate();
+    execute(first.library, "DELETE FROM tags WHERE name = 'from the other'");
+
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${second.library}${suffix}`, { force: true });
+    rmSync(home, { recursive: true });
+    cpSync(oldHome, home, { recursive: true });
+    cpSync(backup, second.library);
+    await second.start([]);
+    execute(second.library, "UPDATE tags SET color = 'white' WHERE name = 'kept'");
+    for (const { library } of [first, second])
+      await untilColumn(library, TAGS, [
+        'after both grey',
+        'after the backup black',
+        'kept white',
+        'written after the restore grey',
+      ]);
     await expectEqual([first, second]);
   });
 });

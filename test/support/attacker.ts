@@ -123,7 +123,7 @@ export class Wire {
   /** Asks for everything from a place on. @param credit - bytes that it says it has room for */
   async ask(credit: number, cursor: Extract<Frame, { type: 'want' }>['cursor'] = null): Promise<void> {
     const knowledge = { runs: new Uint8Array(0), hlc: [] };
-    await this.send({ type: 'want', pass: 'ordinary', cursor, knowledge, records: '00', credit });
+    await this.send({ type: 'want', pass: 'ordinary', cursor, knowledge, records: '00', credit, isOver: false });
   }
 
   /** Asks for everything from a place on, and takes the first batch. */

@@ -25,7 +25,15 @@ import type { NodeStore } from '../../src/actors/database.ts';
 import { CHUNK_BYTES } from '../../src/protocol/messages.ts';
 import type { SchemaDescription } from '../../src/protocol/schema.ts';
 import { encodeStamps, StampSet } from '../../src/protocol/stamp-set.ts';
-import type { Cursor, HeardWire, Inspection, InspectionAnswer, KnowledgeWire } from '../../src/protocol/types.ts';
+import type {
+  Cursor,
+  Head,
+  HeardWire,
+  Inspection,
+  InspectionAnswer,
+  KnowledgeWire,
+  PassKind,
+} from '../../src/protocol/types.ts';
 
 interface Row {
   readonly id: string;
@@ -86,6 +94,9 @@ export class FakeStore implements NodeStore {
   isAhead = false;
   readonly learned: SchemaDescription[] = [];
   schema: SchemaDescription = { tables: [] };
+  floor: KnowledgeWire = NOTHING;
+  /** What it was told of the floors of peers. */
+  readonly floors: KnowledgeWire[] = [];
   #lastFeed = 0;
   #head = 0;
   #hlc = 0;
@@ -123,6 +134,12 @@ export class FakeStore implements NodeStore {
   write(...ids: string[]): void {
     for (const id of ids) this.#insert(this.#stamped(id));
     this.#grown();
+  }
+
+  /** So many rows come from a peer, with what it has stamped. */
+  grow(rows: number, from: string): void {
+    for (let i = 0; i < rows; i += 1) this.#insert({ id: `${from} ${this.#head}`, run: '00'.repeat(16), hlc: 0 });
+    this.#grown(from);
   }
 
   #stamped(id: string, member?: MemberRow): Row {
@@ -179,7 +196,9 @@ export class FakeStore implements NodeStore {
     return {
       knowledge: wireOf(entries),
       knowledgeHash: JSON.stringify(entries),
-      floor: NOTHING,
+      head: { lsn: this.#head, run: this.#run },
+      floor: this.floor,
+      floorHash: JSON.stringify(this.floor.hlc),
       cursor: this.#cursors.get(peer) ?? null,
       schema: this.schema,
       schemaHash: this.schema.tables.length === 0 ? 'schema' : JSON.stringify(this.schema),
@@ -226,11 +245,8 @@ export class FakeStore implements NodeStore {
     }
   }
 
-  async beginPass(
-    peer: string,
-    _floor: KnowledgeWire,
-    { maySnapshot, isItsTurn }: PassWish,
-  ): Promise<PassBegun | null> {
+  async beginPass(peer: string, floor: KnowledgeWire, { maySnapshot, isItsTurn }: PassWish): Promise<PassBegun | null> {
+    this.floors.push(floor);
     const isWanted = this.#options.takesSnapshots === true && maySnapshot && this.ids().length === 0;
     if (isWanted && !isItsTurn) return null;
     const { cursor, knowledge, knowledgeHash } = await this.sessionStart(peer);
@@ -242,6 +258,13 @@ export class FakeStore implements NodeStore {
       records: '00',
       snapshot: isWanted ? { layout: 'aa' } : null,
     };
+  }
+
+  async concludePass(peer: string, { lsn, run }: Head): Promise<Applied> {
+    const cursor = { position: lsn, head: lsn, run };
+    const page: FakeBatch = { rows: [], cursor, complete: true, remaining: 0, knowledge: [], padding: '' };
+    const [applied] = await this.apply(peer, [new Uint8Array(Buffer.from(JSON.stringify(page)))]);
+    return { ...(applied as Applied), said: NOTHING };
   }
 
   /** The snapshot that it gives. */
@@ -371,13 +394,21 @@ export class FakeStore implements NodeStore {
     throw new Error('the fake store owns nothing');
   }
 
-  async openFeed(_peer: string, cursor: Cursor | null, knowledge: KnowledgeWire | null): Promise<FeedOpened> {
+  async openFeed(
+    _peer: string,
+    cursor: Cursor | null,
+    knowledge: KnowledgeWire | null,
+    _pass: PassKind = 'ordinary',
+    _records = '',
+    isOver = false,
+  ): Promise<FeedOpened> {
     const resumed = cursor !== null && cursor.run === this.#run && cursor.head <= this.#head;
     const position = resumed ? cursor.position : 0;
     const known = new Map(knowledge === null ? this.#knowledge : entriesOf(knowledge));
     this.#lastFeed += 1;
-    this.#feeds.set(this.#lastFeed, { position, passEnded: false, known, has: new StampSet() });
-    return { feed: this.#lastFeed, resumed, total: this.#log.filter((row) => row.lsn > position).length };
+    this.#feeds.set(this.#lastFeed, { position, passEnded: isOver && resumed, known, has: new StampSet() });
+    const total = this.#log.filter((row) => row.lsn > position).length;
+    return { feed: this.#lastFeed, resumed, total, isOver: isOver && resumed };
   }
 
   async page(id: number, limits: { readonly rows: number; readonly bytes: number }): Promise<FeedPage> {

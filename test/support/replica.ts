@@ -13,6 +13,7 @@ import { inspect } from '../../src/db/digest.ts';
 import { Feeds } from '../../src/db/feed.ts';
 import type { KnowledgeWire } from '../../src/protocol/types.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
+import type { FaultPoint } from '../../src/db/fault-points.ts';
 import type { Pruned } from '../../src/db/floor.ts';
 import { floorOf, isBelow, prune } from '../../src/db/floor.ts';
 import { hearAll } from '../../src/db/heard.ts';
@@ -48,6 +49,8 @@ export interface ReplicaOptions {
   readonly before?: string;
   /** It has just joined: its first pass comes from one member. @default false */
   readonly newcomer?: boolean;
+  /** Hears of each step at which it may die, and throws if it does. */
+  readonly reached?: (point: FaultPoint) => void;
 }
 
 export const LIBRARY_ID = '00112233445566778899aabbccddeeff';
@@ -132,6 +135,7 @@ export class Replica {
       randomBytes: this.#randomBytes,
       newUuid: () => newUuid(this.#now()),
       functions: () => this.#options.functions ?? {},
+      ...(this.#options.reached === undefined ? {} : { reached: this.#options.reached }),
     };
   }
 
@@ -316,9 +320,15 @@ export class Pass {
         this.#from.stamp();
         continue;
       }
+      if (page.data === null && !page.complete && page.heldUp === '') continue;
       return page.data === null ? null : new Uint8Array(page.data);
     }
     throw new Error(`${this.#from.device} cannot be stamped for ${this.#to.device}`);
+  }
+
+  /** The receiver has said what it knows by now. */
+  peerKnows(knowledge: KnowledgeWire): void {
+    if (this.#feed !== null) this.#from.feeds.peerKnows(this.#feed, knowledge);
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 import { SimulatedClock } from 'xstate';
 import { describe, expect, it } from 'vitest';
-import { createSender } from '../../src/actors/sending.ts';
+import { ECHO_ENTRIES, ECHO_LOOK_MS, createSender } from '../../src/actors/sending.ts';
 import type { Sender } from '../../src/actors/sending.ts';
 import { MAX_KNOWN_RUNS } from '../../src/protocol/knowledge.ts';
 import { MAX_STAMP_MESSAGES } from '../../src/protocol/stamp-set.ts';
@@ -10,7 +10,8 @@ import { settle, until } from '../support/until.ts';
 
 const NOTHING: KnowledgeWire = { runs: new Uint8Array(), hlc: [] };
 
-function sending(store: FakeStore) {
+function sending(store: FakeStore, applying = (): boolean => false) {
+  const clock = new SimulatedClock();
   const stop = new AbortController();
   const [told, sent]: [string[], Frame[]] = [[], []];
   const sender: Sender = createSender({
@@ -21,11 +22,12 @@ function sending(store: FakeStore) {
     knowledge: NOTHING,
     records: '00',
     credit: 1 << 20,
+    isOver: false,
     limits: { rows: 10, bytes: 1 << 20 },
     send: async (frame) => void sent.push(frame),
     signal: stop.signal,
-    clock: new SimulatedClock(),
-    applying: () => false,
+    clock,
+    applying,
     onHeldUp: (message) => told.push(message),
     onComplete: () => {},
   });
@@ -34,6 +36,7 @@ function sending(store: FakeStore) {
     sender,
     told,
     sent,
+    clock,
     async end() {
       stop.abort(new Error('done'));
       await running;
@@ -126,6 +129,47 @@ describe('what a peer tells of itself before the next page', () => {
     expect(store.known).toHaveLength(3);
     sender.offered(few);
     expect(store.known).toHaveLength(4);
+    await end();
+  });
+});
+
+describe('[A20] what the peer has sent itself', () => {
+  /** A feed whose first pass is over, and what the peer sends. */
+  async function live(applying?: () => boolean) {
+    const store = new FakeStore('a');
+    const { sent, clock, end } = sending(store, applying);
+    await until(() => sent.length === 1);
+    const { pages } = store;
+    const take = (rows: number): void => {
+      store.grow(rows, 'b');
+    };
+    return { store, clock, end, take, read: () => store.pages - pages };
+  }
+
+  it('is passed over when it has become much, after a while', async () => {
+    const { clock, end, take, read } = await live();
+    take(ECHO_ENTRIES - 1);
+    clock.increment(10 * ECHO_LOOK_MS);
+    await settle();
+    expect(read()).toBe(0);
+    take(1);
+    await settle();
+    expect(read()).toBe(0);
+    clock.increment(ECHO_LOOK_MS);
+    await until(() => read() > 0);
+    await end();
+  });
+
+  it('is not while something of it is being applied', async () => {
+    let applying = true;
+    const { clock, end, take, read } = await live(() => applying);
+    take(2 * ECHO_ENTRIES);
+    clock.increment(ECHO_LOOK_MS);
+    await settle();
+    expect(read()).toBe(0);
+    applying = false;
+    clock.increment(ECHO_LOOK_MS);
+    await until(() => read() > 0);
     await end();
   });
 });

@@ -111,7 +111,8 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     schema: 'schema',
     clock: clockMs,
     knowledge: 'other',
-    floor: NOTHING,
+    head: { lsn: 0, run: '00'.repeat(16) },
+    floor: '[]',
     load: 0,
   });
   const want = (credit: number): Extract<Frame, { type: 'want' }> => ({
@@ -121,6 +122,7 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     knowledge: NOTHING,
     records: '00',
     credit,
+    isOver: false,
   });
   return { clock, own, theirs, next, hello, want, ...side(watched, store, clock, {}, options) };
 }
@@ -645,6 +647,7 @@ describe('[L4] a session that waits for its turn', () => {
     for (const knowledge of [NOTHING, unknown]) {
       const takers: Taker[] = [];
       const turns = {
+        areFree: () => false,
         take(taker: Taker) {
           takers.push(taker);
           return new Promise<never>(() => {});
@@ -702,7 +705,15 @@ describe('session: memory', () => {
 });
 
 describe('session: what the protocol does not allow', () => {
-  const wants: Frame = { type: 'want', pass: 'ordinary', cursor: null, knowledge: null, records: '00', credit: 1 };
+  const wants: Frame = {
+    type: 'want',
+    pass: 'ordinary',
+    cursor: null,
+    knowledge: null,
+    records: '00',
+    credit: 1,
+    isOver: false,
+  };
   const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],

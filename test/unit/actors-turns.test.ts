@@ -41,7 +41,7 @@ function queue() {
     void take('b');
     return a;
   };
-  return { began, leave, take, standings, atWork, give, afterFaster };
+  return { areFree: turns.areFree, began, leave, take, standings, atWork, give, afterFaster };
 }
 
 describe('[L1] turns', () => {
@@ -57,6 +57,15 @@ describe('[L1] turns', () => {
     expect(began).toEqual(['a', 'b', 'c']);
     await take('d');
     expect(began).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('are free while nobody has one', async () => {
+    const { areFree, take } = queue();
+    expect(areFree()).toBe(true);
+    const turn = await take('a');
+    expect(areFree()).toBe(false);
+    turn.end();
+    expect(areFree()).toBe(true);
   });
 
   it('are not waited for by those who have left', async () => {

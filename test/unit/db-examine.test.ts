@@ -131,6 +131,16 @@ describe('examining a file', () => {
       /looks like a reference to "categories".*REFERENCES/,
     ],
     [
+      'table-hides-row',
+      'CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE Old (id INTEGER PRIMARY KEY REFERENCES p ON DELETE CASCADE ON UPDATE SET NULL); CREATE TABLE new (id INTEGER PRIMARY KEY REFERENCES p ON DELETE CASCADE ON UPDATE SET NULL)',
+      /"Old" for the row of "p".*ON DELETE CASCADE and ON UPDATE SET NULL of \(id\)/,
+    ],
+    [
+      'table-hides-row',
+      'CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE new (id INTEGER PRIMARY KEY REFERENCES p ON UPDATE CASCADE); CREATE TABLE old (id INTEGER PRIMARY KEY REFERENCES p)',
+      /"new" for the row of "p".*ON UPDATE CASCADE of \(id\)/,
+    ],
+    [
       'huge-row',
       'CREATE TABLE t (id INTEGER PRIMARY KEY, a, b); INSERT INTO t VALUES (1, zeroblob(20000000), zeroblob(20000000)), (2, 1, 1)',
       /^1 row of "t" is larger than 31 MiB/,

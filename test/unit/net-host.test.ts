@@ -294,6 +294,22 @@ describe('the heartbeat', () => {
     expect(cut).toEqual(['silent']);
   });
 
+  it('leaves a connection to itself at its first beat', () => {
+    const heartbeat = new Heartbeat();
+    const pinged: string[] = [];
+    const beating = (id: string) => ({
+      ...beatingOf(id, []),
+      async ping() {
+        pinged.push(id);
+      },
+    });
+    const { signal } = new AbortController();
+    heartbeat.beat([beating('one')], signal);
+    expect(pinged).toEqual([]);
+    heartbeat.beat([beating('one'), beating('two')], signal);
+    expect(pinged).toEqual(['one']);
+  });
+
   it('survives one missed ping', () => {
     expect(MAX_SILENT_BEATS).toBeGreaterThan(1);
     const heartbeat = new Heartbeat();

@@ -173,6 +173,10 @@ describe('two nodes', () => {
     await when(b, () => names(second).includes('from a'));
     write(second, "UPDATE things SET name = 'renamed by b' WHERE name = 'leaf'");
     await when(a, () => names(first).includes('renamed by b'));
+    // Until the other one has said that it is durable there; one that nobody can have is not waited for longer than that.
+    expect(await a.replicated(await a.change(), { devices: 1 })).toEqual([b.device]);
+    const tooMany = a.replicated(await a.change(), { devices: 2, signal: AbortSignal.timeout(1) });
+    await expect(tooMany).rejects.toThrow(/timeout/);
 
     const status = await readStatus(second);
     expect(status).toMatchObject({

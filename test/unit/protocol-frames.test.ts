@@ -16,15 +16,20 @@ const WANT = 3;
 const ACK = 5;
 const INSPECT = 6;
 const INSPECTED = 7;
+const BYE = 8;
 
 /** A frame with any fields, as a hostile peer makes it. */
 function forged(type: number, fields: unknown): Uint8Array {
   return Uint8Array.of(type, ...new Packr({ useRecords: false }).pack(fields));
 }
 
-function fieldsOf(name: string): Record<string, unknown> {
+/** The fields of a sample as they travel, with some of them changed. */
+function fieldsOf(name: string, changes: Readonly<Record<string, unknown>> = {}): unknown[] {
   const { type: _type, ...fields } = sampleFrames[name]!;
-  return fields;
+  const wire = unpack(bytesOf(sampleFrames[name]!).subarray(1)) as readonly unknown[];
+  const changed = Object.keys(fields).map((field, i) => (field in changes ? changes[field] : wire[i]));
+  expect(Object.keys(fields)).toEqual(expect.arrayContaining(Object.keys(changes)));
+  return changed;
 }
 
 describe('batch frames', () => {
@@ -88,11 +93,27 @@ describe('control frames', () => {
   });
 
   it('hello and refuse of a later version are still understood', () => {
-    expect(decodeFrame(forged(HELLO, { ...fieldsOf('hello'), protocol: 7, features: ['offer'] }))).toEqual({
+    expect(decodeFrame(forged(HELLO, [...fieldsOf('hello', { protocol: 7 }), ['offer']]))).toEqual({
       ...sampleFrames['hello'],
       protocol: 7,
     });
-    expect(decodeFrame(forged(REFUSE, { ...fieldsOf('refuse'), more: 1 }))).toEqual(sampleFrames['refuse']);
+    expect(decodeFrame(forged(REFUSE, [...fieldsOf('refuse'), 1]))).toEqual(sampleFrames['refuse']);
+    expect(decodeFrame(forged(BYE, [...fieldsOf('bye'), 1]))).toEqual(sampleFrames['bye']);
+  });
+
+  it('a hello of an earlier version lacks what it does not know', () => {
+    const {
+      head: _head,
+      floor: _floor,
+      load: _load,
+      ...rest
+    } = sampleFrames['hello'] as Extract<Frame, { type: 'hello' }>;
+    expect(decodeFrame(forged(HELLO, fieldsOf('hello').slice(0, 6)))).toEqual({
+      ...rest,
+      head: { lsn: 0, run: '00'.repeat(16) },
+      floor: '00',
+      load: 0,
+    });
   });
 
   it('carry the knowledge of very many runs', () => {
@@ -104,6 +125,7 @@ describe('control frames', () => {
       knowledge: { runs: new Uint8Array(hlc.length * 16), hlc },
       records: '00',
       credit: 1,
+      isOver: false,
     };
     const read = decodeFrame(bytesOf(frame));
     expect(read.type === 'want' && read.knowledge?.runs.length).toBe(hlc.length * 16);
@@ -119,54 +141,69 @@ describe('control frames', () => {
 });
 
 describe('hostile frames', () => {
-  const cursor = { position: 1, head: 2, run: RUN_A };
-  const tables = (...list: unknown[]) => ({ id: 1, answer: { kind: 'tables', tables: list } });
+  const run = Buffer.from(RUN_A, 'hex');
+  const sound: ReadonlyArray<readonly [number, unknown]> = [
+    [HELLO, fieldsOf('hello')],
+    [WANT, fieldsOf('want of nothing new')],
+    [ACK, fieldsOf('ack')],
+    [INSPECTED, [1, { kind: 'tables', tables: [['t', 1, 'aa']] }]],
+  ];
+  it.each(sound)('are none without a fault: type %i', (type, fields) => {
+    expect(() => decodeFrame(forged(type, fields))).not.toThrow();
+  });
+
+  const hello = (changes: Record<string, unknown>): Uint8Array => forged(HELLO, fieldsOf('hello', changes));
+  const want = (changes: Record<string, unknown>): Uint8Array => forged(WANT, fieldsOf('want', changes));
+  const isOver = (changes: Record<string, unknown>): Uint8Array =>
+    forged(WANT, fieldsOf('want of nothing new', changes));
+  const ack = (changes: Record<string, unknown>): Uint8Array => forged(ACK, fieldsOf('ack', changes));
+  const tables = (...list: unknown[]): unknown => [1, { kind: 'tables', tables: list }];
   it.each<[string, Uint8Array]>([
     ['nothing', new Uint8Array(0)],
     ['type 0', Uint8Array.of(0)],
-    ['a type of the future', forged(9, {})],
+    ['a type of the future', forged(250, [])],
     ['no fields', Uint8Array.of(HELLO)],
-    ['a field missing', forged(ACK, { cursor, complete: true })],
-    ['a field too many', forged(ACK, { cursor, complete: true, credit: 1, more: 1 })],
-    ['a list for a map', forged(ACK, [cursor, true, 1])],
-    ['a number for a text', forged(HELLO, { ...fieldsOf('hello'), name: 5 })],
-    ['a name too long', forged(HELLO, { ...fieldsOf('hello'), name: 'x'.repeat(MAX_DEVICE_NAME + 1) })],
-    ['a library id that is not hex', forged(HELLO, { ...fieldsOf('hello'), library: 'xyz!' })],
-    ['a clock that is infinite', forged(HELLO, { ...fieldsOf('hello'), clock: Infinity })],
-    ['a clock that is NaN', forged(HELLO, { ...fieldsOf('hello'), clock: Number.NaN })],
-    ['a reason too long', forged(REFUSE, { code: 'C', message: 'x'.repeat(MAX_REASON + 1) })],
-    ['no credit', forged(WANT, { cursor: null, knowledge: null, credit: 0 })],
-    ['too much credit', forged(WANT, { cursor: null, knowledge: null, credit: MAX_CREDIT + 1 })],
-    ['credit taken back', forged(ACK, { cursor, complete: true, credit: -1 })],
-    ['a position with a fraction', forged(ACK, { cursor: { ...cursor, position: 1.5 }, complete: true, credit: 1 })],
-    ['a position beyond 2^53', forged(ACK, { cursor: { ...cursor, position: 2 ** 53 }, complete: true, credit: 1 })],
-    [
-      'a run in upper case',
-      forged(ACK, { cursor: { ...cursor, run: RUN_A.toUpperCase() }, complete: true, credit: 1 }),
-    ],
-    [
-      'knowledge that does not fit',
-      forged(WANT, { cursor, knowledge: { runs: Buffer.alloc(16), hlc: [] }, credit: 1 }),
-    ],
-    ['knowledge that is no bytes', forged(WANT, { cursor, knowledge: { runs: 'x'.repeat(16), hlc: [1] }, credit: 1 })],
-    ['knowledge that is no list', forged(WANT, { cursor, knowledge: { runs: Buffer.alloc(16), hlc: 'x' }, credit: 1 })],
-    [
-      'knowledge that is a map',
-      forged(WANT, { cursor, knowledge: { runs: Buffer.alloc(16), hlc: { length: 1 } }, credit: 1 }),
-    ],
-    ['an unknown inspection', forged(INSPECT, { id: 1, query: { kind: 'everything' } })],
-    ['a bucket that is none', forged(INSPECT, { id: 1, query: { kind: 'rows', table: 't', bucket: 256 } })],
-    ['a table named __proto__', forged(INSPECT, { id: 1, query: { kind: 'buckets', table: '__proto__' } })],
+    ['a field missing', forged(ACK, fieldsOf('ack').slice(0, -1))],
+    ['a field too many', forged(ACK, [...fieldsOf('ack'), 1])],
+    ['very many fields', forged(HELLO, [...fieldsOf('hello'), ...new Array<number>(100).fill(1)])],
+    ['a map for a list', forged(REFUSE, { code: 'C', message: 'm' })],
+    ['a number for a text', hello({ name: 5 })],
+    ['a name too long', hello({ name: 'x'.repeat(MAX_DEVICE_NAME + 1) })],
+    ['a library id of no bytes', hello({ library: Buffer.alloc(0) })],
+    ['a library id that is too long', hello({ library: Buffer.alloc(65) })],
+    ['a library id in hex digits', hello({ library: '07'.repeat(16) })],
+    ['a clock that is infinite', hello({ clock: Infinity })],
+    ['a clock that is NaN', hello({ clock: Number.NaN })],
+    ['a head without a run', hello({ head: [1] })],
+    ['a reason too long', forged(REFUSE, ['C', 'x'.repeat(MAX_REASON + 1)])],
+    ['no credit', want({ credit: 0 })],
+    ['too much credit', want({ credit: MAX_CREDIT + 1 })],
+    ['credit taken back', ack({ credit: -1 })],
+    ['a position with a fraction', ack({ cursor: [1.5, 2, run] })],
+    ['a position beyond 2^53', ack({ cursor: [2 ** 53, 2, run] })],
+    ['a run that is too short', ack({ cursor: [1, 2, run.subarray(1)] })],
+    ['a run that is too long', ack({ cursor: [1, 2, Buffer.concat([run, run])] })],
+    ['knowledge that does not fit', want({ knowledge: [Buffer.alloc(16), []] })],
+    ['knowledge that is no bytes', want({ knowledge: ['x'.repeat(16), [1]] })],
+    ['knowledge that is no list', want({ knowledge: [Buffer.alloc(16), 'x'] })],
+    ['knowledge that is a map', want({ knowledge: [Buffer.alloc(16), { length: 1 }] })],
+    ['a pass that is over, from nowhere', isOver({ cursor: null })],
+    ['a pass that is over, in the middle of a feed', isOver({ cursor: [1, 2, run] })],
+    ['a pass that is over, with other knowledge', isOver({ knowledge: [Buffer.alloc(0), []] })],
+    ['a pass that is over, and compares all', isOver({ pass: 'reconcile' })],
+    ['an unknown inspection', forged(INSPECT, [1, { kind: 'everything' }])],
+    ['a bucket that is none', forged(INSPECT, [1, { kind: 'rows', table: 't', bucket: 256 }])],
+    ['a table named __proto__', forged(INSPECT, [1, { kind: 'buckets', table: '__proto__' }])],
     ['an answer about __proto__', forged(INSPECTED, tables(['__proto__', 1, 'aa']))],
     ['an answer that names a table twice', forged(INSPECTED, tables(['t', 1, 'aa'], ['t', 1, 'aa']))],
-    ['too many digests', forged(INSPECTED, { id: 1, answer: { kind: 'buckets', digests: new Array(257).fill('aa') } })],
+    ['too many digests', forged(INSPECTED, [1, { kind: 'buckets', digests: new Array(257).fill('aa') }])],
   ])('%s', (_name, bytes) => {
     expect(() => decodeFrame(bytes)).toThrow(protocolError);
   });
 
   it('too many rows of a bucket', () => {
     const rows = new Array<[string, string]>(MAX_INSPECTED_ROWS + 1).fill(['00', '00']);
-    const fields = pack({ id: 1, answer: { kind: 'rows', rows } });
+    const fields = pack([1, { kind: 'rows', rows }]);
     const bytes = new Uint8Array(1 + fields.length);
     bytes.set(fields, 1);
     bytes[0] = INSPECTED;
@@ -174,7 +211,7 @@ describe('hostile frames', () => {
   });
 
   it('what they say is not repeated in the error', () => {
-    const bytes = forged(HELLO, { ...fieldsOf('hello'), clock: 'secret-text' });
+    const bytes = forged(HELLO, fieldsOf('hello', { clock: 'secret-text' }));
     expect(() => decodeFrame(bytes)).toThrow(
       expect.not.objectContaining({ message: expect.stringContaining('secret') }),
     );
@@ -182,7 +219,15 @@ describe('hostile frames', () => {
 
   it('we do not send what the other side would refuse', () => {
     expect(() =>
-      encodeFrame({ type: 'want', pass: 'ordinary', cursor: null, knowledge: null, records: '00', credit: -1 }),
+      encodeFrame({
+        type: 'want',
+        pass: 'ordinary',
+        cursor: null,
+        knowledge: null,
+        records: '00',
+        credit: -1,
+        isOver: false,
+      }),
     ).toThrow(protocolError);
     expect(() =>
       encodeFrame({

@@ -105,6 +105,12 @@ export class CrashDevice {
     for (const device of [this, other]) device.writer.stamp();
     this.#learnTables(other);
     other.#learnTables(this);
+    // As at the beginning of a session with somebody whose clock agrees.
+    for (const [device, { name }] of [
+      [this, other],
+      [other, this],
+    ] as const)
+      if (device.writer.sessionStart(name).isAhead) device.writer.stampAnew();
     const [mine, theirs] = [this.writer.sessionStart(other.name), other.writer.sessionStart(this.name)];
     const own = this.writer.beginPass(other.name, theirs.floor, IN_TURN);
     const others = other.writer.beginPass(this.name, mine.floor, IN_TURN);

@@ -13,6 +13,7 @@ import { CrashDevice } from './device.ts';
 import type { Reached } from './device.ts';
 
 const DAY = 86_400_000;
+const YEAR = 365 * DAY;
 
 const DDL = FLEET_DDL.replace(
   'cover_id INTEGER REFERENCES entries (id) ON DELETE SET NULL',
@@ -37,7 +38,9 @@ export interface Fleet {
 export function openFleet(folder: string, step: number, reached: Reached): Fleet {
   const days = STEPS.slice(0, step + 1).reduce((sum, one) => sum + (one.days ?? 0), 0);
   const now = (): number => Date.now() + days * DAY;
-  const device = (name: string): CrashDevice => new CrashDevice(folder, name, now, reached);
+  const wrong = STEPS[step]?.ahead;
+  const ahead = (): number => now() + YEAR;
+  const device = (name: string): CrashDevice => new CrashDevice(folder, name, name === wrong ? ahead : now, reached);
   return { A: device('A'), B: device('B'), C: device('C') };
 }
 
@@ -90,6 +93,8 @@ interface Step {
   readonly name: string;
   /** So many have passed since the step before. */
   readonly days?: number;
+  /** The clock of this device is a year ahead. */
+  readonly ahead?: 'A';
   readonly run: (fleet: Fleet) => void | Promise<void>;
 }
 
@@ -186,6 +191,19 @@ export const STEPS: readonly Step[] = [
     run: ({ A }) => A.write("UPDATE notes SET payload = 'late' WHERE born = 'n1'"),
   },
   { name: 'all meet again', run: meetAll },
+  {
+    name: 'one writes whose clock is ahead',
+    run: ({ A }) =>
+      A.write(
+        "UPDATE notes SET payload = 'in a year' WHERE born = 'n1'",
+        "INSERT INTO entries (born, payload) VALUES ('in a year', 'p')",
+        "DELETE FROM entries WHERE born = 'below'",
+        // SQLite has asked the clock of this machine, which is right.
+        `UPDATE flotilla_marks SET at = at + ${YEAR}`,
+      ),
+  },
+  { name: 'and stamps that', ahead: 'A', run: ({ A }) => void A.writer.stamp() },
+  { name: 'all meet when it is right again', run: meetAll },
   {
     name: 'the others get the tables',
     run({ A, C }) {

@@ -71,6 +71,8 @@ export class Naming {
       give(row, name);
       return name;
     };
+    // One that leads nowhere has its name only as long as no other row has it.
+    for (const row of unnamed) if (!row.isDangling) visit(row);
     for (const row of unnamed) visit(row);
     for (const [row, name] of names) {
       if (this.#given.has(name)) this.#learn(row, name);

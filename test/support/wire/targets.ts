@@ -25,7 +25,7 @@ import { peersIn } from '../../../src/net/discovery.ts';
 import { decodeInvitation, encodeInvitation } from '../../../src/net/invitation.ts';
 import { pairTalk } from '../../../src/net/pairing.ts';
 import { joinTalk } from '../../../src/net/join.ts';
-import { anyRun, batch, frame, knowledge, schemaDescription, sqlValue } from '../../property/protocol-arbitraries.ts';
+import { anyRun, batch, frames, knowledge, schemaDescription, sqlValue } from '../../property/protocol-arbitraries.ts';
 import type { Chance } from '../random/chance.ts';
 import { BATCH_BOMBS, COLUMN_BOMBS, FRAME_BOMBS, MESSAGE_BOMBS, TEXT_BOMBS } from './bombs.ts';
 import type { Bomb } from './bombs.ts';
@@ -54,17 +54,23 @@ export interface Target {
 
 const PROTOCOL: readonly ErrorCode[] = ['PROTOCOL'];
 
-/** Draws from a pool of valid messages and damages their bytes, or their content where `twist` can write it. */
+/**
+ * Draws from a pool of valid messages and damages their bytes, or their content where `twist` can write it.
+ * @param arbitraries - one, or one for each type of which some must be in every pool
+ */
 function open<T>(
-  arbitrary: fc.Arbitrary<T>,
+  arbitraries: fc.Arbitrary<T> | readonly fc.Arbitrary<T>[],
   encode: (value: T) => Uint8Array,
   twist?: (value: T, chance: Chance) => Uint8Array,
 ): Target['open'] {
   return (seed) => {
-    const pool = fc.sample(arbitrary, { seed, numRuns: POOL });
+    const kinds = [arbitraries].flat() as fc.Arbitrary<T>[];
+    const pool = kinds.flatMap((one) =>
+      fc.sample(one, { seed, numRuns: Math.max(2, Math.floor(POOL / kinds.length)) }),
+    );
     const bytes = pool.map(encode);
     return (chance) => {
-      const i = chance.below(POOL);
+      const i = chance.below(pool.length);
       if (twist !== undefined && chance.is(0.4)) return twist(pool[i] as T, chance);
       return damaged(bytes[i] as Uint8Array, chance, chance.pick(bytes));
     };
@@ -200,7 +206,7 @@ function firstOf(readers: ReadonlyArray<() => unknown>): void {
 export const TARGETS: readonly Target[] = [
   {
     name: 'frames',
-    open: open(frame, frameBytes, twistedFrame),
+    open: open(Object.values<fc.Arbitrary<Frame>>(frames), frameBytes, twistedFrame),
     read(bytes) {
       const one = decodeFrame(bytes);
       if (one.type !== 'batch' && hasForeignPrototype(one)) return 'a frame has a prototype of its own';
