@@ -28,7 +28,7 @@ import { invitationAddresses, listenAddresses, networkOf, parseAddress, peerOf }
 import { controlPath, serveControl } from './net/control.ts';
 import { createDiscovery } from './net/discovery.ts';
 import type { Home } from './net/home.ts';
-import { createHost } from './net/host.ts';
+import { createHost, loadStack } from './net/host.ts';
 import type { JoinableHost } from './net/host.ts';
 import { encodeInvitation, invitationPeer, SECRET_BYTES } from './net/invitation.ts';
 import { serveJoin } from './net/join.ts';
@@ -102,6 +102,8 @@ async function start(
   explicit: ReadonlyMap<string, readonly string[]>,
   delays: ReturnType<typeof monitorEventLoopDelay>,
 ): Promise<FlotillaNode> {
+  // While the workers load what they need: else this thread waits for them, and they for it.
+  loadStack();
   const { device } = home;
   const localOnly = options.localOnly ?? false;
   const clock = systemClock;

@@ -47,11 +47,11 @@ export function changesOf(library: Library, model: Model, rows: readonly Incomin
   return changes;
 }
 
-/** SQL: what the row `t` holds is not what it would hold then. Where the affinity does not decide it, 5 and 5.0 differ. */
+/** SQL: what the row `t` holds may be another value than it would hold then. Where the affinity does not decide it, 5 and 5.0 differ, and 0.0 and −0.0 may. */
 function differs({ name, affinity }: Column, value: string): string {
   const own = `t.${quoteName(name)}`;
   const bytes = `${own} IS NOT ${value} COLLATE BINARY`;
-  return affinity === 'BLOB' ? `(${bytes} OR typeof(${own}) IS NOT typeof(${value}))` : bytes;
+  return affinity === 'BLOB' ? `(${bytes} OR typeof(${own}) IS NOT typeof(${value}) OR ${own} IS 0)` : bytes;
 }
 
 /**

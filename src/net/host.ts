@@ -68,6 +68,11 @@ export interface JoinableHost extends Host {
   openJoin(peer: string, signal: AbortSignal): Promise<Packets>;
 }
 
+/** Begins to load what a host is made of, so that it is there when one is created. What goes wrong is told by that. */
+export function loadStack(): void {
+  import('./stack.ts').catch(() => {});
+}
+
 /**
  * Starts a libp2p node.
  * @throws FlotillaError CONFIG when an address cannot be listened on
