@@ -110,3 +110,18 @@ describe.each(['shared', 'device'] as const)('[A19] a version of a row that stan
     await expectEqual(a, b);
   });
 });
+
+it.each([499, 700])('[A19] goes for tables of %i columns as well', async (count) => {
+  const names = Array.from({ length: count }, (_, i) => `c${i}`);
+  const [a, b] = pairOf(`CREATE TABLE wide (id INTEGER PRIMARY KEY, ${names.join(', ')})`);
+  a.write(
+    `INSERT INTO wide (${names.join(', ')}) VALUES (${names.map((_, i) => i).join(', ')}), (${names.map(() => "'x'").join(', ')})`,
+  );
+  converge([a, b]);
+  a.write(`UPDATE wide SET c0 = 'first', ${names.at(-1)} = 'last'`);
+  b.pull(a);
+  await expectShown([a, b], `SELECT c0, c1, ${names.at(-1)} FROM wide ORDER BY id`, [
+    ['first', 1, 'last'],
+    ['first', 'x', 'last'],
+  ]);
+});
