@@ -5,7 +5,7 @@
 import type { SnapshotWanted, Store, TakenSnapshot } from '../db/api.ts';
 import type { Cursor, Head, KnowledgeWire, PassKind } from '../protocol/types.ts';
 import { createGate } from './clock.ts';
-import type { Hello } from './handshake.ts';
+import type { Introduction } from './greeting.ts';
 import type { Taker, Turn, Turns } from './turns.ts';
 
 export interface AskingOptions {
@@ -35,7 +35,7 @@ export interface Wish {
 
 export interface Asking {
   /** Resolves with what to ask the peer's feed for. */
-  run(hello: Pick<Hello, 'floor' | 'knowledge' | 'head'>): Promise<Wish>;
+  run(introduction: Introduction): Promise<Wish>;
   /** The turn of the peer; null when it has not begun. */
   turn(): Turn | null;
 }

@@ -32,7 +32,12 @@ export interface Refusal {
 
 export function makeHello(
   facts: SessionFacts,
-  { schemaHash, knowledgeHash, head, floor }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'head' | 'floor'>,
+  {
+    schemaHash,
+    knowledgeHash,
+    head,
+    floorHash,
+  }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'head' | 'floorHash'>,
   clock: number,
   load: number,
 ): Hello {
@@ -45,7 +50,7 @@ export function makeHello(
     clock,
     knowledge: knowledgeHash,
     head,
-    floor,
+    floor: floorHash,
     load,
   };
 }

@@ -4,11 +4,9 @@
  * `ended` resolves when nothing of it is left: no feed, no apply, no timer.
  */
 import type { Progress } from '../api.ts';
-import type { Applied, SessionStart, Store } from '../db/api.ts';
+import type { Applied, Store } from '../db/api.ts';
 import { FlotillaError, messageOf } from '../errors.ts';
 import { coversWire } from '../protocol/knowledge.ts';
-import { compareSchemas } from '../protocol/schema.ts';
-import type { SchemaDescription } from '../protocol/schema.ts';
 import { MAX_STAMP_MESSAGES } from '../protocol/stamp-set.ts';
 import type {
   Channel,
@@ -22,9 +20,11 @@ import type {
 import { createAsking } from './asking.ts';
 import { createGate, unlessAborted } from './clock.ts';
 import type { Clock } from './clock.ts';
-import { checkHello, checkSchemas, makeHello } from './handshake.ts';
-import type { Hello, Refusal, SessionFacts } from './handshake.ts';
 import { createGiving, SNAPSHOT_ROWS } from './giving.ts';
+import { createGreeting } from './greeting.ts';
+import type { Greeting, Introduction } from './greeting.ts';
+import { makeHello } from './handshake.ts';
+import type { Refusal, SessionFacts } from './handshake.ts';
 import { createInspecting } from './inspecting.ts';
 import { whyOf } from './peer-session.ts';
 import type { DriverEvent } from './peer-session.ts';
@@ -155,9 +155,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   let isOwed = false;
   /** What is to be offered, while an offer is on its way. */
   let offers: KnowledgeWire[] | null = null;
-  /** The peer's hello, while its description of its tables is awaited. */
-  let introduced: Hello | null = null;
-  let learning = false;
+  let greeting: Greeting | null = null;
   let ownPass: PassKind = 'ordinary';
   /** Opens when that is known. */
   const decided = createGate();
@@ -202,7 +200,7 @@ export function startSession(options: DriverOptions): SessionDriver {
 
   function fault(error: unknown): void {
     // The library has heard of it before the node has.
-    if (error instanceof FlotillaError && error.code === 'REVOKED') return void refuse(dismissal);
+    if (error instanceof FlotillaError && error.code === 'REVOKED') return refuse(dismissal);
     const why = whyOf(error);
     if (!finish({ type: 'bye', reason: `a fault on the other side: ${why.reason}` })) return;
     emit(isSpare() ? { type: 'SPARE' } : { type: 'FAULT', ...why });
@@ -303,49 +301,8 @@ export function startSession(options: DriverOptions): SessionDriver {
     },
   });
 
-  function refuse(refusal: Refusal): null {
+  function refuse(refusal: Refusal): void {
     if (finish({ type: 'refuse', ...refusal })) emit({ type: 'REFUSED', code: refusal.code, reason: refusal.message });
-    return null;
-  }
-
-  /** Takes the peer's first words. Its hello when it is known that we can talk, null until then or when we cannot. */
-  async function greet(frame: Frame, start: SessionStart): Promise<Hello | null> {
-    if (introduced !== null) {
-      if (frame.type !== 'schema')
-        throw new FlotillaError('PROTOCOL', `The peer said "${frame.type}" instead of describing its tables.`);
-      return compare(introduced, frame.schema, start.schema);
-    }
-    if (frame.type !== 'hello')
-      throw new FlotillaError('PROTOCOL', `The peer began with "${frame.type}", not with hello.`);
-    options.onName?.(frame.name);
-    ({ load } = frame);
-    const refusal = checkHello(frame, facts, clock.now());
-    if (refusal !== null) return refuse(refusal);
-    // The clock is right by now, though it was not when something was stamped.
-    if (start.isAhead && (await store.stampAnew()))
-      throw new FlotillaError('CLOCK_AHEAD', 'What was stamped by a clock that was wrong is stamped again.');
-    if (frame.schema === start.schemaHash) {
-      options.onDifferences?.([]);
-      return frame;
-    }
-    introduced = frame;
-    await send({ type: 'schema', schema: start.schema });
-    return null;
-  }
-
-  async function compare(hello: Hello, theirs: SchemaDescription, ours: SchemaDescription): Promise<Hello | null> {
-    const found = compareSchemas({ name: facts.name, schema: ours }, { name: hello.name, schema: theirs });
-    const refusal = checkSchemas(found);
-    if (refusal !== null) return refuse(refusal);
-    options.onDifferences?.(found.differences);
-    learning = true;
-    try {
-      await store.learnSchema(theirs);
-    } finally {
-      learning = false;
-    }
-    signal.throwIfAborted();
-    return hello;
   }
 
   function startSending(want: Extract<Frame, { type: 'want' }>): void {
@@ -386,10 +343,10 @@ export function startSession(options: DriverOptions): SessionDriver {
   }
 
   /** Asks for the peer's feed, when it is its turn. */
-  async function ask(hello: Hello): Promise<void> {
-    const wish = await asking.run(hello);
+  async function ask(introduction: Introduction): Promise<void> {
+    const wish = await asking.run(introduction);
     // The page that would say so goes without saying, and so does its ACK.
-    const ended = wish.isOver ? await store.concludePass(peer, hello.head) : null;
+    const ended = wish.isOver ? await store.concludePass(peer, introduction.head) : null;
     signal.throwIfAborted();
     lastComplete = wish.isOver;
     if (!wish.isOver) await resting.tellStamps();
@@ -448,6 +405,8 @@ export function startSession(options: DriverOptions): SessionDriver {
         throw new FlotillaError('PROTOCOL', 'The peer said hello twice.');
       case 'schema':
         throw new FlotillaError('PROTOCOL', 'The peer described its tables without being asked.');
+      case 'floor':
+        throw new FlotillaError('PROTOCOL', 'The peer named its floor without being asked.');
       case 'want':
         return startSending(frame);
       case 'has':
@@ -501,6 +460,20 @@ export function startSession(options: DriverOptions): SessionDriver {
     signal.throwIfAborted();
     spoken = start.knowledge;
     await send(makeHello(facts, start, clock.now(), options.load?.() ?? 0));
+    greeting = createGreeting({
+      facts,
+      start,
+      store,
+      clock,
+      send,
+      signal,
+      onHello(hello) {
+        options.onName?.(hello.name);
+        ({ load } = hello);
+      },
+      onDifferences: (differences) => options.onDifferences?.(differences),
+      onRefusal: refuse,
+    });
     reading = startReading(channel);
     for (;;) {
       const next = await unlessAborted(reading.next(), signal);
@@ -511,14 +484,14 @@ export function startSession(options: DriverOptions): SessionDriver {
         // Nothing more is read before that is taken in: it would pile up.
         await unlessAborted(hearing, signal);
       } else {
-        const hello = await greet(next.value, start);
+        const introduction = await greeting.take(next.value);
         if (farewell !== null) return;
-        if (hello === null) continue;
+        if (introduction === null) continue;
         emit({ type: 'HELLO' });
         watchOwing();
         greeted = true;
         weigh();
-        asked = ask(hello).catch((error: unknown) => {
+        asked = ask(introduction).catch((error: unknown) => {
           if (!signal.aborted) fault(error);
         });
       }
@@ -546,7 +519,7 @@ export function startSession(options: DriverOptions): SessionDriver {
   const ended = run();
 
   return {
-    learning: () => learning,
+    learning: () => greeting?.learning() === true,
     async inspectPeer(query) {
       if (farewell !== null) throw new FlotillaError('STOPPED', 'The session has ended.');
       if (!greeted)

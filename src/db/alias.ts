@@ -151,7 +151,7 @@ function becomeHeir(
 }
 
 /** The key of a row, as marks name it. */
-export function markKeyOf(library: Library, model: Model, key: Key): MarkKey {
+function markKeyOf(library: Library, model: Model, key: Key): MarkKey {
   if (model.rowid !== null) return key;
   const text = `SELECT ${encodedKey(model, 't')} FROM ${quoteName(model.table)} t WHERE ${rowByKey(model)}`;
   return String(library.sql.value(text, key));
@@ -181,21 +181,16 @@ function deleteRow(library: Library, { model, key }: Pick<StandingRow, 'model' |
 
 function becomeOne(library: Library, model: Model, loser: Uint8Array, winner: Uint8Array): boolean {
   nameAlias(library, loser, winner);
-  bearAgain(library, model, winner);
-  return true;
-}
-
-/** A row that stands here gets a new birth. */
-export function bearAgain(library: Library, model: Model, uuid: Uint8Array): void {
   asWriter(library, () => {
     library.sql.run(
       `INSERT INTO flotilla_marks (tbl, op, old, new, at, mask)
        SELECT ${model.n}, ${OP_REBORN}, ${encodedKey(model, 't')}, ${encodedKey(model, 't')}, ?, 0
        FROM ${rowsTable(model)} m CROSS JOIN ${quoteName(model.table)} t ON ${mapJoin(model)} WHERE m.uuid = ?`,
       library.around.now(),
-      Buffer.from(uuid),
+      Buffer.from(winner),
     );
   });
+  return true;
 }
 
 /**

@@ -330,8 +330,9 @@ export interface SessionStart {
   readonly knowledgeHash: string;
   /** Where our feed ends. */
   readonly head: Head;
-  /** Up to where deletes were pruned here. */
+  /** Up to where deletes were pruned here, and its hash (hex). */
   readonly floor: KnowledgeWire;
+  readonly floorHash: string;
   /** Our place in that peer's feed. */
   readonly cursor: Cursor | null;
   /** What we have and know of, and its hash (hex). */

@@ -11,7 +11,7 @@ import type { Library } from './library.ts';
 import type { WaitingRow } from './api.ts';
 import type { Rule } from './conflicts.ts';
 import type { Column, Model } from './model.ts';
-import { UNSET_HLC, isPlainId, knownColumns, syncedColumns } from './model.ts';
+import { UNSET_HLC, isLedAlong, isPlainId, knownColumns, syncedColumns } from './model.ts';
 
 /** Why a version waits. */
 export interface Hold {
@@ -60,6 +60,8 @@ export interface References {
   readonly refs: readonly number[];
   /** By an id and nothing else: see `Found.led`. */
   readonly isById: boolean;
+  /** By an id that is only a part of foreign keys, in a row of a device: see `Found.heirs`. */
+  readonly isLedAlong: boolean;
 }
 
 const references = new WeakMap<TableData, References[]>();
@@ -79,11 +81,12 @@ function standingReferences(model: Model, table: TableData, isTaken: (name: stri
   const lists: References[] = [];
   for (const { name, wire, role } of model.columns) {
     const data = role.kind === 'ref' && isTaken(name) ? columnData(table, wire) : undefined;
-    if (data?.kind === 'ref') lists.push({ refs: data.refs, isById: isPlainId(model, name) });
+    if (data?.kind === 'ref')
+      lists.push({ refs: data.refs, isById: isPlainId(model, name), isLedAlong: isLedAlong(model, name) });
   }
   for (const { foreignKey, refs } of table.dependencies)
     if (model.foreignKeys.find(({ number }) => number === foreignKey)?.columns.some(isTaken) === true)
-      lists.push({ refs, isById: false });
+      lists.push({ refs, isById: false, isLedAlong: false });
   return lists;
 }
 

@@ -14,7 +14,7 @@ import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { Found, KnownRow, KnownTombstone } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { isPlainId, orAbort, quoteName, rowByKey } from './model.ts';
+import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey } from './model.ts';
 import type { RowWriter } from './rows.ts';
 import { unlessRefused } from './sql.ts';
 import type { Key } from './sql.ts';
@@ -24,6 +24,7 @@ import type { Key } from './sql.ts';
  * is named by it has its name of that, and values mean the row that has them now.
  */
 export function meanHeirs(library: Library, batch: Batch, found: Found): void {
+  findHeirsOfParts(library, batch, found);
   const earlier = found.rows.flatMap((row, index) => {
     const tombstone = found.tombstones[index];
     if (row === undefined || tombstone === undefined) return [];
@@ -49,6 +50,30 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
     const heir = livingHeir(library, model, uuid);
     const name = heir === null ? nameOfHeir(library, uuid) : uuid;
     if (name !== null) found.led.set(index, { key: heir?.key, uuid: name });
+  }
+}
+
+/**
+ * An id that is only a part of foreign keys is that of a row which others have in their values: these follow it to its heir, and whoever refers
+ * to them with it. In shared rows that is written (`orphans.ts`); those of other devices mean the same row without that.
+ */
+function findHeirsOfParts(library: Library, batch: Batch, found: Found): void {
+  for (const table of batch.tables) {
+    const model = library.arriving(table.table);
+    for (const column of table.columns) {
+      const own = column.kind === 'ref' ? model.columns.find(({ wire }) => wire === column.name) : undefined;
+      if (column.kind !== 'ref' || own?.role.kind !== 'ref' || !isLedAlong(model, own.name)) continue;
+      for (const index of new Set(column.refs)) {
+        const tombstone = found.tombstones[index];
+        if (tombstone === undefined || found.rows[index] !== undefined || found.pending[index] !== undefined) continue;
+        const heir = livingHeir(
+          library,
+          library.model(own.role.table),
+          Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16)),
+        );
+        if (heir !== null) found.heirs.set(index, heir.key);
+      }
+    }
   }
 }
 

@@ -56,6 +56,8 @@ export interface Found {
   readonly pending: (KnownPending | undefined)[];
   /** What a reference by a plain id means, where it means a row whose name another one has by now. See `meanHeirs`. */
   readonly led: Map<number, Led>;
+  /** Where the heir of a dead row stands, for ids that are only a part of foreign keys. See `meanHeirs`. */
+  readonly heirs: Map<number, Key>;
   /** Local number of each run of the batch. */
   readonly runs: readonly number[];
 }
@@ -66,7 +68,7 @@ const PENDING = 2;
 
 export function lookUp(library: Library, batch: Batch, runs: readonly number[]): Found {
   const count = batch.birthHlc.length;
-  const found: Found = { rows: [], tombstones: [], pending: [], led: new Map(), runs };
+  const found: Found = { rows: [], tombstones: [], pending: [], led: new Map(), heirs: new Map(), runs };
   if (count === 0) return found;
   const models = batch.names.map((name) => library.arriving(name));
   const groups = groupByTable(batch, models);

@@ -25,7 +25,7 @@ import { canPark, parkAll } from './park.ts';
 import { forgetPending, putPending } from './pending.ts';
 import { danglingKeys, hasDangling, touchDangling, touchMended } from './remark.ts';
 import { changesOf } from './overwrite.ts';
-import { isMadeAnew, noteRivalNames } from './rival-names.ts';
+import { noteRivalNames } from './rival-names.ts';
 import { RowWriter } from './rows.ts';
 import { TreeMoves } from './cycles.ts';
 import type { Key } from './sql.ts';
@@ -50,8 +50,6 @@ import { Standings, cellsWaiting, compareOwned, isUnseenOwned } from './owned-ve
 interface Buried extends KnownTombstone {
   readonly model: Model;
   readonly index: number;
-  /** The row that stands here was made anew after what died had left its name. */
-  readonly isSpared: boolean;
 }
 
 /** Merges a batch. Constraint failures set single rows aside and begin again without them. */
@@ -292,13 +290,7 @@ class Merge {
           return;
         storeGrave(library, model, this.#rows.uuidOf(index), grave, heir);
         this.result.changed += 1;
-        const row = this.#found.rows[index];
-        const isSpared =
-          heir !== null &&
-          known !== undefined &&
-          row !== undefined &&
-          isMadeAnew(library, model, { ...row, uuid: this.#rows.uuidOf(index) }, known, grave);
-        const buried = { model, index, isSpared, ...grave };
+        const buried = { model, index, ...grave };
         this.#buried[this.#at(index)] = buried;
         if (waiting !== undefined && !waiting.isDelete && this.#isKilled(index, buried, waiting)) {
           recordDead(library, model, this.#rows.uuidOf(index), buried);
@@ -336,7 +328,7 @@ class Merge {
     if (this.#buried.length === 0) return doomed;
     const reborn = new Set(incoming.map((row) => this.#at(row.index)));
     this.#buried.forEach((tombstone, at) => {
-      if (tombstone === undefined || tombstone.isSpared || reborn.has(at)) return;
+      if (tombstone === undefined || reborn.has(at)) return;
       const row = this.#found.rows[tombstone.index];
       if (row === undefined || !this.#isKilled(tombstone.index, tombstone, row)) return;
       const other = this.#waiting(tombstone.index);

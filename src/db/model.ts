@@ -245,8 +245,22 @@ export function rowByKey(model: Model): string {
  * Whether a column refers to a row by its id and by nothing else: it is in no name of its own row, and in no foreign key of several columns,
  * which means a row that has that id in its name.
  */
-export function isPlainId({ key, rowid, identity, foreignKeys }: Model, name: string): boolean {
-  if (name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name)))
-    return false;
-  return foreignKeys.every(({ simple, columns }) => simple || !columns.includes(name));
+export function isPlainId(model: Model, name: string): boolean {
+  if (isInName(model, name)) return false;
+  return model.foreignKeys.every(({ simple, columns }) => simple || !columns.includes(name));
+}
+
+/** Whether a column holds an id only as a part of foreign keys of several columns, and is in no name of its own row. */
+export function isPartialId(model: Model, name: string): boolean {
+  if (isInName(model, name) || isPlainId(model, name)) return false;
+  return !model.foreignKeys.some(({ simple, columns }) => simple && columns.includes(name));
+}
+
+/** Whether the row that such an id means follows to its heir without that anybody writes it: see `meanHeirs`. */
+export function isLedAlong(model: Model, name: string): boolean {
+  return model.ownership === 'device' && isPartialId(model, name);
+}
+
+function isInName({ key, rowid, identity }: Model, name: string): boolean {
+  return name === rowid || key.includes(name) || (identity.kind === 'derived' && identity.columns.includes(name));
 }

@@ -17,7 +17,7 @@ import { rebear, translateRuns, writeVersion } from './join.ts';
 import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { isPartialId, mapJoin, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import { cellsOverWaiting, ownsVersion } from './owned-outcomes.ts';
 import { runBytes } from './page.ts';
 import type { Pending } from './pending.ts';
@@ -54,6 +54,11 @@ function settleOrphan(library: Library, waiting: Omit<Pending, 'targets'>, merge
   const isCascade = dead.some((foreignKey) => foreignKey.onDelete === 'CASCADE');
   // Null where it is not ours to write. Deletes that it forbids are.
   const over = cellsOverWaiting(library, model, version);
+  if (over === null && lost.length === 0 && ids.length > 0) {
+    // Not to be written, nor need it be: a merge leads it there (`meanHeirs`).
+    merge(joinVersions(library, [version]), []);
+    return !hasWaitingVersion(library, uuid);
+  }
   if (over === null && (isCascade || dead.length === 0)) return false;
   // First what ON DELETE says of the others: a row that is given another name has to stand under that at once.
   if (over !== null && dead.length === 0 && lost.length + ids.length > 0)
@@ -109,8 +114,7 @@ function idsOfDead(library: Library, model: Model, version: Batch): [string, Set
   for (const { name, wire, role } of model.columns) {
     const column = version.tables[0]?.columns.find((candidate) => candidate.name === wire);
     const target = column?.kind === 'ref' ? (column.refs[0] ?? -1) : -1;
-    const isAlone = model.foreignKeys.some(({ simple, columns }) => simple && columns.includes(name));
-    if (target < 0 || isAlone || role.kind !== 'ref') continue;
+    if (target < 0 || role.kind !== 'ref' || !isPartialId(model, name)) continue;
     const parent = library.model(role.table);
     if (stateOf(library, version, parent, target) !== 'dead') continue;
     const heir = heirOf(library, parent, uuidAt(version, target));

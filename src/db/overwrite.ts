@@ -47,11 +47,14 @@ export function changesOf(library: Library, model: Model, rows: readonly Incomin
   return changes;
 }
 
-/** SQL: 1 if what the row `t` holds is not what it would hold then, else 0. Where the affinity does not decide it, 5 and 5.0 differ. */
+/**
+ * SQL: 1 if what the row `t` holds may be another value than it would hold then, else 0. Where the affinity does not decide it, 5 and 5.0 differ,
+ * and 0.0 and −0.0 may.
+ */
 function differs({ name, affinity }: Column, value: string): string {
   const own = `t.${quoteName(name)}`;
   const bytes = `${own} IS NOT ${value} COLLATE BINARY`;
-  return `(${affinity === 'BLOB' ? `${bytes} OR typeof(${own}) IS NOT typeof(${value})` : bytes})`;
+  return affinity === 'BLOB' ? `(${bytes} OR typeof(${own}) IS NOT typeof(${value}) OR ${own} IS 0)` : `(${bytes})`;
 }
 
 /**

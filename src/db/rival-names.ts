@@ -6,7 +6,7 @@
 import { decodeBatch } from '../protocol/batch.ts';
 import type { Batch, SqlValue, TableData } from '../protocol/types.ts';
 import { bytesToHex, hexToBytes } from '../protocol/uuid.ts';
-import { bearAgain, holdForHeir, markKeyOf, mayMakeRoom } from './alias.ts';
+import { holdForHeir, mayMakeRoom } from './alias.ts';
 import { writeTombstone } from './births.ts';
 import type { Cells, LocalStamp } from './cells.ts';
 import { recordRow, recordVersion } from './conflicts.ts';
@@ -24,16 +24,12 @@ import { forgetPending, hasWaitingVersion, pendingKind, waitingVersion } from '.
 import type { StandingRow } from './rivals.ts';
 import { rivalsIn, standingRow, valuesHere, valuesOfRow } from './rivals.ts';
 import { isSettled } from './settled.ts';
-import { asWriter } from './stamp.ts';
-import { touchReferrers } from './remark.ts';
 import type { RawRow } from './sql.ts';
 import { policyOf } from './unique-policy.ts';
 
 export const RIVAL_NAMES = 'rival name ';
 
 const LOST_NAMES = 'lost name ';
-
-const MADE_ANEW = 'made anew ';
 
 /** Names that were given one after the other. */
 const MAX_NAMES = 100;
@@ -90,38 +86,9 @@ export function noteRivalNames(
   setState(library.db, RIVAL_NAMES + bytesToHex(loser), JSON.stringify([bytesToHex(uuid), hlc, run]));
 }
 
-/**
- * Whether a row outlives another tombstone that says of an older row which name it has now: that one had left this name before, as is known
- * here, and the row was made after that. Others drop it, so it is born again at the end of the pass.
- */
-export function isMadeAnew(
-  library: Library,
-  model: Model,
-  row: KnownVersion & { readonly uuid: Uint8Array },
-  known: KnownVersion,
-  arriving: KnownVersion,
-): boolean {
-  if (model.ownership !== 'shared') return false;
-  const isOfOne = library.compare(known.birthHlc, known.birthRun, arriving.birthHlc, arriving.birthRun) === 0;
-  const outlives = ({ hlc, run }: LocalStamp): boolean => library.compare(row.birthHlc, row.birthRun, hlc, run) > 0;
-  if (!isOfOne || !outlives(known) || outlives(arriving)) return false;
-  setState(library.db, MADE_ANEW + bytesToHex(row.uuid), model.n);
-  return true;
-}
-
 /** Makes one what can be now. Returns whether anything was changed. */
 export function settleRivalNames(library: Library): boolean {
   let moved = false;
-  for (const [key, table] of notesOf(library, MADE_ANEW)) {
-    library.sql.run('DELETE FROM flotilla_state WHERE key = ?', key);
-    const model = library.registry.models.find(({ n }) => n === Number(table));
-    const row = model && standingRow(library, model, hexToBytes(String(key).slice(MADE_ANEW.length)));
-    if (row === undefined || row === null) continue;
-    bearAgain(library, row.model, row.uuid);
-    // Else it would be taken for what refers to the other row, which has left the name.
-    asWriter(library, () => touchReferrers(library, row.model, markKeyOf(library, row.model, row.key), 'born'));
-    moved = true;
-  }
   for (const [key, value] of notesOf(library, LOST_NAMES)) {
     const outcome = settleLost(library, hexToBytes(String(key).slice(LOST_NAMES.length)), hexToBytes(String(value)));
     if (outcome === 'open') continue;

@@ -11,7 +11,7 @@ import { bindable, columnData, columnNamed, referencesOf, takenColumns } from '.
 import type { Library } from './library.ts';
 import type { Found } from './lookup.ts';
 import type { Column, Model } from './model.ts';
-import { isPlainId, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
+import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Changes } from './overwrite.ts';
 import { overwrite } from './overwrite.ts';
 import { readdress } from './readdress.ts';
@@ -54,11 +54,12 @@ export class RowWriter {
   }
 
   /** Local key of the row that a row refers to; null for none, undefined where that is not here. */
-  targetOf({ refs, isById }: References, { position }: Incoming): Key | null | undefined {
+  targetOf({ refs, isById, isLedAlong: isAlong }: References, { position }: Incoming): Key | null | undefined {
     const target = refs[position] ?? -1;
     if (target < 0) return null;
     const led = isById ? this.#found.led.get(target) : undefined;
-    return led === undefined ? this.keyOf(target) : led.key;
+    if (led !== undefined) return led.key;
+    return (isAlong ? this.#found.heirs.get(target) : undefined) ?? this.keyOf(target);
   }
 
   uuidOf(index: number): Buffer {
@@ -161,7 +162,7 @@ export class RowWriter {
   /** The key of a row whose INTEGER PRIMARY KEY is itself a reference: the local id of its target. */
   #givenKey(row: Incoming): Key | undefined {
     const column = columnData(row.table, columnNamed(row.model, row.model.rowid ?? '').wire);
-    return column?.kind === 'ref' ? (this.targetOf({ refs: column.refs, isById: false }, row) ?? undefined) : undefined;
+    return column?.kind === 'ref' ? this.keyOf(column.refs[row.position] ?? -1) : undefined;
   }
 
   /** Inserts rows of one table, with their mappings. */
@@ -370,7 +371,8 @@ export class RowWriter {
       else if (data.kind === 'value') into.push(bindable(data, row.position));
       else {
         const isById = this.#found.led.size > 0 && isPlainId(row.model, column.name);
-        into.push(this.targetOf({ refs: data.refs, isById }, row) ?? null);
+        const isAlong = this.#found.heirs.size > 0 && isLedAlong(row.model, column.name);
+        into.push(this.targetOf({ refs: data.refs, isById, isLedAlong: isAlong }, row) ?? null);
       }
     }
   }

@@ -193,12 +193,14 @@ export class Writer {
   sessionStart(peer: string): SessionStart {
     return this.#do(() => {
       const { registry } = this.#library;
+      const floor = byRun(floorOf(this.#library.sql));
       noteTold(this.#library, peer);
       this.#heardBefore.set(peer, knowledgeHeard(this.#library.sql, peer));
       return {
         ...this.#speakTo(peer),
         head: headOf(this.#library.sql),
-        floor: wireOf([...floorOf(this.#library.sql)]),
+        floor: wireOf(floor),
+        floorHash: hashOf(floor),
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
         schemaHash: registry.schemaHash,
@@ -240,11 +242,9 @@ export class Writer {
 
   /** What this device tells a peer that it knows; what it says later is what has come since. */
   #speakTo(peer: string): Pick<SessionStart, 'knowledge' | 'knowledgeHash'> {
-    const entries = [...this.#library.knowledge()].sort(([a], [b]) => (a < b ? -1 : 1));
-    const digest = createHash('sha256');
-    for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+    const entries = byRun(this.#library.knowledge());
     this.#sessions.set(peer, new Conversation(peer, new Map(entries)));
-    return { knowledge: wireOf(entries), knowledgeHash: digest.digest('hex').slice(0, 32) };
+    return { knowledge: wireOf(entries), knowledgeHash: hashOf(entries) };
   }
 
   beginSnapshot(peer: string, offer: SnapshotOffer): number {
@@ -532,4 +532,17 @@ export class Writer {
       }
     }
   }
+}
+
+type Entries = ReadonlyArray<readonly [run: string, hlc: number]>;
+
+function byRun(known: ReadonlyMap<string, number>): Entries {
+  return [...known].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** Hex; 128 bits. */
+function hashOf(entries: Entries): string {
+  const digest = createHash('sha256');
+  for (const [run, hlc] of entries) digest.update(hexToBytes(run)).update(`${hlc};`);
+  return digest.digest('hex').slice(0, 32);
 }

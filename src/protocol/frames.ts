@@ -14,7 +14,7 @@ import type { Frame, InspectionAnswer } from './types.ts';
 
 /**
  * Version of the session's protocol, sent in `hello`. History:
- * 1: hello, schema, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, keep, has, rest, offer, heard, inspect, inspected, bye.
+ * 1: hello, schema, floor, refuse, fetch, snapshot, part, chunk, want, batch (format 1), ack, keep, has, rest, offer, heard, inspect, inspected, bye.
  */
 export const PROTOCOL_VERSION = 1;
 
@@ -41,6 +41,7 @@ export const FRAME_TYPES = {
   part: 16,
   chunk: 17,
   rest: 18,
+  floor: 19,
 } as const;
 
 const KIB = 1024;
@@ -51,8 +52,10 @@ const MIB = 1024 * KIB;
  * they may hold; `refuse` and `bye` have room for fields of later versions.
  */
 export const FRAME_BYTES: Readonly<Record<Frame['type'], number>> = {
-  /** Its floor names as many runs as a knowledge. */
-  hello: 4 * MIB,
+  /** With room for fields of later versions. */
+  hello: 16 * KIB,
+  /** It names as many runs as a knowledge. */
+  floor: 4 * MIB,
   refuse: 16 * KIB,
   bye: 16 * KIB,
   keep: KIB,
@@ -142,6 +145,8 @@ function readFrame(bytes: Uint8Array): Frame {
       return { type: 'hello', ...taken(messages.hello, fields, 'hello') };
     case FRAME_TYPES.schema:
       return { type: 'schema', schema: taken(messages.schema, fields, 'schema') };
+    case FRAME_TYPES.floor:
+      return { type: 'floor', ...taken(messages.floor, fields, 'floor') };
     case FRAME_TYPES.refuse:
       return { type: 'refuse', ...taken(messages.refuse, fields, 'refuse') };
     case FRAME_TYPES.want:
@@ -195,6 +200,8 @@ function toFields(frame: Exclude<Frame, { data: Uint8Array }>): Plain {
       return written(messages.hello, fields, type);
     case 'schema':
       return written(messages.schema, frame.schema, type);
+    case 'floor':
+      return written(messages.floor, fields, type);
     case 'want':
       return written(messages.want, fields, type);
     case 'ack':

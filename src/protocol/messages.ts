@@ -56,7 +56,7 @@ export const hello = v.object({
   knowledge: hex,
   // Another version's hello may lack these, and is answered all the same.
   head: v.optional(v.strictObject({ lsn: natural, run }), () => ({ lsn: 0, run: NO_RUN })),
-  floor: v.optional(knowledge, () => ({ runs: new Uint8Array(), hlc: [] })),
+  floor: v.optional(hex, '00'),
   load: v.optional(natural, 0),
 });
 
@@ -106,6 +106,8 @@ export const schema = v.strictObject({
 function hasDistinctNames(items: ReadonlyArray<{ readonly name: string }>): boolean {
   return new Set(items.map(({ name }) => name)).size === items.length;
 }
+
+export const floor = v.strictObject({ floor: knowledge });
 
 export const refuse = v.object({ code: text(64), message: text(MAX_REASON) });
 

@@ -204,8 +204,8 @@ export type Frame =
       readonly knowledge: string;
       /** Where its feed ends. */
       readonly head: Head;
-      /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
-      readonly floor: KnowledgeWire;
+      /** Hash of its floor, hex. */
+      readonly floor: string;
       /** Its sessions in which something is to be given or taken: who has a choice takes the feed of one that has little to do. */
       readonly load: number;
     }
@@ -213,6 +213,12 @@ export type Frame =
       /** Follows both hellos when their schema hashes differ. */
       readonly type: 'schema';
       readonly schema: SchemaDescription;
+    }
+  | {
+      /** Follows both hellos, and what follows them else, when their hashes of the floor differ. */
+      readonly type: 'floor';
+      /** Up to where the sender has pruned deletes: who knows less has to reconcile. */
+      readonly floor: KnowledgeWire;
     }
   | {
       /** Asks the other side for its feed. */

@@ -132,6 +132,18 @@ describe('every value', () => {
     await expectEqual(a, b);
   });
 
+  it('[V3] −0.0 and 0.0, written at once, end as one of them on all devices', async () => {
+    const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, u)');
+    a.write('INSERT INTO t VALUES (1, 5), (2, 5)');
+    converge([a, b]);
+    a.write('UPDATE t SET u = CASE id WHEN 1 THEN 0.0 ELSE -0.0 END');
+    a.stamp();
+    b.write('UPDATE t SET u = CASE id WHEN 1 THEN -0.0 ELSE 0.0 END');
+    converge([a, b]);
+    for (const replica of [a, b]) expect(replica.rows('SELECT u FROM t ORDER BY id')).toStrictEqual([[-0], [0]]);
+    await expectEqual(a, b);
+  });
+
   it('[V5] of 10 MB and of nothing arrive, alone and together, in values and in keys', async () => {
     const size = 10_000_000;
     const [a, b] = pairOf('CREATE TABLE t (id INTEGER PRIMARY KEY, v, w); CREATE TABLE k (k PRIMARY KEY, v)');

@@ -234,6 +234,11 @@ describe('[H2] frames at the wrong moment', () => {
       /more versions/,
     ],
     ['stamps that are none', [{ type: 'has', data: Uint8Array.of(1, 2, 3) }, want], /ends too early/],
+    [
+      'a floor that nobody asked about',
+      [{ type: 'floor', floor: { runs: new Uint8Array(), hlc: [] } }],
+      /without being asked/,
+    ],
     ['tables that nobody asked about', [{ type: 'schema', schema: { tables: [] } }], /without being asked/],
     [
       'an answer that nobody asked for',

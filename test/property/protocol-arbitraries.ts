@@ -294,9 +294,10 @@ export const frames: { readonly [T in Frame['type']]: fc.Arbitrary<Extract<Frame
     clock: fc.maxSafeNat(),
     knowledge: hex,
     head: record({ lsn: fc.maxSafeNat(), run }),
-    floor: knowledge.map((known) => known.toWire()),
+    floor: hex,
     load: fc.maxSafeNat(),
   }),
+  floor: record({ type: fc.constant('floor' as const), floor: knowledge.map((known) => known.toWire()) }),
   want: fc.oneof(
     record({
       type: fc.constant('want' as const),

@@ -94,6 +94,9 @@ export class FakeStore implements NodeStore {
   isAhead = false;
   readonly learned: SchemaDescription[] = [];
   schema: SchemaDescription = { tables: [] };
+  floor: KnowledgeWire = NOTHING;
+  /** What it was told of the floors of peers. */
+  readonly floors: KnowledgeWire[] = [];
   #lastFeed = 0;
   #head = 0;
   #hlc = 0;
@@ -194,7 +197,8 @@ export class FakeStore implements NodeStore {
       knowledge: wireOf(entries),
       knowledgeHash: JSON.stringify(entries),
       head: { lsn: this.#head, run: this.#run },
-      floor: NOTHING,
+      floor: this.floor,
+      floorHash: JSON.stringify(this.floor.hlc),
       cursor: this.#cursors.get(peer) ?? null,
       schema: this.schema,
       schemaHash: this.schema.tables.length === 0 ? 'schema' : JSON.stringify(this.schema),
@@ -241,11 +245,8 @@ export class FakeStore implements NodeStore {
     }
   }
 
-  async beginPass(
-    peer: string,
-    _floor: KnowledgeWire,
-    { maySnapshot, isItsTurn }: PassWish,
-  ): Promise<PassBegun | null> {
+  async beginPass(peer: string, floor: KnowledgeWire, { maySnapshot, isItsTurn }: PassWish): Promise<PassBegun | null> {
+    this.floors.push(floor);
     const isWanted = this.#options.takesSnapshots === true && maySnapshot && this.ids().length === 0;
     if (isWanted && !isItsTurn) return null;
     const { cursor, knowledge, knowledgeHash } = await this.sessionStart(peer);

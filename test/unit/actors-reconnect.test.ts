@@ -7,7 +7,8 @@ import type { DriverEvent } from '../../src/actors/peer-session.ts';
 import { startSession } from '../../src/actors/session-driver.ts';
 import type { SessionDriver } from '../../src/actors/session-driver.ts';
 import { createTurns } from '../../src/actors/turns.ts';
-import type { Channel, Frame } from '../../src/protocol/types.ts';
+import type { TableDescription } from '../../src/protocol/schema.ts';
+import type { Channel, Frame, KnowledgeWire } from '../../src/protocol/types.ts';
 import { FakeStore } from '../support/fake-store.ts';
 import { memoryChannelPair } from '../support/memory-channel.ts';
 import { settle, until } from '../support/until.ts';
@@ -63,6 +64,18 @@ async function acquainted(): Promise<[FakeStore, FakeStore]> {
   for (let session = 0; session < 2; session += 1) await (await meet(one, two)).end();
   return [one, two];
 }
+
+const DESCRIBED: TableDescription = {
+  name: 'other',
+  ownership: 'shared',
+  ownedBy: '',
+  identity: null,
+  key: ['id'],
+  collations: [],
+  columns: [],
+  foreignKeys: [],
+  absent: false,
+};
 
 const NOTHING_NEW = ['a hello', 'a want', 'b hello', 'b want'];
 
@@ -120,5 +133,30 @@ describe('[A21] a session of two that have nothing new', () => {
     expect(again.said).toEqual(['a ack', 'a hello', 'a want', 'b batch', 'b hello', 'b want']);
     await again.end();
     expect((await meet(one, two)).said).toEqual(NOTHING_NEW);
+  });
+});
+
+describe('floors', () => {
+  const floor = (hlc: number): KnowledgeWire => ({ runs: new Uint8Array(16).fill(7), hlc: [hlc] });
+
+  it('that are the same cross as hashes', async () => {
+    const [one, two] = await acquainted();
+    for (const store of [one, two]) store.floor = floor(5);
+    const session = await meet(one, two);
+    expect(session.said).toEqual(NOTHING_NEW);
+    expect([one.floors.at(-1), two.floors.at(-1)]).toEqual([floor(5), floor(5)]);
+    await session.end();
+  });
+
+  it('that differ are told, whatever else differs', async () => {
+    const [one, two] = await acquainted();
+    one.floor = floor(5);
+    two.floor = floor(9);
+    two.schema = { tables: [DESCRIBED] };
+    const session = await meet(one, two);
+    expect(session.said).toEqual([...NOTHING_NEW, 'a floor', 'a schema', 'b floor', 'b schema'].toSorted());
+    expect([one.floors.at(-1), two.floors.at(-1)]).toEqual([floor(9), floor(5)]);
+    expect(one.learned).toEqual([two.schema]);
+    await session.end();
   });
 });

@@ -112,7 +112,7 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     clock: clockMs,
     knowledge: 'other',
     head: { lsn: 0, run: '00'.repeat(16) },
-    floor: NOTHING,
+    floor: '[]',
     load: 0,
   });
   const want = (credit: number): Extract<Frame, { type: 'want' }> => ({

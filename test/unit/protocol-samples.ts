@@ -69,7 +69,7 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
     clock: 1_767_225_600_000,
     knowledge: 'cd'.repeat(32),
     head: { lsn: 2 ** 40, run: RUN_A },
-    floor: { runs: packRuns([RUN_A]), hlc: [HLC] },
+    floor: 'ef'.repeat(16),
     load: 3,
   },
   schema: {
@@ -102,6 +102,7 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
       ],
     },
   },
+  floor: { type: 'floor', floor: { runs: packRuns([RUN_A]), hlc: [HLC] } },
   refuse: { type: 'refuse', code: 'NOT_A_MEMBER', message: 'Who are you?' },
   want: {
     type: 'want',

@@ -33,13 +33,14 @@ const FRAMES: Readonly<Record<string, string>> = {
   hello:
     '019901c41007070707070707070707070707070707a942c3bc636865726569c420ababababababababababababababababab' +
     'abababababababababababababababcb4279b76daa800000c420cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd' +
-    'cdcdcdcdcdcdcdcd92cb4270000000000000c4100a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a92c4100a0a0a0a0a0a0a0a0a0a0a' +
-    '0a0a0a0a0a91cb43191d211881000003',
+    'cdcdcdcdcdcdcdcd92cb4270000000000000c4100a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0ac410efefefefefefefefefefefef' +
+    'efefefef03',
   schema:
     '0c919199a7656e7472696573a6646576696365a9706172656e745f696492a9706172656e745f6964a46e616d6591a2696491' +
     'a642494e4152599397a26964a5726f776964a0a7494e5445474552c2a0c297a9706172656e745f6964a3726566a7656e7472' +
     '696573a7494e5445474552c2a0c297a46e6f7465a576616c7565a0a454455854c3a36d6178c3919491a9706172656e745f69' +
     '64a7656e747269657391a26964a743415343414445c2',
+  floor: '139192c4100a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a91cb43191d2118810000',
   refuse: '0292ac4e4f545f415f4d454d424552ac57686f2061726520796f753f',
   want:
     '0396a97265636f6e63696c659329cb4270000000000000c4100a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a92c4100a0a0a0a0a0a' +
@@ -76,7 +77,7 @@ const FRAMES: Readonly<Record<string, string>> = {
 };
 
 /** SHA-256 of the schemas of all messages: fields, types and limits. (A new release of the library may spell them anew: compare, then change it.) */
-const SCHEMAS = 'ed8d9ec489acc7b0a1b9f0051924a50dc2cfa0c19e8e30e5be04fc4064bb1c48';
+const SCHEMAS = 'aac5f360e81fbfe4ac8803f0167464c2ab5c5138cb5c2ef046270e27fee6339c';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 

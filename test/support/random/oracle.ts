@@ -258,7 +258,7 @@ export class Oracle {
   /**
    * Somebody else gave its row another name, or deleted it, under a name that it had before: of two names the later stands (N3). Each
    * device writes by itself that the other one goes (D1), some of them later than others: what was made anew under this name meanwhile,
-   * though by someone who had heard of both, is born again by each device that has it (N1), and of these births the latest stands (C3).
+   * though by someone who had heard of both, goes with that, with a record (N1).
    */
   #isNamedApart(one: Written): boolean {
     const names = new Set(this.#rowsOfToken.get(one.token));
