@@ -49,12 +49,14 @@ export function changesOf(library: Library, model: Model, rows: readonly Incomin
 
 /**
  * SQL: 1 if what the row `t` holds may be another value than it would hold then, else 0. Where the affinity does not decide it, 5 and 5.0 differ,
- * and 0.0 and −0.0 may.
+ * and 0.0 and −0.0 may; a column for integers holds the smallest one, alone of all, as a REAL as well.
  */
 function differs({ name, affinity }: Column, value: string): string {
   const own = `t.${quoteName(name)}`;
   const bytes = `${own} IS NOT ${value} COLLATE BINARY`;
-  return affinity === 'BLOB' ? `(${bytes} OR typeof(${own}) IS NOT typeof(${value}) OR ${own} IS 0)` : `(${bytes})`;
+  if (affinity === 'BLOB') return `(${bytes} OR typeof(${own}) IS NOT typeof(${value}) OR ${own} IS 0)`;
+  if (affinity === 'INTEGER' || affinity === 'NUMERIC') return `(${bytes} OR ifnull(${own} <= -9.2e18, 0))`;
+  return `(${bytes})`;
 }
 
 /**

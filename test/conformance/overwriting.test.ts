@@ -85,6 +85,16 @@ describe.each(['shared', 'device'] as const)('[A19] a version of a row that stan
     ]);
   });
 
+  it('changes the smallest integer into the REAL that is as small', async () => {
+    const [a, b] = filled(ownership);
+    a.write('UPDATE files SET size = -9223372036854775808 WHERE id < 9');
+    b.pull(a);
+    a.write('UPDATE files SET size = CAST(size AS REAL) WHERE id < 9');
+    b.pull(a);
+    expect(b.rows('SELECT DISTINCT typeof(size) FROM files WHERE id < 9')).toEqual([['real']]);
+    await expectEqual(a, b);
+  });
+
   it('takes the value that another one gives up, whichever comes first', async () => {
     const [a, b] = filled(ownership);
     a.write("UPDATE files SET name = 'gone', size = 0 WHERE id = 90");
