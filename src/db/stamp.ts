@@ -14,6 +14,7 @@ import {
   encodedKey,
   saysWhatStands,
 } from './capture.ts';
+import { forgetAhead, standingAfter } from './ahead.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { askFor } from './asked.ts';
 import { bear, writeTombstone } from './births.ts';
@@ -26,7 +27,7 @@ import { lastVersions } from './graves.ts';
 import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
-import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named, standingAfter } from './marked.ts';
+import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
@@ -56,6 +57,7 @@ export function stampMarks(library: Library, limit: number): number {
   const last = marks.at(-1);
   if (last === undefined) {
     forgetFollowed(library);
+    forgetAhead(library);
     return 0;
   }
   new Replay(library).run(marks);

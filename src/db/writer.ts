@@ -49,7 +49,6 @@ import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
 import { explainSqlite } from './open.ts';
-import { ownRow } from './own.ts';
 import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
@@ -404,7 +403,7 @@ export class Writer {
   }
 
   own(request: OwnRequest): Owned {
-    return this.#do(() => ownRow(this.#library, request));
+    return this.#do(() => this.#served.own(request));
   }
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */
