@@ -63,10 +63,10 @@ export function createAsking(options: AskingOptions): Asking {
 
   return {
     turn: () => turn,
-    async run({ floor, knowledge: theirs, head }) {
+    async run({ floor, knowledge: theirs, head, heard }) {
       let maySnapshot = true;
       for (;;) {
-        const begun = await store.beginPass(peer, floor, { maySnapshot, isItsTurn: turn !== null && !rests });
+        const begun = await store.beginPass(peer, floor, { maySnapshot, isItsTurn: turn !== null && !rests, heard });
         signal.throwIfAborted();
         if (begun === null) {
           await wait();

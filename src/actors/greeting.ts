@@ -28,7 +28,7 @@ export interface GreetingOptions {
 }
 
 /** What a peer has said of itself. */
-export interface Introduction extends Pick<Hello, 'knowledge' | 'head'> {
+export interface Introduction extends Pick<Hello, 'knowledge' | 'head' | 'heard'> {
   /** Up to where it has pruned deletes. */
   readonly floor: KnowledgeWire;
 }
@@ -109,8 +109,8 @@ export function createGreeting(options: GreetingOptions): Greeting {
     async take(frame) {
       const canTalk = await hear(frame);
       if (!canTalk || hello === null || awaited.length > 0) return null;
-      const { knowledge, head } = hello;
-      return { knowledge, head, floor };
+      const { knowledge, head, heard } = hello;
+      return { knowledge, head, heard, floor };
     },
     learning: () => learning,
   };

@@ -37,7 +37,8 @@ export function makeHello(
     knowledgeHash,
     head,
     floorHash,
-  }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'head' | 'floorHash'>,
+    heardHash,
+  }: Pick<SessionStart, 'schemaHash' | 'knowledgeHash' | 'head' | 'floorHash' | 'heardHash'>,
   clock: number,
   load: number,
 ): Hello {
@@ -51,6 +52,7 @@ export function makeHello(
     knowledge: knowledgeHash,
     head,
     floor: floorHash,
+    heard: heardHash,
     load,
   };
 }

@@ -261,6 +261,8 @@ export interface PassWish {
   readonly maySnapshot: boolean;
   /** Whose turn it is gives alone: a first pass, or one that reconciles, begins only then. */
   readonly isItsTurn: boolean;
+  /** Hash of what the peer has heard of others, hex: if it is ours as well, it is told only what comes. @default it has heard something else */
+  readonly heard?: string;
 }
 
 /** What a device asks of a peer's feed. */
@@ -333,6 +335,8 @@ export interface SessionStart {
   /** Up to where deletes were pruned here, and its hash (hex). */
   readonly floor: KnowledgeWire;
   readonly floorHash: string;
+  /** Hash of what this device has heard of others than that peer, hex. */
+  readonly heardHash: string;
   /** Our place in that peer's feed. */
   readonly cursor: Cursor | null;
   /** What we have and know of, and its hash (hex). */

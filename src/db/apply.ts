@@ -150,6 +150,23 @@ export class Applier {
     });
   }
 
+  /** Decides what was left to another device until now: something here has another owner. */
+  settle(): void {
+    const library = this.#library;
+    if (!hasPending(library)) return;
+    try {
+      library.transact(() => {
+        library.db.pragma('defer_foreign_keys = ON');
+        library.withoutCapture(() =>
+          settle(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed), false),
+        );
+      });
+    } catch (error) {
+      // The end of the next pass finds a way.
+      if (!isForeignKeyFailure(error)) throw error;
+    }
+  }
+
   #transact(peer: string, batches: Iterable<Batch>, how: Attempt): Taken[] {
     const library = this.#library;
     let isReconciled = false;

@@ -2,6 +2,8 @@
  * What other members know, as they have said or ACKed it themselves, directly or by way of others, and when they were last heard of. It
  * only grows, unless a member says itself that it knows less: it was restored, and what it knew more may be nowhere any more.
  */
+import { createHash } from 'node:crypto';
+
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { HeardWire, KnowledgeWire } from '../protocol/types.ts';
 import { entriesOf, wireOf } from './knowledge-wire.ts';
@@ -113,6 +115,27 @@ export function heardMembers(sql: Pick<Statements, 'rows'>, own: string): Heard[
   }));
 }
 
+/**
+ * Hash of what this device has heard of all others but a peer, hex: where the peer's is the same, neither has anything to tell.
+ * @param seenMs - differences of less do not matter in when they were last heard of
+ */
+export function heardHash(library: Library, peer: string, seenMs: number): string {
+  const digest = createHash('sha256');
+  for (const { device, at, knowledge } of toTell(library, peer)) {
+    digest.update(`${device} ${Math.floor(at / seenMs)};`);
+    const known = [...knowledge].map(([run, hlc]) => `${library.runHex(run)} ${hlc};`);
+    for (const entry of known.sort()) digest.update(entry);
+  }
+  return digest.digest('hex').slice(0, 32);
+}
+
+/** What there is to tell a peer of others, in the order of their ids. */
+function toTell(library: Library, peer: string): Heard[] {
+  return heardMembers(library.sql, library.around.device)
+    .filter(({ device, knowledge }) => device !== peer && knowledge.size > 0)
+    .sort((a, b) => (a.device < b.device ? -1 : 1));
+}
+
 /** What was said to one peer in its session. */
 export class Conversation {
   /** What others know. */
@@ -148,11 +171,15 @@ class Spreading {
     this.#base = base;
   }
 
+  /** The peer has heard of others what this device has. */
+  wasToldAll(library: Library): void {
+    for (const member of toTell(library, this.#peer)) this.#told.set(member.device, member);
+  }
+
   /** What is news to the peer. */
   news(library: Library): HeardWire[] {
-    return heardMembers(library.sql, library.around.device).flatMap((member): HeardWire[] => {
+    return toTell(library, this.#peer).flatMap((member): HeardWire[] => {
       const { device, at, knowledge } = member;
-      if (device === this.#peer || knowledge.size === 0) return [];
       const told = this.#told.get(device);
       const entries = told === undefined ? this.#differences(library, knowledge) : grown(knowledge, told.knowledge);
       // That it is still there is news now and then.

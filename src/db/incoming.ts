@@ -178,7 +178,7 @@ export function columnNamed(model: Model, name: string): Column {
 }
 
 /** The columns that an arriving version writes. */
-export function takenColumns({ model, outcome }: Incoming): Column[] {
+export function takenColumns({ model, outcome }: Incoming): readonly Column[] {
   const columns = syncedColumns(model);
   return outcome.taken === null ? columns : columns.filter(({ number }) => outcome.taken?.has(number));
 }

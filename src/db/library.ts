@@ -458,12 +458,14 @@ export class Library {
   }
 
   /**
-   * A program took a row away from its id. Nobody else's row gets that one: a writer without foreign keys may have left rows that refer
-   * to it.
+   * Programs took rows away from their ids. Nobody else's row gets one of these: a writer without foreign keys may have left rows that
+   * refer to it.
    */
-  leftKey(model: Model, key: Key): void {
+  leftKeys(model: Model, keys: readonly Key[]): void {
     const name = LAST_LEFT + model.n;
-    if (key > Number(getState(this.db, name) ?? 0) && key < KEY_CEILING) setState(this.db, name, Number(key));
+    const known = Number(getState(this.db, name) ?? 0);
+    const last = keys.reduce<Key>((most, key) => (key > most && key < KEY_CEILING ? key : most), known);
+    if (last > known) setState(this.db, name, Number(last));
   }
 
   /** The greatest id that rows here refer to, where some refer to ids that are not there: a row from elsewhere is not what they mean. */

@@ -52,6 +52,9 @@ export function hasLooseReferrers(library: Library, model: Model): boolean {
   return has;
 }
 
+/** Columns of a table whose rows are compared with one expression: SQLite takes 1,000 deep. */
+const MOST_COLUMNS = 500;
+
 /**
  * Whether rows of a table can be written over together. Not where writing one may change another: by the ON UPDATE of a foreign key to
  * values that are no identity; nor where each has to be looked at, since a trigger may skip it, or something led nowhere.
@@ -59,6 +62,7 @@ export function hasLooseReferrers(library: Library, model: Model): boolean {
 export function canOverwriteTogether(library: Library, model: Model): boolean {
   return (
     model.rowid !== null &&
+    model.columns.length <= MOST_COLUMNS &&
     !model.rowidIsRef &&
     !model.maySkip &&
     !hasDangling(library) &&

@@ -76,28 +76,3 @@ export function exists(library: Library, model: Model, key: MarkKey): boolean {
   const params = model.rowid === null ? decodeKey(String(key)) : [key];
   return library.sql.value(`SELECT 1 FROM ${quoteName(model.table)} t WHERE ${condition}`, ...params) !== undefined;
 }
-
-/** Those of the keys whose rows are still there, by the next mark beyond `last` that speaks of them. */
-export function standingAfter(
-  library: Library,
-  model: Model,
-  keys: readonly MarkKey[],
-  last: number,
-): ReadonlySet<MarkKey> {
-  const list = model.rowid === null ? JSON.stringify(keys) : jsonKeys(keys as readonly Key[]);
-  const rows = library.sql.rows(
-    `SELECT key, isThere, min(n) FROM (
-       SELECT old AS key, 1 AS isThere, n FROM flotilla_marks WHERE n > ? AND tbl = ? AND old IN (SELECT value FROM json_each(?))
-       UNION ALL
-       SELECT new, 0, n FROM flotilla_marks
-       WHERE n > ? AND tbl = ? AND op IN (${OP_INSERT}, ${OP_UPDATE}) AND new IS NOT old AND new IN (SELECT value FROM json_each(?)))
-     GROUP BY key`,
-    last,
-    model.n,
-    list,
-    last,
-    model.n,
-    list,
-  );
-  return new Set(rows.flatMap(([key, isThere]) => (isThere === 1 ? [key as MarkKey] : [])));
-}

@@ -149,9 +149,16 @@ export function rowsTable(model: Pick<Model, 'n'>): string {
 }
 
 /** The columns that cross the wire, in order of their numbers. */
-export function syncedColumns(model: Model): Column[] {
-  return model.columns.filter((column) => column.role.kind === 'value' || column.role.kind === 'ref');
+export function syncedColumns(model: Model): readonly Column[] {
+  let synced = syncedOf.get(model);
+  if (synced === undefined) {
+    synced = model.columns.filter((column) => column.role.kind === 'value' || column.role.kind === 'ref');
+    syncedOf.set(model, synced);
+  }
+  return synced;
 }
+
+const syncedOf = new WeakMap<Model, readonly Column[]>();
 
 /** Tables that are here, and those that only others have. */
 export function allModels(registry: Registry): Model[] {

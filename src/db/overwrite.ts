@@ -2,6 +2,7 @@
  * Writing newer versions over rows that stand here: many with one statement, and only the columns that change by it. A statement that
  * sets a column writes its indexes and looks for what it refers to, also where it holds the same before and after.
  */
+import type { SqlValue } from '../protocol/types.ts';
 import type { Incoming } from './incoming.ts';
 import { takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
@@ -26,32 +27,36 @@ export function changesOf(library: Library, model: Model, rows: readonly Incomin
   const whole = rows.filter(({ outcome }) => outcome.unset.size === 0);
   for (const { columns, alike } of byColumns(whole, takenColumns)) {
     const byKey = new Map(alike.map((row) => [brought.keyOf(row.index), row]));
-    const differ = columns.map((column, i) => `, ${differs(column, `v.column${i + 2}`)}`).join('');
+    const differ = columns.map((column, i) => differs(column, `v.column${i + 2}`)).join(' || ') || "''";
     const fill = (at: number, into: unknown[]): void => {
       const row = alike[at] as Incoming;
       into.push(brought.keyOf(row.index));
       brought.pushValues(row, columns, into);
     };
+    const changed = new Map<SqlValue | undefined, readonly Column[]>();
     inLists(columns.length + 1, alike.length, fill, (list, params) => {
-      const text = `SELECT t.${id}${differ} FROM (VALUES ${list}) v CROSS JOIN ${quoteName(model.table)} t ON t.${id} = v.column1`;
-      for (const [key, ...differing] of library.sql.rows(text, ...params)) {
+      const text = `SELECT t.${id}, ${differ} FROM (VALUES ${list}) v CROSS JOIN ${quoteName(model.table)} t ON t.${id} = v.column1`;
+      for (const [key, bits] of library.sql.rows(text, ...params)) {
         const row = byKey.get(key as Key);
-        if (row !== undefined)
-          changes.set(
-            row,
-            columns.filter((_, i) => differing[i] === 1),
-          );
+        const known = changed.get(bits) ?? columns.filter((_, i) => String(bits)[i] === '1');
+        changed.set(bits, known);
+        if (row !== undefined) changes.set(row, known);
       }
     });
   }
   return changes;
 }
 
-/** SQL: what the row `t` holds may be another value than it would hold then. Where the affinity does not decide it, 5 and 5.0 differ, and 0.0 and −0.0 may. */
+/**
+ * SQL: 1 if what the row `t` holds may be another value than it would hold then, else 0. Where the affinity does not decide it, 5 and 5.0 differ,
+ * and 0.0 and −0.0 may; a column for integers holds the smallest one, alone of all, as a REAL as well.
+ */
 function differs({ name, affinity }: Column, value: string): string {
   const own = `t.${quoteName(name)}`;
   const bytes = `${own} IS NOT ${value} COLLATE BINARY`;
-  return affinity === 'BLOB' ? `(${bytes} OR typeof(${own}) IS NOT typeof(${value}) OR ${own} IS 0)` : bytes;
+  if (affinity === 'BLOB') return `(${bytes} OR typeof(${own}) IS NOT typeof(${value}) OR ${own} IS 0)`;
+  if (affinity === 'INTEGER' || affinity === 'NUMERIC') return `(${bytes} OR ifnull(${own} <= -9.2e18, 0))`;
+  return `(${bytes})`;
 }
 
 /**
@@ -89,18 +94,24 @@ export function overwrite(
   return left;
 }
 
+interface Alike {
+  readonly columns: readonly Column[];
+  readonly alike: Incoming[];
+}
+
 /** Rows of which the same columns are meant. */
-function byColumns(
-  rows: readonly Incoming[],
-  columnsOf: (row: Incoming) => readonly Column[],
-): { readonly columns: readonly Column[]; readonly alike: Incoming[] }[] {
-  const groups = new Map<string, { readonly columns: readonly Column[]; readonly alike: Incoming[] }>();
+function byColumns(rows: readonly Incoming[], columnsOf: (row: Incoming) => readonly Column[]): Alike[] {
+  const groups = new Map<string, Alike>();
+  let last: Alike | undefined;
   for (const row of rows) {
     const columns = columnsOf(row);
-    const name = columns.map(({ number }) => number).join();
-    const group = groups.get(name);
-    if (group === undefined) groups.set(name, { columns, alike: [row] });
-    else group.alike.push(row);
+    // Mostly the very same list.
+    if (last?.columns !== columns) {
+      const name = columns.map(({ number }) => number).join();
+      last = groups.get(name) ?? { columns, alike: [] };
+      groups.set(name, last);
+    }
+    last.alike.push(row);
   }
   return [...groups.values()];
 }

@@ -90,6 +90,25 @@ export function touchReferrers(library: Library, model: Model, key: MarkKey, why
 }
 
 /**
+ * Whether rows still refer to ids of a table that were left, and are nobody's now: a writer without foreign keys has left them. Whoever gets
+ * such an id has to look for them.
+ * @param keys - ids that rows of `model` had
+ */
+export function areReferredTo(library: Library, model: Model, keys: readonly Key[]): boolean {
+  const ids = jsonKeys(keys);
+  return library.registry.models.some((child) =>
+    child.foreignKeys.some(({ simple, table, columns }) => {
+      if (!simple || table !== model.table) return false;
+      // What was not stamped before is written with the row that has the id now in view.
+      const text = `SELECT 1 FROM json_each(?) k CROSS JOIN ${quoteName(child.table)} t ON t.${quoteName(columns[0] ?? '')} = k.value
+        CROSS JOIN ${rowsTable(child)} m ON ${mapJoin(child)}
+        WHERE NOT EXISTS (SELECT 1 FROM ${rowsTable(model)} p WHERE p.key = k.value) LIMIT 1`;
+      return library.sql.value(text, ids) !== undefined;
+    }),
+  );
+}
+
+/**
  * A row came from elsewhere, and rows here that stayed behind may be waiting for its values. Their ids are never given to it.
  * @param head - lsn of the last change before it came: what has come with it did not stay behind
  */

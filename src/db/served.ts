@@ -10,7 +10,7 @@ import type { SchemaDescription } from '../protocol/schema.ts';
 import { beginStampingAnew, finishStampingAnew } from './anew.ts';
 import type { StampedAnew } from './anew.ts';
 import { Applier } from './apply.ts';
-import type { Taken } from './api.ts';
+import type { OwnRequest, Owned, Taken } from './api.ts';
 import { installCapture } from './capture.ts';
 import { catchUp } from './catch-up.ts';
 import type { Config } from './config.ts';
@@ -24,6 +24,7 @@ import type { Surroundings } from './library.ts';
 import { createMap } from './metadata.ts';
 import type { Registry } from './model.ts';
 import { rowsTable } from './model.ts';
+import { ownRow } from './own.ts';
 import { pruneConfig } from './renames.ts';
 import { noteSchema, schemaCookie, storedConfig } from './serving.ts';
 
@@ -145,6 +146,15 @@ export class Served {
     if (learned === null) return;
     this.#use(new Library(db, learned, this.#around));
     this.#onSchema([]);
+  }
+
+  /** Gives a row of a device's to a member. What a delete means for rows that are its now may be this device's to decide. */
+  own(request: OwnRequest): Owned {
+    return this.run(() => {
+      const owned = ownRow(this.library, request);
+      if (owned.changed) this.applier.settle();
+      return owned;
+    });
   }
 
   /** Stamps anew what a clock that was wrong has stamped in the future, see `anew.ts`. Every session must begin anew then, as after a change of the schema. */

@@ -92,13 +92,14 @@ export function isWritten({ model, changed, hasMoved }: Slot): boolean {
   return changed || (model.rowid === null && hasMoved);
 }
 
-/** The greatest id that some rows had which have left it, by table with integer keys. */
-export function lastLeft(slots: readonly Slot[]): Map<Model, Key> {
-  const last = new Map<Model, Key>();
+/** The ids that rows had which have left them, by table with integer keys. */
+export function leftKeys(slots: readonly Slot[]): Map<Model, Key[]> {
+  const left = new Map<Model, Key[]>();
   for (const { model, mapped } of slots) {
     if (model.rowid === null || mapped === null) continue;
-    const known = last.get(model);
-    if (known === undefined || mapped.key > known) last.set(model, mapped.key);
+    const keys = left.get(model) ?? [];
+    keys.push(mapped.key);
+    left.set(model, keys);
   }
-  return last;
+  return left;
 }

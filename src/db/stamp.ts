@@ -14,6 +14,7 @@ import {
   encodedKey,
   saysWhatStands,
 } from './capture.ts';
+import { forgetAhead, standingAfter } from './ahead.ts';
 import { bornAnew, formatAside, parseAside } from './aside.ts';
 import { askFor } from './asked.ts';
 import { bear, writeTombstone } from './births.ts';
@@ -26,7 +27,7 @@ import { lastVersions } from './graves.ts';
 import { nameHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import { hasLooseReferrers } from './loose.ts';
-import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named, standingAfter } from './marked.ts';
+import { OP_NONE, carriesKey, exists, inherit, isDerived, isNamed, loadMap, named } from './marked.ts';
 import type { Model } from './model.ts';
 import { NOT_HERE, lateColumns, mapJoin, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { ALL_COLUMNS, identityMayChange, maskBit, withWholeReferences } from './masks.ts';
@@ -37,9 +38,9 @@ import { noteLost, overtaken, ownersOfMarks, recordOvertakes, revert, titleBirth
 import type { Base } from './owned-marks.ts';
 import { cellsAtBirth, writeRegisters } from './register-writes.ts';
 import type { Touched } from './remark.ts';
-import { OP_REBORN, hasDangling, takeLeftBehind, touchReferrers } from './remark.ts';
+import { OP_REBORN, areReferredTo, hasDangling, noteDangling, takeLeftBehind, touchReferrers } from './remark.ts';
 import type { Slot } from './slot.ts';
-import { isWritten, lastLeft, newSlot } from './slot.ts';
+import { isWritten, leftKeys, newSlot } from './slot.ts';
 import { BEFORE_ALL_KEYS } from './sql.ts';
 import type { Key, RawRow } from './sql.ts';
 import type { SqlValue } from '../protocol/types.ts';
@@ -56,6 +57,7 @@ export function stampMarks(library: Library, limit: number): number {
   const last = marks.at(-1);
   if (last === undefined) {
     forgetFollowed(library);
+    forgetAhead(library);
     return 0;
   }
   new Replay(library).run(marks);
@@ -374,7 +376,8 @@ class Replay {
     );
     const dead = slots.filter((slot) => !slot.alive && slot.mapped !== null);
     const vacated = new Set(dead.map(({ model, mapped }) => `${model.n}:${mapped?.key}`));
-    for (const [model, key] of lastLeft([...dead, ...moved])) this.#library.leftKey(model, key);
+    const left = leftKeys([...dead, ...moved]);
+    for (const [model, keys] of left) this.#library.leftKeys(model, keys);
     const last = this.#lastVersions(dead);
     for (const slot of dead) this.#bury(slot, last);
     // All moved rows leave their places before one takes a new one: two rows may have swapped keys.
@@ -401,6 +404,8 @@ class Replay {
       this.#reused.push({ model: slot.model, key: slot.key, why });
     });
     this.#bearAll(slots.filter((slot) => slot.alive && slot.mapped === null));
+    if (!this.#hasDangling && [...left].some(([model, keys]) => areReferredTo(this.#library, model, keys)))
+      noteDangling(this.#library, []);
     for (const { model, mapped, heir } of dead)
       if (mapped !== null && heir !== null) nameHeir(this.#library, model, mapped.uuid, heir.key);
     const changed = slots.filter((slot) => slot.alive && isWritten(slot) && slot.mapped !== null);

@@ -30,10 +30,10 @@ import type {
 } from './api.ts';
 import { isAhead } from './anew.ts';
 import { Bootstrap } from './bootstrap.ts';
-import { CONFLICT_DAYS } from './config.ts';
+import { CONFLICT_DAYS, RETENTION_DAYS } from './config.ts';
 import { checkKnown } from './claims.ts';
 import { ageOutConflicts } from './conflicts.ts';
-import { Conversation, hear, hearAll, hearOfOthers, heardMembers, knowledgeHeard } from './heard.ts';
+import { Conversation, hear, hearAll, hearOfOthers, heardHash, heardMembers, knowledgeHeard } from './heard.ts';
 import { describeModels } from './describe.ts';
 import { floorOf, prune } from './floor.ts';
 import { headOf } from './history.ts';
@@ -49,7 +49,6 @@ import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
 import { explainSqlite } from './open.ts';
-import { ownRow } from './own.ts';
 import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
@@ -64,6 +63,9 @@ const PRUNE_EVERY_MS = 10_000;
 
 /** How long after a commit of another program batches are applied one a transaction, ms: it waits for 20 ms then, and not for 50. */
 const OTHERS_WRITE_MS = 1_000;
+
+/** Of the retention: when a member was last heard of need not be told to anybody who knows it more or less exactly. */
+const SEEN_PARTS = 30;
 
 const NOTHING_SAID: KnowledgeWire = { runs: new Uint8Array(0), hlc: [] };
 
@@ -206,6 +208,7 @@ export class Writer {
         head: headOf(this.#library.sql),
         floor: wireOf(floor),
         floorHash: hashOf(floor),
+        heardHash: this.#heardHash(peer),
         cursor: this.#library.cursor(peer),
         schema: describeModels(allModels(registry)),
         schemaHash: registry.schemaHash,
@@ -219,7 +222,7 @@ export class Writer {
     return this.#do(() => this.#served.stampAnew() !== null);
   }
 
-  beginPass(peer: string, floor: KnowledgeWire, { maySnapshot, isItsTurn }: PassWish): PassBegun | null {
+  beginPass(peer: string, floor: KnowledgeWire, { maySnapshot, isItsTurn, heard }: PassWish): PassBegun | null {
     checkKnown(this.#library, floor);
     return this.#do(() =>
       this.#library.transact(() => {
@@ -234,15 +237,22 @@ export class Writer {
         if (snapshot === null) this.#bootstrap.leave();
         if (pass === 'newcomer') beginNewcomer(library, peer, floor);
         beginPass(library, peer, pass);
+        const spoken = this.#speakTo(peer);
+        if (heard === this.#heardHash(peer)) this.#sessions.get(peer)?.spreading.wasToldAll(library);
         return {
           pass,
           cursor: library.cursor(peer),
           records: recordsHash(library.sql),
           snapshot,
-          ...this.#speakTo(peer),
+          ...spoken,
         };
       }),
     );
+  }
+
+  #heardHash(peer: string): string {
+    const retentionMs = (storedConfig(this.#db).retentionDays ?? RETENTION_DAYS) * 86_400_000;
+    return heardHash(this.#library, peer, retentionMs / SEEN_PARTS);
   }
 
   /** What this device tells a peer that it knows; what it says later is what has come since. */
@@ -399,7 +409,7 @@ export class Writer {
   }
 
   own(request: OwnRequest): Owned {
-    return this.#do(() => ownRow(this.#library, request));
+    return this.#do(() => this.#served.own(request));
   }
 
   /** Rows here refer to nothing, written by somebody without foreign keys: from now on new rows are looked at for them. */

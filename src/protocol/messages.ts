@@ -57,6 +57,7 @@ export const hello = v.object({
   // Another version's hello may lack these, and is answered all the same.
   head: v.optional(v.strictObject({ lsn: natural, run }), () => ({ lsn: 0, run: NO_RUN })),
   floor: v.optional(hex, '00'),
+  heard: v.optional(hex, '00'),
   load: v.optional(natural, 0),
 });
 

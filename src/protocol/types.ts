@@ -206,6 +206,8 @@ export type Frame =
       readonly head: Head;
       /** Hash of its floor, hex. */
       readonly floor: string;
+      /** Hash of what it has heard of others than the peer, hex: to whom has heard the same it tells only what is new. */
+      readonly heard: string;
       /** Its sessions in which something is to be given or taken: who has a choice takes the feed of one that has little to do. */
       readonly load: number;
     }

@@ -155,3 +155,24 @@ describe('[A10] a row that several others make whole', () => {
     await expectEqual(...replicas);
   });
 });
+
+describe('[W20] a row that another one takes the id of, away from which it was moved', () => {
+  it.each(['UPDATE p SET id = 33', 'DELETE FROM p'])(
+    'is told apart from that, though both came to be apart (%s)',
+    async (leaving) => {
+      const [a, b] = pairOf(
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE SET NULL, name TEXT)`,
+      );
+      a.write("INSERT INTO p VALUES (2, 'old'); INSERT INTO c VALUES (1, 2, 'c')");
+      converge([a, b]);
+      a.write(`PRAGMA foreign_keys = OFF; ${leaving}`);
+      a.stamp();
+      a.write("INSERT INTO p VALUES (2, 'new'); PRAGMA foreign_keys = ON");
+      converge([a, b]);
+      for (const replica of [a, b])
+        expect(replica.rows('SELECT c.name, p.name FROM c JOIN p ON p.id = c.p')).toEqual([['c', 'new']]);
+      await expectEqual(a, b);
+    },
+  );
+});

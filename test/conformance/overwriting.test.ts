@@ -85,6 +85,16 @@ describe.each(['shared', 'device'] as const)('[A19] a version of a row that stan
     ]);
   });
 
+  it('changes the smallest integer into the REAL that is as small', async () => {
+    const [a, b] = filled(ownership);
+    a.write('UPDATE files SET size = -9223372036854775808 WHERE id < 9');
+    b.pull(a);
+    a.write('UPDATE files SET size = CAST(size AS REAL) WHERE id < 9');
+    b.pull(a);
+    expect(b.rows('SELECT DISTINCT typeof(size) FROM files WHERE id < 9')).toEqual([['real']]);
+    await expectEqual(a, b);
+  });
+
   it('takes the value that another one gives up, whichever comes first', async () => {
     const [a, b] = filled(ownership);
     a.write("UPDATE files SET name = 'gone', size = 0 WHERE id = 90");
@@ -109,4 +119,19 @@ describe.each(['shared', 'device'] as const)('[A19] a version of a row that stan
     expect(b.waiting()).toEqual([]);
     await expectEqual(a, b);
   });
+});
+
+it.each([499, 700])('[A19] goes for tables of %i columns as well', async (count) => {
+  const names = Array.from({ length: count }, (_, i) => `c${i}`);
+  const [a, b] = pairOf(`CREATE TABLE wide (id INTEGER PRIMARY KEY, ${names.join(', ')})`);
+  a.write(
+    `INSERT INTO wide (${names.join(', ')}) VALUES (${names.map((_, i) => i).join(', ')}), (${names.map(() => "'x'").join(', ')})`,
+  );
+  converge([a, b]);
+  a.write(`UPDATE wide SET c0 = 'first', ${names.at(-1)} = 'last'`);
+  b.pull(a);
+  await expectShown([a, b], `SELECT c0, c1, ${names.at(-1)} FROM wide ORDER BY id`, [
+    ['first', 1, 'last'],
+    ['first', 'x', 'last'],
+  ]);
 });

@@ -445,6 +445,40 @@ it('[O8] of one that evicts a row of another device nothing is recorded, also wh
 });
 
 describe('shared rows that owned rows refer to', () => {
+  it.each([
+    ['CASCADE', []],
+    ['SET NULL', [[null]]],
+  ])(
+    '[O9] are deleted when another one takes over what its owner has left behind: ON DELETE %s',
+    async (clause, left) => {
+      const fleet = fleetOf(
+        3,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE ${clause})`,
+        { config: { tables: { c: { ownership: 'device' } } } },
+      );
+      const [a, b, c] = fleet as [Replica, Replica, Replica];
+      a.write("INSERT INTO p VALUES (1, 'x')");
+      converge(fleet);
+      a.write('INSERT INTO c VALUES (1, 1)');
+      b.write('DELETE FROM p');
+      // That is the last that anybody hears of A.
+      for (const other of [c, b]) other.pull(a);
+      converge([b, c]);
+      for (const replica of [b, c]) expect(replica.waiting()).toHaveLength(1);
+      c.own('c', 1);
+      expect(c.waiting()).toEqual([]);
+      expect(c.rows('SELECT p FROM c')).toEqual(left);
+      converge([b, c]);
+      for (const replica of [b, c]) {
+        expect(replica.waiting()).toEqual([]);
+        expect(replica.rows('SELECT p FROM c')).toEqual(left);
+        expect(replica.rows('SELECT count(*) FROM p')).toEqual([[0]]);
+      }
+      await expectEqual(b, c);
+    },
+  );
+
   it.each(['CASCADE', 'SET NULL'])(
     '[D7] are deleted when each owner has done its part: ON DELETE %s',
     async (clause) => {

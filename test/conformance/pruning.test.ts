@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { floorOf } from '../../src/db/floor.ts';
-import { Conversation, hearOfOthers } from '../../src/db/heard.ts';
+import { Conversation, hearOfOthers, heardHash } from '../../src/db/heard.ts';
 import { wireOf } from '../../src/db/knowledge-wire.ts';
 import { Chance } from '../support/chance.ts';
 import { expectEqual, fleetOf, inTheMiddle, pagesFor, singles } from '../support/engine.ts';
@@ -582,6 +582,46 @@ describe('[F4] what a member knows', () => {
     a.pull(b);
     expect(toldTo(b, a, toA, toB)).toEqual(['C']);
     expect(toldTo(a, b, toB, toA)).toEqual([]);
+  });
+});
+
+describe('[F4] two that have heard the same of others', () => {
+  it('say so by a hash, and tell each other nothing but what comes', () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x')");
+    converge([a, b, c]);
+    const hashes = (): string[] => [heardHash(a.library, 'B', DAY_MS), heardHash(b.library, 'A', DAY_MS)];
+    const isEven = (): boolean => new Set(hashes()).size === 1;
+    expect(isEven()).toBe(true);
+    const toA = new Conversation('A', b.library.knowledge());
+    toA.spreading.wasToldAll(b.library);
+    expect(toA.spreading.news(b.library)).toEqual([]);
+    c.write("INSERT INTO folders VALUES (2, 'y')");
+    b.pull(c);
+    b.hear(c);
+    expect(isEven()).toBe(false);
+    const base = wireOf([...b.library.knowledge()]);
+    const news = toA.spreading.news(b.library);
+    expect(news.map(({ device, whole }) => [device, whole])).toEqual([['C', false]]);
+    a.library.transact(() => hearOfOthers(a.library, base, news, null));
+    expect(isEven()).toBe(true);
+    // What one of them has said itself does not matter between the two.
+    a.write("INSERT INTO folders VALUES (3, 'z')");
+    b.pull(a);
+    expect(isEven()).toBe(true);
+  });
+
+  it('do not say so where one has heard that a member is there much later than the other', () => {
+    const days = new Days();
+    const [a, b, c] = members(3, days) as [Replica, Replica, Replica];
+    a.write("INSERT INTO folders VALUES (1, 'x')");
+    converge([a, b, c]);
+    days.pass(2);
+    a.hear(c);
+    expect(heardHash(a.library, 'B', DAY_MS)).not.toBe(heardHash(b.library, 'A', DAY_MS));
+    b.hear(c);
+    expect(heardHash(a.library, 'B', DAY_MS)).toBe(heardHash(b.library, 'A', DAY_MS));
   });
 });
 

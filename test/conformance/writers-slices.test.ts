@@ -52,23 +52,26 @@ describe('[W3] a row that REPLACE evicts, in another slice than the one that tak
 });
 
 describe('[W25] a row that an insert has left as it is, since its value was taken', () => {
-  it.each([0, STAMP_SLICE])('stays the same row under another id (%i marks between)', async (between) => {
-    const [a, b] = pairOf(DDL);
-    a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
-    converge([a, b]);
-    const { uuid, birth } = stampsOf(a, 'tag', 5);
-    b.write('INSERT INTO use SELECT 1, id FROM tag');
-    inOneTransaction(a, () => {
-      a.write("INSERT OR IGNORE INTO tag (name) VALUES ('a')");
-      fill(a, between);
-      a.write('UPDATE tag SET id = 9');
-    });
-    converge([a, b]);
-    expect(stampsOf(a, 'tag', 9)).toMatchObject({ uuid, birth });
-    for (const replica of [a, b])
-      expect(replica.rows('SELECT note FROM use JOIN tag ON tag.id = tag')).toEqual([['first']]);
-    await expectEqual(a, b);
-  });
+  it.each([0, STAMP_SLICE, 5 * STAMP_SLICE])(
+    'stays the same row under another id (%i marks between)',
+    async (between) => {
+      const [a, b] = pairOf(DDL);
+      a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
+      converge([a, b]);
+      const { uuid, birth } = stampsOf(a, 'tag', 5);
+      b.write('INSERT INTO use SELECT 1, id FROM tag');
+      inOneTransaction(a, () => {
+        a.write("INSERT OR IGNORE INTO tag (name) VALUES ('a')");
+        fill(a, between);
+        a.write('UPDATE tag SET id = 9');
+      });
+      converge([a, b]);
+      expect(stampsOf(a, 'tag', 9)).toMatchObject({ uuid, birth });
+      for (const replica of [a, b])
+        expect(replica.rows('SELECT note FROM use JOIN tag ON tag.id = tag')).toEqual([['first']]);
+      await expectEqual(a, b);
+    },
+  );
 });
 
 describe('[W25] a row that is replaced under its own id, at the edge of a slice', () => {

@@ -54,19 +54,32 @@ describe('a reconnect with nothing new', () => {
     ['', false],
     [', with a pre-shared key', true],
   ])('takes less than 2,000 bytes until both are live%s', async (_, psk) => {
-    const [laptop, nas] = ['laptop', 'nas'].map((name) => join(folder, `${name} ${psk}.db`)) as [string, string];
+    const [laptop, nas, phone] = ['laptop', 'nas', 'phone'].map((name) => join(folder, `${name} ${psk}.db`)) as [
+      string,
+      string,
+      string,
+    ];
     execute(laptop, SCHEMA);
     await initLibrary(laptop, { name: 'the laptop of somebody', psk });
     const staying = await open(laptop);
     const { addresses } = await staying.status();
-    const { text } = await createInvitation(laptop, { localOnly: true });
-    await joinLibrary(text, nas, { localOnly: true, name: 'the box in the cupboard' });
-    const first = await open(nas, addresses);
-    await Promise.all([live(staying), live(first)]);
+    const letIn = async (file: string, name: string): Promise<FlotillaNode> => {
+      const { text } = await createInvitation(laptop, { localOnly: true });
+      await joinLibrary(text, file, { localOnly: true, name });
+      const node = await open(file, addresses);
+      await Promise.all([live(staying), live(node)]);
+      return node;
+    };
+    // A third member, of which both have heard.
+    const third = await letIn(phone, 'the phone');
+    execute(phone, "INSERT INTO notes (body) VALUES ('of the phone')");
+    await untilColumn(laptop, BODIES, ['of the phone']);
+    await third.stop();
+    const first = await letIn(nas, 'the box in the cupboard');
     execute(nas, "INSERT INTO notes (body) VALUES ('one')");
-    await untilColumn(laptop, BODIES, ['one']);
+    await untilColumn(laptop, BODIES, ['of the phone', 'one']);
     execute(laptop, "INSERT INTO notes (body) VALUES ('two')");
-    await untilColumn(nas, BODIES, ['one', 'two']);
+    await untilColumn(nas, BODIES, ['of the phone', 'one', 'two']);
     await first.stop();
 
     const watch = watchConnections();

@@ -295,6 +295,7 @@ export const frames: { readonly [T in Frame['type']]: fc.Arbitrary<Extract<Frame
     knowledge: hex,
     head: record({ lsn: fc.maxSafeNat(), run }),
     floor: hex,
+    heard: hex,
     load: fc.maxSafeNat(),
   }),
   floor: record({ type: fc.constant('floor' as const), floor: knowledge.map((known) => known.toWire()) }),

@@ -116,7 +116,7 @@ describe('columns', () => {
           const values = Array.from({ length: rows }, (_, i) => some[i % some.length]!);
           const writer = new ByteWriter();
           writeValues(writer, { values }, 'values');
-          expect(readValues(new ByteReader(writer.finish()), rows, 2 ** 20, 'values')).toStrictEqual({ values });
+          expect(readValues(new ByteReader(writer.finish()), rows, 2 ** 24, 'values')).toStrictEqual({ values });
         },
       ),
       { numRuns: 60 },

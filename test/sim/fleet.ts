@@ -402,20 +402,55 @@ class Fleet {
       device.skew = 0;
       if (!device.isOn) device.start();
     }
+    await this.#comeToRest();
+    if (await this.#takeOver()) await this.#comeToRest();
+    await this.#compare();
+    this.#checkHeard();
+    await this.#checkCoordination();
+    this.#judge();
+  }
+
+  async #comeToRest(): Promise<void> {
     const end = this.#time.now + REST;
     let before = '';
     for (;;) {
       await this.#run(2 * MINUTE);
       const now = this.#heads();
-      if (now === before && this.#isInSync()) break;
+      if (now === before && this.#isInSync()) return;
       before = now;
       if (this.#time.now > end)
         throw new SimError('diverged', `the fleet does not come to rest:\n${this.#states().join('\n')}`);
     }
-    await this.#compare();
-    this.#checkHeard();
-    await this.#checkCoordination();
-    this.#judge();
+  }
+
+  /**
+   * What a delete means for the rows of a device that has left waits for whoever takes them over (O9), which is for people to do. Where
+   * something waits they do it here.
+   */
+  async #takeOver(): Promise<boolean> {
+    const joined = this.#joined();
+    if (!joined.some((device) => device.rows('SELECT 1 FROM flotilla_pending').length > 0)) return false;
+    const taken = new Set<string>();
+    for (const { name } of this.#devices.filter(({ isOut }) => isOut)) {
+      for (const device of joined) {
+        for (const [n, table] of device.rows(
+          "SELECT n, name FROM flotilla_tables WHERE name IN ('volumes', 'files')",
+        )) {
+          const left = device.rows(
+            `SELECT lower(hex(m.uuid)) FROM flotilla_rows_${String(n)} m JOIN flotilla_runs r ON r.run = m.birth_run
+             WHERE r.device = ? AND NOT EXISTS (SELECT 1 FROM flotilla_transfers t WHERE t.root = m.uuid)`,
+            name,
+          );
+          for (const key of left.map(([uuid]) => String(uuid)).filter((uuid) => !taken.has(uuid))) {
+            taken.add(key);
+            const own = device.node?.store.own({ table: String(table), key, device: null });
+            await this.#until(own ?? Promise.reject(new Error('gone')), MINUTE, 'the transfer');
+          }
+        }
+      }
+    }
+    if (taken.size > 0) this.#tell(`${taken.size} rows of who has left are taken over`);
+    return taken.size > 0;
   }
 
   #heads(): string {

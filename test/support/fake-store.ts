@@ -198,6 +198,7 @@ export class FakeStore implements NodeStore {
       knowledgeHash: JSON.stringify(entries),
       head: { lsn: this.#head, run: this.#run },
       floor: this.floor,
+      heardHash: '00',
       floorHash: JSON.stringify(this.floor.hlc),
       cursor: this.#cursors.get(peer) ?? null,
       schema: this.schema,

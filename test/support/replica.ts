@@ -21,7 +21,6 @@ import type { Library } from '../../src/db/library.ts';
 import { describeModels } from '../../src/db/describe.ts';
 import { allModels } from '../../src/db/model.ts';
 import { admit, requireNotRevoked, revoke, writeFounder } from '../../src/db/members.ts';
-import { ownRow } from '../../src/db/own.ts';
 import { beginNewcomer, markNewcomer, passKind } from '../../src/db/newcomer.ts';
 import { beginPass, noteFloor, noteTold } from '../../src/db/reconcile.ts';
 import { Served } from '../../src/db/served.ts';
@@ -215,7 +214,7 @@ export class Replica {
   /** Gives an owned row to a device that is a member. @param to - @default this one */
   own(table: string, key: string | number, to: Replica = this): void {
     for (const { device } of [this, to]) this.knowMember(device);
-    ownRow(this.library, { table, key: String(key), device: to.device });
+    this.served.own({ table, key: String(key), device: to.device });
   }
 
   /**

@@ -113,6 +113,7 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     knowledge: 'other',
     head: { lsn: 0, run: '00'.repeat(16) },
     floor: '[]',
+    heard: '00',
     load: 0,
   });
   const want = (credit: number): Extract<Frame, { type: 'want' }> => ({

@@ -112,6 +112,7 @@ describe('control frames', () => {
       ...rest,
       head: { lsn: 0, run: '00'.repeat(16) },
       floor: '00',
+      heard: '00',
       load: 0,
     });
   });

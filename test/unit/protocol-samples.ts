@@ -70,6 +70,7 @@ export const sampleFrames: Readonly<Record<string, Frame>> = {
     knowledge: 'cd'.repeat(32),
     head: { lsn: 2 ** 40, run: RUN_A },
     floor: 'ef'.repeat(16),
+    heard: '12'.repeat(16),
     load: 3,
   },
   schema: {
