@@ -131,6 +131,7 @@ export class Applier {
     try {
       const stamped = library.transact(() => {
         const taken = take();
+        if (taken > 0) this.#adopter?.reset();
         library.reached('stamp: taken');
         // Before the last slice, a row that a program has deleted or moved still has its mapping.
         if ((taken > 0 || retries) && hasPending(library) && !hasMarks(library)) {
