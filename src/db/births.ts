@@ -10,6 +10,7 @@ import { formatCells, formatSeen, parseCells, registersIn, seenIn } from './cell
 import { recordReplaced } from './given-up.ts';
 import { readVersion } from './join.ts';
 import type { Library } from './library.ts';
+import { takeFromName } from './misplaced.ts';
 import type { Model } from './model.ts';
 import { quoteName, rowsTable } from './model.ts';
 import { cellsAtBirth } from './register-writes.ts';
@@ -92,11 +93,14 @@ function writeBirths(
       const name = derived.get(row.key) ?? null;
       let uuid: Uint8Array;
       // Two rows of one derived name can only be there when no unique index guards it: the second is a row of its own.
-      if (name !== null && (!taken.has(hexOf(name)) || losesName(library, model, name))) {
+      const waiting = pending && name !== null ? waitingVersion(library, name) : null;
+      const former = name !== null && taken.has(hexOf(name)) ? takeFromName(library, model, name, row.key) : null;
+      if (name !== null && (!taken.has(hexOf(name)) || former !== null || losesName(library, model, name))) {
         uuid = name;
         taken.add(hexOf(name));
+        // One that has been asked for is recorded already.
+        if (waiting === null && former !== null && former.hlc > 0) replaced.push(former);
         if (pending) {
-          const waiting = waitingVersion(library, uuid);
           if (waiting !== null) replaced.push(waiting);
           forgetPending(library, uuid);
           noteArrival(library, uuid);

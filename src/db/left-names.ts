@@ -157,16 +157,17 @@ export class LeftNames {
   }
 }
 
-function lead(
+/** Lets a reference lead to another row. Answers false where a constraint forbids it. */
+export function lead(
   library: Library,
   child: Model,
   { columns, targets }: ForeignKey,
   key: Key,
   parent: Model,
   to: Key,
-): void {
+): boolean {
   const row = `(SELECT ${targets.map(quoteName).join(', ')} FROM ${quoteName(parent.table)} WHERE ${rowByKey(parent)})`;
-  unlessRefused(() =>
+  return unlessRefused(() =>
     library.sql.run(
       `UPDATE ${orAbort(child)}${quoteName(child.table)} SET (${columns.map(quoteName).join(', ')}) = ${row} WHERE ${rowByKey(child)}`,
       to,

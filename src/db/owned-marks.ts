@@ -142,8 +142,11 @@ export function recordOvertakes(library: Library, { overtakes }: Base): void {
 export function revert(
   library: Library,
   model: Model,
-  row: { readonly uuid: Uint8Array; readonly hlc: number; readonly run: number },
+  row: Root & { readonly hlc: number; readonly run: number },
 ): void {
+  // It may have made way for a row of ours a moment ago (`misplaced.ts`).
+  const here = `SELECT 1 FROM ${rowsTable(model)} WHERE uuid = ? AND birth_hlc = ? AND birth_run = ?`;
+  if (library.sql.value(here, Buffer.from(row.uuid), row.birthHlc, row.birthRun) === undefined) return;
   const at = { hlc: library.stampAt(library.around.now()), run: library.run };
   recordRow(library, model, row.uuid, 'ownership', row, { at });
   askFor(library, model, row);

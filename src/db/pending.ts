@@ -97,16 +97,24 @@ export function noteArrival(library: Library, uuid: Uint8Array): void {
   library.sql.run('DELETE FROM flotilla_waits WHERE target = ?', Buffer.from(uuid));
 }
 
-/** Versions that wait for the arrival of one of these rows, each once. */
-export function waitersOf(library: Library, targets: Iterable<Uint8Array>): Uint8Array[] {
+/**
+ * Versions that wait for the arrival of one of these rows, each once.
+ * @param withTheirs - and those that wait for these, over any number of steps
+ */
+export function waitersOf(library: Library, targets: Iterable<Uint8Array>, withTheirs = false): Uint8Array[] {
   const found = new Map<string, Uint8Array>();
-  for (const target of targets) {
+  const queue = [...targets];
+  for (let target = queue.pop(); target !== undefined; target = queue.pop()) {
     const rows = library.sql.rows(
       `SELECT p.uuid, p.version FROM flotilla_waits w JOIN flotilla_pending p ON p.uuid = w.uuid
        WHERE w.target = ? AND p.version IS NOT NULL`,
       Buffer.from(target),
     );
-    for (const [uuid, version] of rows) found.set(bytesToHex(uuid as Uint8Array), version as Uint8Array);
+    for (const [uuid, version] of rows as [Uint8Array, Uint8Array][]) {
+      const name = bytesToHex(uuid);
+      if (withTheirs && !found.has(name)) queue.push(uuid);
+      found.set(name, version);
+    }
   }
   return [...found.values()];
 }

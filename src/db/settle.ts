@@ -194,6 +194,7 @@ function retryVersions(library: Library, merge: MergeWaiting, holdDeletes: boole
       : waitersOf(
           library,
           versions.map(({ uuid }) => uuid),
+          true,
         );
   merge(joinVersions(library, [...readVersionsOf(library, versions), ...waiters].map(decodeBatch)), doomed);
   return unboundVersions(library).length < before.length;

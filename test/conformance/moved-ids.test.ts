@@ -1,7 +1,7 @@
 /** Rows that get another integer id on one device, with references that follow them. Rules C2 and O8 of docs/spec.md. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, pairOf } from '../support/engine.ts';
+import { expectEqual, expectShown, fleetOf, pairOf } from '../support/engine.ts';
 import { converge } from '../support/replica.ts';
 import type { Replica } from '../support/replica.ts';
 
@@ -149,6 +149,49 @@ describe('an id that moves', () => {
     converge([a, b]);
     for (const replica of [a, b]) expect(replica.rows(shown)).toEqual([['one', 'still of one']]);
     await expectEqual(a, b);
+  });
+
+  const SWAP =
+    'BEGIN; UPDATE p SET id = 9 WHERE id = 1; UPDATE p SET id = 1 WHERE id = 2; UPDATE p SET id = 2 WHERE id = 9; COMMIT';
+  const ADD = "INSERT INTO more (p, note) VALUES (2, 'of B')";
+  const ID = 'p INTEGER PRIMARY KEY REFERENCES p (id) ON UPDATE NO ACTION DEFERRABLE INITIALLY DEFERRED, note TEXT';
+  it.each([
+    ['made in the same moment', ID, [`${SWAP}; ${ADD}`]],
+    ['made later', ID, [SWAP, ADD]],
+    ['made before', ID, [ADD, SWAP]],
+    [
+      'made later, by a key of several columns',
+      `${ID.replace(' PRIMARY KEY', '')}, k DEFAULT 0, PRIMARY KEY (p, k)`,
+      [SWAP, ADD],
+    ],
+  ])('[N3] [O8] such a row is one with an own row that gets its name: %s', async (_, columns, writes) => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE more (${columns});
+       CREATE TABLE notes (id INTEGER PRIMARY KEY, p INTEGER, k DEFAULT 0, v TEXT,
+         FOREIGN KEY (${columns.includes('k DEFAULT') ? 'p, k' : 'p'}) REFERENCES more ON DELETE CASCADE);`,
+      { config: { tables: { more: { ownership: 'device' } } } },
+    ) as [Replica, Replica, Replica];
+    const [a, b] = replicas;
+    a.write("INSERT INTO p VALUES (1, 'one'), (2, 'two'); INSERT INTO more (p, note) VALUES (1, 'of A')");
+    if (columns === ID) a.write("INSERT INTO notes (p, v) VALUES (1, 'about it')");
+    b.pull(a);
+    for (const sql of writes) {
+      b.write(sql);
+      b.stamp();
+    }
+    expect(b.violations()).toEqual([]);
+    converge(replicas);
+    const shown =
+      'SELECT name, more.note, v FROM p LEFT JOIN more ON more.p = p.id LEFT JOIN notes ON notes.p = p.id ORDER BY name';
+    await expectShown(replicas, shown, [
+      ['one', 'of B', columns === ID ? 'about it' : null],
+      ['two', null, null],
+    ]);
+    expect(a.rows('SELECT rule, lost FROM flotilla_conflicts WHERE col IS NOT NULL')).toEqual([
+      ['later-birth', 'of A'],
+    ]);
   });
 });
 

@@ -543,3 +543,25 @@ it('[N1] a row that is named by another one and refers to itself does so under i
   }
   await expectEqual(a, b);
 });
+
+it.each([1, 2, 3, 1000])(
+  '[N1] a row whose place in a unique index its own old name has, with what is named by it and what refers to that: %i rows a page',
+  async (rows) => {
+    const [a, b] = pairOf(
+      `CREATE TABLE town (name TEXT PRIMARY KEY, code TEXT UNIQUE);
+       CREATE TABLE house (town TEXT PRIMARY KEY REFERENCES town ON UPDATE CASCADE ON DELETE CASCADE, v TEXT);
+       CREATE TABLE room (id INTEGER PRIMARY KEY, house TEXT REFERENCES house ON UPDATE CASCADE ON DELETE SET NULL)`,
+    );
+    a.write(
+      "INSERT INTO town VALUES ('York', 'Y'); INSERT INTO house VALUES ('York', 'v'); INSERT INTO room VALUES (1, 'York')",
+    );
+    converge([a, b]);
+    a.write("UPDATE town SET name = 'Leeds'");
+    b.pull(a, rows);
+    await expectShown(
+      [a, b],
+      'SELECT code, v, room.id FROM town JOIN house ON house.town = name JOIN room ON room.house = name',
+      [['Y', 'v', 1]],
+    );
+  },
+);

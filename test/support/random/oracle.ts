@@ -220,7 +220,9 @@ export class Oracle {
    * and may not have heard of a delete of the old one.
    */
   #hasFollowed(row: string): boolean {
-    return [...this.#before.values()].some((names) => [...names].some((name) => row.includes(JSON.stringify(name))));
+    const parents = this.#namedBy.get(row);
+    const holds = (name: string): boolean => row.includes(JSON.stringify(name)) || parents?.has(name) === true;
+    return [...this.#before.values()].some((names) => [...names].some(holds));
   }
 
   /** It was written to a row that another device has made: no trigger saw it, and it is undone with a record (O8). */
