@@ -12,11 +12,12 @@ import { TextBytes } from '../protocol/text-bytes.ts';
 import { bytesToHex, formatUuid } from '../protocol/uuid.ts';
 import type { Batch, CellData, Inspection, InspectionAnswer, SqlValue, TableData } from '../protocol/types.ts';
 import { FlotillaError } from '../errors.ts';
-import { heirIn, readAliases } from './heirs.ts';
+import type { Aliases } from './heirs.ts';
+import { birthText, heirIn, readAliases } from './heirs.ts';
 import type { NotYet } from './feed.ts';
 import { UNSTAMPED } from './metadata.ts';
 import type { Model, Registry } from './model.ts';
-import { UNSET_HLC, allModels } from './model.ts';
+import { UNSET_HLC, allModels, isPlainId } from './model.ts';
 import { NO_END, PageBuilder, readVersions, runBytes, versionSelect } from './page.ts';
 import type { RunInfo } from './page.ts';
 import { BEFORE_ALL_KEYS, Statements } from './sql.ts';
@@ -83,7 +84,7 @@ class Digester {
   readonly #registry: Registry;
   readonly #runs = new Map<number, RunInfo>();
   /** Of the snapshot. */
-  #aliases: ReadonlyMap<string, string> | null = null;
+  #aliases: Aliases | null = null;
 
   constructor(db: Database, registry: Registry) {
     this.#sql = new Statements(db);
@@ -120,7 +121,7 @@ class Digester {
       const builder = this.#builder();
       builder.addVersions(model, versions);
       builder.resolve();
-      seeRows(builder.build(NO_END), this.#aliases, see);
+      seeRows(builder.build(NO_END), this.#aliases, model, see);
       if (versions.length < CHUNK_ROWS) break;
       after = versions.at(-1)?.[1] ?? null;
       await breathe();
@@ -129,7 +130,7 @@ class Digester {
       'SELECT version FROM flotilla_pending WHERE version IS NOT NULL AND tbl = ?',
       model.n,
     );
-    for (const [version] of waiting) seeRows(decodeBatch(version as Uint8Array), this.#aliases, see);
+    for (const [version] of waiting) seeRows(decodeBatch(version as Uint8Array), this.#aliases, model, see);
   }
 
   #builder(): PageBuilder {
@@ -147,19 +148,24 @@ class Digester {
   }
 }
 
-function seeRows(
-  batch: Batch,
-  aliases: ReadonlyMap<string, string>,
-  see: (uuid: Uint8Array, rowHash: Buffer) => void,
-): void {
+function seeRows(batch: Batch, aliases: Aliases, model: Model, see: (uuid: Uint8Array, rowHash: Buffer) => void): void {
   for (const table of batch.tables) {
     const columns = [...table.columns].sort((a, b) => (a.name < b.name ? -1 : 1));
     const cells = cellsInWords(batch, table);
     const unset = unsetColumns(table);
+    const byId = new Set(model.columns.filter(({ name }) => isPlainId(model, name)).map(({ wire }) => wire));
+    /** Whom a reference means. By an id it is the row of that birth; in a name, or by values, whichever has that name by now. */
+    const heir = (at: number, name: string): string => {
+      if (at < 0) return '-';
+      const birth = byId.has(name)
+        ? birthText(batch.birthHlc[at] ?? 0, bytesToHex(runBytes(batch, batch.birthRun[at] ?? 0)))
+        : null;
+      return heirIn(aliases, bytesToHex(batch.uuids.subarray(at * 16, at * 16 + 16)), birth);
+    };
     table.rows.forEach((index, position) => {
       see(
         batch.uuids.subarray(index * 16, index * 16 + 16),
-        hashRow(batch, aliases, { ...table, columns }, index, position, cells.get(position), unset.get(position)),
+        hashRow(batch, heir, { ...table, columns }, index, position, cells.get(position), unset.get(position)),
       );
     });
   }
@@ -201,17 +207,16 @@ function unsetColumns({ cells, columns }: TableData): Map<number, Set<string>> {
 
 function hashRow(
   batch: Batch,
-  aliases: ReadonlyMap<string, string>,
+  heir: (reference: number, column: string) => string,
   table: TableData,
   index: number,
   position: number,
   cells: readonly string[] = [],
   unset: ReadonlySet<string> = NOTHING,
 ): Buffer {
-  const uuidAt = (at: number): string => (at < 0 ? '-' : bytesToHex(batch.uuids.subarray(at * 16, at * 16 + 16)));
   const run = (at: number): string => bytesToHex(runBytes(batch, at));
   const parts = [
-    uuidAt(index),
+    bytesToHex(batch.uuids.subarray(index * 16, index * 16 + 16)),
     `${batch.birthHlc[index]}@${run(batch.birthRun[index] ?? 0)}`,
     `${table.hlc[position]}@${run(table.run[position] ?? 0)}`,
     ...cells,
@@ -219,7 +224,7 @@ function hashRow(
   for (const column of table.columns) {
     if (unset.has(column.name)) continue;
     parts.push(column.name);
-    if (column.kind === 'ref') parts.push(`u${heirIn(aliases, uuidAt(column.refs[position] ?? -1))}`);
+    if (column.kind === 'ref') parts.push(`u${heir(column.refs[position] ?? -1, column.name)}`);
     else parts.push(valueText(column.values[position] ?? null, column.ints?.[position] === 1));
   }
   return hash('sha256', parts.join('\u0000'), 'buffer');

@@ -112,16 +112,30 @@ function versionOf(stamps: readonly (SqlValue | undefined)[]): KnownVersion {
   return { birthHlc, birthRun, hlc, run };
 }
 
+/** Whom a reference to a dead row means, as hex. */
+interface Alias {
+  readonly heir: string;
+  /** Where another row has the name by now: the last birth that is dead, as {@link birthText} has it. */
+  readonly until: string | null;
+}
+
+export type Aliases = ReadonlyMap<string, Alias>;
+
 /**
  * The alias of each dead row that has one, as hex: for digests, in which a reference to such a row counts as one to its heir. A
- * row of another device's goes on referring to the old name until its owner has heard of the new one, except where it was renamed.
+ * row of another device's goes on referring to the old name until its owner has heard of the new one, except where it was renamed; and so
+ * does a version that waits, until it is taken.
  */
-export function readAliases(sql: Statements, registry: Registry): Map<string, string> {
-  const aliases = new Map<string, string>();
-  const found = sql.rows('SELECT uuid, tbl, hlc, alias FROM flotilla_tombstones WHERE alias IS NOT NULL');
+export function readAliases(sql: Statements, registry: Registry): Aliases {
+  const aliases = new Map<string, Alias>();
+  const found = sql.rows(
+    `SELECT t.uuid, t.tbl, t.alias, t.hlc, r.id, t.birth_hlc, b.id
+     FROM flotilla_tombstones t JOIN flotilla_runs r ON r.run = t.run JOIN flotilla_runs b ON b.run = t.birth_run
+     WHERE t.alias IS NOT NULL`,
+  );
   if (found.length === 0) return aliases;
   const models = new Map(allModels(registry).map((model) => [model.n, model]));
-  for (const [uuid, tbl, hlc, alias] of found) {
+  for (const [uuid, tbl, alias, hlc, run, birthHlc, birthRun] of found) {
     const model = models.get(Number(tbl));
     const lives =
       model === undefined ||
@@ -133,18 +147,32 @@ export function readAliases(sql: Statements, registry: Registry): Map<string, st
         uuid,
         hlc,
       ) !== undefined;
-    if (!lives) aliases.set(bytesToHex(uuid as Uint8Array), bytesToHex(alias as Uint8Array));
+    const [lastHlc, lastRun] = model?.ownership === 'device' ? [birthHlc, birthRun] : [hlc, run];
+    const last = birthText(Number(lastHlc), bytesToHex(lastRun as Uint8Array));
+    aliases.set(bytesToHex(uuid as Uint8Array), {
+      heir: bytesToHex(alias as Uint8Array),
+      until: lives ? last : null,
+    });
   }
   return aliases;
 }
 
-/** Where the aliases of a row lead in the end; the row itself if it has none. All as hex. */
-export function heirIn(aliases: ReadonlyMap<string, string>, uuid: string): string {
+/** A birth as a text that is ordered as births are. @param run - its id as hex */
+export function birthText(hlc: number, run: string): string {
+  return `${String(hlc).padStart(16, '0')}@${run}`;
+}
+
+/**
+ * Where the aliases of a row lead in the end; the row itself if it has none. All as hex.
+ * @param birth - of that row, where a reference means the very one of that birth, whichever has the name by now
+ */
+export function heirIn(aliases: Aliases, uuid: string, birth: string | null): string {
   let last = uuid;
   for (let step = 0; step < MAX_STEPS; step += 1) {
     const alias = aliases.get(last);
     if (alias === undefined) break;
-    last = alias;
+    if (alias.until !== null && (step > 0 || birth === null || birth > alias.until)) break;
+    last = alias.heir;
   }
   return last;
 }

@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 
-import { expectShown, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
+import { expectEqual, expectShown, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
 import type { Replica } from '../support/replica.ts';
 import { converge } from '../support/replica.ts';
 
@@ -176,5 +176,35 @@ it.each([1, 1000])(
       ['by both', 'x', 'y'],
       ['by its id', null, 'y'],
     ]);
+  },
+);
+
+it.each(['shared', 'device'])(
+  '[N1] what waits for another reason refers to the row that has another name now, wherever it was when it heard of that: %s rows',
+  async (ownership) => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT, place INTEGER UNIQUE)`,
+      { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+    ) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    b.write("INSERT INTO p VALUES (7, 'x')");
+    converge(replicas);
+    // It is older, so the place is its.
+    b.write("INSERT INTO c VALUES (1, 7, 'of B', 1)");
+    b.stamp();
+    a.write("INSERT INTO c SELECT 1, id, 'of A', 1 FROM p");
+    a.stamp();
+    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
+    // The row of A stands there when the names arrive; it comes to C after them, and has to wait at once.
+    for (const other of [b, a]) c.pull(other);
+    a.pull(b);
+    converge(replicas);
+    await expectEqual(...replicas);
+    for (const replica of replicas) expect(replica.rows(SHOWN)).toEqual([['of B', 'y']]);
+    b.write('DELETE FROM c');
+    converge(replicas);
+    await expectShown(replicas, SHOWN, [['of A', 'y']]);
   },
 );
