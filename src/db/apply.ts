@@ -39,7 +39,7 @@ import {
 import { markOwnReborn, noteDangling } from './remark.ts';
 import { retryWaiting, settle } from './settle.ts';
 import { isForeignKeyFailure } from './sql.ts';
-import { stampAll, stampExisting, stampMarks } from './stamp.ts';
+import { STAMP_SLICE, hasMarks, stampAll, stampExisting, stampMarks } from './stamp.ts';
 import { joinVersions } from './version.ts';
 
 /** Batches that are taken with care after one that had to be: what one of them meets, the next ones often meet too. */
@@ -115,13 +115,26 @@ export class Applier {
    * @returns how many it took
    */
   stamp(limit = Infinity): number {
+    return this.#stamp(limit, false);
+  }
+
+  /** Tries what waits again: the tables have changed. What is marked is stamped before, in slices as always. */
+  retry(): void {
+    if (!hasPending(this.#library)) return;
+    for (let taken = STAMP_SLICE; taken >= STAMP_SLICE;) taken = this.#stamp(STAMP_SLICE, true);
+  }
+
+  /** @param retries - tries what waits again also where there was nothing to stamp */
+  #stamp(limit: number, retries: boolean): number {
     const library = this.#library;
     const take = (): number => (limit === Infinity ? stampAll(library) : stampMarks(library, limit));
     try {
       const stamped = library.transact(() => {
         const taken = take();
+        if (taken > 0) this.#adopter?.reset();
         library.reached('stamp: taken');
-        if (taken > 0 && hasPending(library)) {
+        // Before the last slice, a row that a program has deleted or moved still has its mapping.
+        if ((taken > 0 || retries) && hasPending(library) && !hasMarks(library)) {
           library.db.pragma('defer_foreign_keys = ON');
           library.withoutCapture(() =>
             retryWaiting(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed)),
@@ -138,24 +151,13 @@ export class Applier {
     }
   }
 
-  /** Tries what waits again: the tables have changed. */
-  retry(): void {
-    const library = this.#library;
-    if (!hasPending(library)) return;
-    library.transact(() => {
-      library.db.pragma('defer_foreign_keys = ON');
-      library.withoutCapture(() =>
-        retryWaiting(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed)),
-      );
-    });
-  }
-
   /** Decides what was left to another device until now: something here has another owner. */
   settle(): void {
     const library = this.#library;
     if (!hasPending(library)) return;
     try {
       library.transact(() => {
+        stampAll(library);
         library.db.pragma('defer_foreign_keys = ON');
         library.withoutCapture(() =>
           settle(library, (versions, doomed) => this.#mergeAndWake(versions, false, true, doomed), false),

@@ -251,7 +251,7 @@ function findTarget(library: Library, { table, targets }: ForeignKey, values: re
 /** A deleted row that a waiting version cannot do without. */
 interface Needed {
   readonly model: Model;
-  readonly uuid: Buffer;
+  readonly uuid: Uint8Array;
   readonly hlc: number;
   readonly run: number;
   /** What it held last; null where this device does not have that. */
@@ -262,37 +262,51 @@ interface Needed {
   readonly needs: Set<string>;
 }
 
-/**
- * Bears the rows again that a waiting version refers to and that may not go, from what their tombstones keep; each as soon as what it
- * cannot do without itself is there. Others are born again by their owners, and by whoever has their values.
- */
+/** Bears the rows again that a waiting version refers to and that may not go. */
 function reviveTargets(
   library: Library,
   version: Batch,
   forbidding: readonly ForeignKey[],
   merge: MergeWaiting,
 ): boolean {
+  return bearAgain(library, namedBy(library, version, forbidding), merge);
+}
+
+/** A deleted row, under any of its names. */
+export type Named = Pick<Needed, 'model' | 'uuid'>;
+
+function namedBy(library: Library, version: Batch, foreignKeys: readonly ForeignKey[]): Named[] {
+  return foreignKeys.flatMap((foreignKey) => {
+    const uuid = targetOf(version, foreignKey);
+    return uuid === null ? [] : [{ model: library.model(foreignKey.table), uuid }];
+  });
+}
+
+/**
+ * Bears deleted rows again, from what their tombstones keep; each as soon as what it cannot do without itself is there. Others are born
+ * again by their owners, and by whoever has their values. Of a row that was renamed the last name counts.
+ */
+export function bearAgain(library: Library, rows: readonly Named[], merge: MergeWaiting): boolean {
   const found = new Map<string, Needed>();
-  const queue = forbidding.map((foreignKey) => ({ of: null as Needed | null, version, foreignKey }));
+  const queue = rows.map((row) => ({ of: null as Needed | null, row }));
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    const target = library.model(next.foreignKey.table);
-    const named = targetOf(next.version, next.foreignKey);
-    if (named === null) continue;
-    // Of a row that was renamed the last name counts.
-    const uuid = Buffer.from(lastHeir(library, target, named));
+    const { model } = next.row;
+    const uuid = Buffer.from(lastHeir(library, model, next.row.uuid));
     const name = bytesToHex(uuid);
     next.of?.needs.add(name);
     if (found.has(name)) continue;
-    const needed = readNeeded(library, target, uuid);
+    const needed = readNeeded(library, model, uuid);
+    const { last } = needed;
     found.set(name, needed);
-    if (needed.last === null) continue;
-    for (const foreignKey of target.foreignKeys) {
-      const isNeeded = foreignKey.onDelete === 'CASCADE' || !isCarriedOut(target, foreignKey);
-      // What has an heir is referred to as that.
-      const isDead = isNeeded && targetState(library, needed.last, foreignKey) === 'dead';
-      if (isDead && heirOfTarget(library, needed.last, foreignKey) === 'none')
-        queue.push({ of: needed, version: needed.last, foreignKey });
-    }
+    if (last === null) continue;
+    const dead = model.foreignKeys.filter(
+      (foreignKey) =>
+        (foreignKey.onDelete === 'CASCADE' || !isCarriedOut(model, foreignKey)) &&
+        targetState(library, last, foreignKey) === 'dead' &&
+        // What has an heir is referred to as that.
+        heirOfTarget(library, last, foreignKey) === 'none',
+    );
+    queue.push(...namedBy(library, last, dead).map((row) => ({ of: needed, row })));
   }
   for (let size = -1; size !== found.size;) {
     size = found.size;

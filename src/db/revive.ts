@@ -3,6 +3,7 @@
  * column cannot take it. The deleted row is born again, and with it the deleted rows that it cannot do without, as a stamped write
  * of whichever device sees the conflict. What the delete would have taken along by CASCADE stays with it.
  */
+import { bytesToHex } from '../protocol/uuid.ts';
 import { bornAnew } from './aside.ts';
 import { recordDelete } from './conflicts.ts';
 import type { Doomed, Referrer } from './deletes.ts';
@@ -19,6 +20,8 @@ import type { Key } from './sql.ts';
 export interface Judgement {
   /** Nothing about the delete can still be on its way. */
   readonly isSettled: (row: Doomed) => boolean;
+  /** The last name that the row was given, if it was deleted under another one than it has here. */
+  readonly lastName: (row: Doomed) => Uint8Array | null;
   /** Nothing about the referring row can, and it stands here in its newest version. */
   readonly isReferrerSettled: (referrer: Referrer) => boolean;
   /** This device may write the row. */
@@ -33,6 +36,8 @@ export interface Judgement {
 export interface Blocked {
   /** They are undone: something that stays refers to them. */
   readonly undone: readonly Doomed[];
+  /** They are undone as well, but under their last names, to which what refers to them is led then: they go themselves. */
+  readonly renamed: readonly Doomed[];
   /** They wait on: what refers to them may still change. */
   readonly undecided: ReadonlySet<string>;
 }
@@ -48,11 +53,22 @@ interface Node {
 /** Walks from the doomed rows to all that would go with them, and back from what stays. Writes nothing. */
 export function blockedDeletes(library: Library, doomed: readonly Doomed[], judge: Judgement): Blocked {
   const nodes = new Map<string, Node>(
-    doomed.map((row) => [nodeId(row.model, row.key), { row, model: row.model, key: row.key, holds: new Set() }]),
+    doomed.map((row) => [nodeOf(row), { row, model: row.model, key: row.key, holds: new Set() }]),
   );
   const standing = new Set<string>();
   const undecided = new Set<string>();
-  for (const row of doomed) if (!judge.isSettled(row)) undecided.add(nodeId(row.model, row.key));
+  // What was deleted under another name as well, with the node of the row that stands here under that.
+  const renamed = new Map<string, string | null>();
+  const byUuid = new Map(doomed.map((row) => [bytesToHex(row.uuid), nodeOf(row)]));
+  for (const row of doomed) {
+    const isSettled = judge.isSettled(row);
+    if (!isSettled) undecided.add(nodeOf(row));
+    const last = isSettled ? judge.lastName(row) : null;
+    if (last === null) continue;
+    const heir = byUuid.get(bytesToHex(last)) ?? null;
+    renamed.set(nodeOf(row), heir);
+    if (heir !== null) nodes.get(nodeOf(row))?.holds.add(heir);
+  }
   for (let frontier = [...nodes.values()]; frontier.length > 0;) {
     const next: Node[] = [];
     for (const [model, keys] of byModel(frontier)) {
@@ -84,17 +100,28 @@ export function blockedDeletes(library: Library, doomed: readonly Doomed[], judg
   spread(nodes, standing);
   spread(nodes, undecided);
   const blocked = doomed.filter((row) => {
-    const name = nodeId(row.model, row.key);
+    const name = nodeOf(row);
     return standing.has(name) && !undecided.has(name);
   });
   // It is for its owner to bear it again; what cannot do without it waits for that as well, or it would go again where the owner is.
-  const others = new Set(blocked.filter((row) => !judge.mayBear(row)).map(({ model, key }) => nodeId(model, key)));
-  for (let size = -1; size !== others.size;) {
-    size = others.size;
-    for (const [name, { holds }] of nodes) if ([...holds].some((parent) => others.has(parent))) others.add(name);
-  }
-  for (const name of others) undecided.add(name);
-  return { undone: blocked.filter(({ model, key }) => !others.has(nodeId(model, key))), undecided };
+  const others = new Set(blocked.filter((row) => !renamed.has(nodeOf(row)) && !judge.mayBear(row)).map(nodeOf));
+  spreadBack(nodes, others);
+  // What has another name is led to that first: it need not hold anything itself, and what refers to it will refer to its heir.
+  const led = blocked.filter((row) => renamed.has(nodeOf(row)));
+  const heirs = new Set(led.map((row) => renamed.get(nodeOf(row))));
+  const later = new Set(led.map(nodeOf));
+  spreadBack(nodes, later);
+  spread(nodes, later);
+  for (const name of [...others, ...later]) undecided.add(name);
+  const undone = blocked.filter((row) => {
+    const name = nodeOf(row);
+    return !renamed.has(name) && !others.has(name) && (heirs.has(name) || !later.has(name));
+  });
+  return { undone, renamed: led, undecided };
+}
+
+function nodeOf({ model, key }: Pick<Node, 'model' | 'key'>): string {
+  return nodeId(model, key);
 }
 
 /** Adds to `marked` all that the marked nodes hold. */
@@ -106,6 +133,14 @@ function spread(nodes: ReadonlyMap<string, Node>, marked: Set<string>): void {
       marked.add(parent);
       queue.push(parent);
     }
+  }
+}
+
+/** Adds to `marked` all that holds a marked node. */
+function spreadBack(nodes: ReadonlyMap<string, Node>, marked: Set<string>): void {
+  for (let size = -1; size !== marked.size;) {
+    size = marked.size;
+    for (const [name, { holds }] of nodes) if ([...holds].some((parent) => marked.has(parent))) marked.add(name);
   }
 }
 

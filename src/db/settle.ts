@@ -16,11 +16,11 @@ import { settleCollisions } from './collisions.ts';
 import { settleCycles } from './cycles.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
 import { carryOutDeletes, referrersOf } from './deletes.ts';
-import { heirOf } from './heirs.ts';
+import { heirOf, lastHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
-import { settleOrphans } from './orphans.ts';
+import { bearAgain, settleOrphans } from './orphans.ts';
 import { writeOutcome } from './outcome.ts';
 import {
   forgetPending,
@@ -71,13 +71,18 @@ function settleDeletes(library: Library, merge: MergeWaiting): number {
   const judge: Judgement = {
     // Whoever refers to a row that has an heir will refer to that.
     isSettled: (row) => isSettled(library, row) && heirOf(library, row.model, row.uuid) === 'none',
+    lastName: (row) => {
+      const last = lastHeir(library, row.model, row.uuid);
+      return Buffer.compare(last, row.uuid) === 0 ? null : last;
+    },
     // A newer version that waits may refer to something else: this one decides nothing.
     isReferrerSettled: (row) => isSettled(library, row) && !hasWaitingVersion(library, row.uuid),
     mayWrite: ({ model, key }) => mayWriteHere(library, model, key),
     mayBear: ({ model, key }) => ownsHere(library, model, key),
     isCarriedOut,
   };
-  const { undone, undecided } = blockedDeletes(library, waiting, judge);
+  const { undone, renamed, undecided } = blockedDeletes(library, waiting, judge);
+  if (bearAgain(library, renamed, merge)) return 1;
   for (const row of undone) revive(library, row);
   const doomed = waiting.filter((row) => !undone.includes(row));
   const refused = new Set<Doomed>();
@@ -89,9 +94,12 @@ function settleDeletes(library: Library, merge: MergeWaiting): number {
     return verdict;
   });
   // A CHECK forbids it, or a unique index that has the rest of the row already: SQLite would have refused the delete.
-  const kept = [...refused].filter((row) => row.isWaiting === true && judge.mayBear(row));
-  for (const row of kept) revive(library, row);
-  return gone + undone.length + kept.length;
+  const kept = [...refused].filter((row) => row.isWaiting === true);
+  const revived = kept.filter((row) => judge.lastName(row) === null && judge.mayBear(row));
+  for (const row of revived) revive(library, row);
+  const named = kept.filter((row) => judge.lastName(row) !== null);
+  const borne = bearAgain(library, named, merge) ? 1 : 0;
+  return gone + undone.length + revived.length + borne;
 }
 
 /** What refers to a row that has an heir refers to that from now on. */

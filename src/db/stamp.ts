@@ -85,6 +85,10 @@ function isCutShort(marks: readonly RawRow[]): boolean {
   });
 }
 
+export function hasMarks({ sql }: Library): boolean {
+  return sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') !== undefined;
+}
+
 /** Stamps all marks in the running transaction. */
 export function stampAll(library: Library): number {
   let taken = 0;

@@ -53,7 +53,7 @@ import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
 import { requireLibrary, storedConfig } from './serving.ts';
-import { STAMP_SLICE } from './stamp.ts';
+import { STAMP_SLICE, hasMarks } from './stamp.ts';
 
 /** Tries to find a moment without a foreign write for a reader that never found one. */
 const HOLD_TRIES = 100;
@@ -466,8 +466,7 @@ export class Writer {
       const version = Number(this.#db.pragma('data_version', { simple: true }));
       if (version === this.#seenVersion) return;
       if (this.#served.hasMoved()) this.#do(() => this.#served.follow());
-      const taken =
-        this.#library.sql.value('SELECT 1 FROM flotilla_marks LIMIT 1') === undefined ? 0 : this.#stampSlice();
+      const taken = hasMarks(this.#library) ? this.#stampSlice() : 0;
       this.#trouble = '';
       if (taken < STAMP_SLICE) this.#seenVersion = version;
       else this.#lookAgain();

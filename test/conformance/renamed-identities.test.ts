@@ -127,6 +127,30 @@ describe('a declared identity that is renamed', () => {
     },
   );
 
+  it.each(CASES)('[N1] and is deleted under its new one: ON DELETE %s, %s rows', async (clause, ownership) => {
+    for (const first of ['no row', 'a row of its own', "another's row"]) {
+      const replicas = declared(clause, ownership, 4) as [Replica, Replica, Replica, Replica];
+      const [a, b, c, d] = replicas;
+      b.write("INSERT INTO p VALUES (7, 'x', 'n')");
+      converge(replicas);
+      a.write("INSERT INTO c SELECT 1, id, 'of A' FROM p");
+      d.pull(a);
+      b.write("UPDATE p SET name = 'y', note = 'm'");
+      b.stamp();
+      b.write('DELETE FROM p');
+      // Whoever has the row that refers to it hears of both at once, and tells the others before they hear of that row.
+      const order = first === 'no row' ? [] : first === 'a row of its own' ? [a, c, d] : [d, c, a];
+      order.forEach((replica, i) => replica.pull(order[i - 1] ?? b));
+      converge(replicas);
+      const isForbidden = clause === 'RESTRICT' || clause === 'NO ACTION';
+      await expectShown(replicas, SHOWN, clause === 'CASCADE' ? [] : [['of A', isForbidden ? 'y' : null]]);
+      for (const replica of replicas) {
+        expect(replica.rows('SELECT name, note FROM p')).toEqual(isForbidden ? [['y', 'm']] : []);
+        expect(replica.rows('SELECT * FROM flotilla_pending')).toEqual([]);
+      }
+    }
+  });
+
   it('[N1] as long as the old name is held anywhere, the way to the new one is not forgotten', async () => {
     const replicas = fleetOf(
       2,

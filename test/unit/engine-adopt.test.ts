@@ -159,6 +159,23 @@ describe('adopting', () => {
     await expectEqual(a, b);
   });
 
+  it.each([false, true])(
+    'pairs nothing with a row that was deleted meanwhile (stamped at once: %s)',
+    async (isStamped) => {
+      const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)';
+      const a = new Replica({ device: 'A', ddl, before: "INSERT INTO t VALUES (1, 'x'), (2, 'y')" });
+      const b = joining("INSERT INTO t VALUES (5, 'x'), (6, 'y')", 'B', ddl, {});
+      const [first, ...rest] = pagesFor(b, a, 1) as [Uint8Array, Uint8Array];
+      b.applier.apply('A', first);
+      b.write("DELETE FROM t WHERE name = 'y'");
+      if (isStamped) b.stamp();
+      for (const page of rest) b.applier.apply('A', page);
+      converge([a, b]);
+      for (const replica of [a, b]) expect(replica.rows('SELECT name FROM t ORDER BY id')).toEqual([['x'], ['y']]);
+      await expectEqual(a, b);
+    },
+  );
+
   it('does not take unequal values for equal', async () => {
     const ddl = 'CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)';
     const rows: [string, string][] = [
