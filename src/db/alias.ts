@@ -20,7 +20,7 @@ import { readVersion, translateRuns } from './join.ts';
 import type { UniqueIndex } from './indexes.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { keyColumn, mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
+import { isPartialId, keyColumn, mapJoin, quoteName, rowByKey, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
 import { cellsHere, cellsOverWaiting, mayWriteHere, ownsHere, ownsVersion } from './owned-outcomes.ts';
 import { foreignCondition } from './owners.ts';
@@ -387,6 +387,7 @@ function move(
       .rows(`SELECT ${quoteName(child.rowid ?? '')} FROM ${quoteName(child.table)} WHERE ${where}`, from.key, ...params)
       .map(([key]) => key as Key);
   const before = readKeys();
+  const along = referrersByParts(library, child, foreignKey, before);
   update();
   const left = new Set(readKeys());
   markReferences(
@@ -395,7 +396,54 @@ function move(
     foreignKey,
     before.filter((key) => !left.has(key)),
   );
+  for (const referrer of along) if (!left.has(referrer.parentKey)) followInPart(library, child, referrer);
   stampAll(library);
+}
+
+/** A row that refers to another by an id and values, which it has in these columns. */
+interface ByParts extends Referrer {
+  readonly values: ReadonlyMap<string, unknown>;
+}
+
+/** What refers to rows by several columns, among them an id that these are about to change. */
+function referrersByParts(
+  library: Library,
+  model: Model,
+  { columns }: ForeignKey,
+  keys: readonly Key[],
+): readonly ByParts[] {
+  const isPart = ({ table, simple, targets }: ForeignKey): boolean =>
+    table === model.table && !simple && columns.some((name) => targets.includes(name));
+  if (!library.registry.models.some(({ foreignKeys }) => foreignKeys.some(isPart))) return [];
+  return referrersOf(library, model, keys).flatMap((referrer) => {
+    const { model: child, foreignKey } = referrer;
+    const isLed = isPart(foreignKey) && foreignKey.columns.some((name) => isPartialId(child, name));
+    return isLed ? [{ ...referrer, values: valuesOfRow(library, referrer) }] : [];
+  });
+}
+
+/** An id that is only a part of a foreign key follows the row that has it. Rows of other devices mean the same without being written. */
+function followInPart(library: Library, parent: Model, referrer: ByParts): void {
+  const { model, key, uuid, foreignKey, parentKey, values } = referrer;
+  const now = valuesOfRow(library, { model: parent, key: parentKey });
+  const { columns, targets } = foreignKey;
+  const update = (): void => {
+    unlessRefused(() =>
+      library.sql.run(
+        `UPDATE OR IGNORE ${quoteName(model.table)} SET ${columns.map((name) => `${quoteName(name)} = ?`).join(', ')}
+         WHERE ${rowByKey(model)}`,
+        ...columns.map((name, i) => (isPartialId(model, name) ? now.get(targets[i] ?? '') : values.get(name)) ?? null),
+        key,
+      ),
+    );
+  };
+  const isWritten = !isGoing(library, { uuid }) && mayWriteHere(library, model, key);
+  if (isWritten && model.rowid === null) {
+    asWriter(library, update);
+    return;
+  }
+  update();
+  if (isWritten) markReferences(library, model, foreignKey, [key]);
 }
 
 /** A row that cannot follow, since the winner has one of that name already: its own policy says what becomes of it. */

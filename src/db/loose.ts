@@ -7,11 +7,15 @@ import type { Incoming } from './incoming.ts';
 import { columnNamed, takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
 import { referrersOf } from './deletes.ts';
+import type { Referrer } from './deletes.ts';
+import { livingHeir } from './heirs.ts';
 import type { ForeignKey, Model } from './model.ts';
-import { mapJoin, quoteName, refersTo, rowsTable } from './model.ts';
+import { isLedAlong, mapJoin, orAbort, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
 import { hasDangling } from './remark.ts';
+import { valuesOfRow } from './rivals.ts';
 import type { RowWriter } from './rows.ts';
 import type { Key } from './sql.ts';
+import { unlessRefused } from './sql.ts';
 
 /** A row that referred to one that was updated. */
 interface Watched {
@@ -21,6 +25,9 @@ interface Watched {
   readonly values: string;
   /** Dictionary index of the row that was updated; null for one that is about to go. */
   readonly parent: number | null;
+  readonly referrer: Referrer;
+  /** What the row held, where that may have to follow; null where it may not. */
+  readonly held: ReadonlyMap<string, unknown> | null;
 }
 
 /** The foreign keys of `model` of this kind. */
@@ -90,7 +97,10 @@ export class LooseKeys {
     for (const referrer of referrersOf(library, model, [key])) {
       const { foreignKey, model: child, uuid } = referrer;
       if (foreignKey.simple || !isLoose(library, foreignKey)) continue;
-      this.#watched.push({ child, foreignKey, uuid, values: this.#values(child, foreignKey, uuid), parent: index });
+      const mayFollow = index !== null && foreignKey.columns.some((name) => isLedAlong(child, name));
+      const held = mayFollow ? valuesOfRow(library, referrer) : null;
+      const values = this.#values(child, foreignKey, uuid);
+      this.#watched.push({ child, foreignKey, uuid, values, parent: index, referrer, held });
     }
   }
 
@@ -113,7 +123,8 @@ export class LooseKeys {
     const own = new Map(
       this.#watched.length === 0 ? [] : written.map((row) => [this.#rows.uuidOf(row.index).toString('latin1'), row]),
     );
-    for (const { child, foreignKey, uuid, values, parent } of this.#watched) {
+    for (const watched of this.#watched) {
+      const { child, foreignKey, uuid, values, parent } = watched;
       const row = own.get(Buffer.from(uuid).toString('latin1'));
       if (row !== undefined) {
         // It was written before the row to which it refers, and SQLite's ON UPDATE has changed it since.
@@ -122,9 +133,45 @@ export class LooseKeys {
       }
       // Changed by SQLite's own ON UPDATE, without a stamp; or left pointing nowhere.
       if (values === this.#values(child, foreignKey, uuid) && !this.#isViolated(child, foreignKey, uuid)) continue;
+      if (this.#follows(watched)) continue;
       broken.set(parent, `Rows of ${child.table} here still refer to its old (${foreignKey.targets.join(', ')}).`);
     }
     return broken;
+  }
+
+  /**
+   * Lets a row follow with an id that is only a part of its reference, where what it refers to has it of a row that has another name now: it
+   * means the same as before, whoever owns it. Answers false where that is not all.
+   */
+  #follows({ child, foreignKey, uuid, referrer, held }: Watched): boolean {
+    if (held === null) return false;
+    const library = this.#library;
+    const now = valuesOfRow(library, { model: library.model(foreignKey.table), key: referrer.parentKey });
+    const values = foreignKey.columns.map((name, i) => {
+      const [before, after] = [held.get(name), now.get(foreignKey.targets[i] ?? '')];
+      return isLedAlong(child, name) && this.#isHeir(child, name, before, after) ? after : before;
+    });
+    const set = foreignKey.columns.map((name) => `${quoteName(name)} = ?`).join(', ');
+    return (
+      unlessRefused(() =>
+        library.sql.run(
+          `UPDATE ${orAbort(child)}${quoteName(child.table)} SET ${set} WHERE ${rowByKey(child)}`,
+          ...values,
+          referrer.key,
+        ),
+      ) && !this.#isViolated(child, foreignKey, uuid)
+    );
+  }
+
+  /** Whether one id is that of the row by whose name the row of another one goes now. */
+  #isHeir(child: Model, name: string, before: unknown, after: unknown): boolean {
+    const { role } = columnNamed(child, name);
+    if (role.kind !== 'ref') return false;
+    const target = this.#library.model(role.table);
+    const uuid = this.#library.sql.value(`SELECT uuid FROM ${rowsTable(target)} WHERE key = ?`, before);
+    if (!(uuid instanceof Uint8Array)) return false;
+    const heir = livingHeir(this.#library, target, uuid)?.key;
+    return heir !== undefined && BigInt(heir) === BigInt(after as Key | bigint);
   }
 
   /** Whether a row that was written refers to what its version says. @param before - what it referred to when it was last looked at */
