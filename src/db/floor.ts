@@ -3,13 +3,16 @@
  * stamp: below it a feed would bring rows back that were deleted. Who knows less than a floor says takes no ordinary feed from there, and
  * gives none; it reconciles first (`reconcile.ts`).
  */
+import { decodeBatch } from '../protocol/batch.ts';
 import { hlcToMs } from '../protocol/hlc.ts';
+import type { SqlValue } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { PruningStatus } from './api.ts';
 import { CONFLICT_DAYS, RETENTION_DAYS } from './config.ts';
 import type { Config } from './config.ts';
 import type { Heard } from './heard.ts';
 import { heardMembers } from './heard.ts';
+import { targetsIn } from './join.ts';
 import type { Library } from './library.ts';
 import { getState, setState } from './metadata.ts';
 import type { Statements } from './sql.ts';
@@ -18,6 +21,8 @@ const DAY_MS = 86_400_000;
 
 /** Tombstones that one transaction prunes: some ms. */
 const PRUNED_AT_ONCE = 5_000;
+/** Waiting versions that are read at once. */
+const READ_AT_ONCE = 500;
 
 /** What pruning did. */
 export interface Pruned {
@@ -53,7 +58,8 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
        SELECT t.uuid FROM flotilla_tombstones t JOIN known d ON d.run = t.run AND t.hlc <= d.hlc
          JOIN known b ON b.run = t.birth_run AND t.birth_hlc <= b.hlc
        WHERE NOT EXISTS (SELECT 1 FROM flotilla_pending p WHERE p.uuid = t.uuid)
-         AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)),
+         AND NOT EXISTS (SELECT 1 FROM flotilla_waits w WHERE w.target = t.uuid)
+         AND hex(t.uuid) NOT IN (SELECT upper(value) FROM json_each(?))),
      needed (uuid) AS (
        SELECT alias FROM flotilla_tombstones WHERE alias IS NOT NULL AND uuid NOT IN (SELECT uuid FROM ready)
        UNION SELECT t.alias FROM flotilla_tombstones t JOIN needed USING (uuid) WHERE t.alias IS NOT NULL)
@@ -61,6 +67,7 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
        SELECT uuid FROM ready WHERE uuid NOT IN (SELECT uuid FROM needed) LIMIT ${PRUNED_AT_ONCE})
      RETURNING run, hlc`,
     JSON.stringify([...known]),
+    JSON.stringify([...referredByWaiting(library.sql)]),
   );
   library.reached('prune: forgotten');
   for (const [run, hlc] of gone) raiseFloor(library, Number(run), Number(hlc));
@@ -70,6 +77,22 @@ function pruneSlice(library: Library, retentionDays: number): { pruned: number; 
       ? []
       : counting.filter((member) => lacksTombstones(library, member)).map(({ device }) => device);
   return { pruned: gone.length, blockedBy };
+}
+
+/**
+ * What versions refer to that wait for something else, as hex: once they are taken, its tombstone says whom they mean. Versions of tables
+ * that are not here are left out: they may be as many as there are rows.
+ */
+function referredByWaiting(sql: Statements): Set<string> {
+  const referred = new Set<string>();
+  const page = `SELECT uuid, version FROM flotilla_pending WHERE uuid > ? AND version IS NOT NULL AND reason <> 'no-table' ORDER BY uuid LIMIT ${READ_AT_ONCE}`;
+  for (let after: SqlValue = Buffer.alloc(0); ;) {
+    const rows = sql.rows(page, after);
+    for (const [, version] of rows)
+      for (const { uuid } of targetsIn(decodeBatch(version as Uint8Array))) referred.add(bytesToHex(uuid));
+    if (rows.length < READ_AT_ONCE) return referred;
+    after = rows.at(-1)?.[0] ?? null;
+  }
 }
 
 /** The members that are waited for, in a write transaction: all that were not silent for longer than the retention. */

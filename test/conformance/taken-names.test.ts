@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 
 import { expectEqual, expectShown, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
 import type { Replica } from '../support/replica.ts';
-import { converge } from '../support/replica.ts';
+import { FOUNDED_ID, converge } from '../support/replica.ts';
 
 type Clause = 'CASCADE' | 'SET NULL' | 'RESTRICT';
 
@@ -206,5 +206,36 @@ it.each(['shared', 'device'])(
     b.write('DELETE FROM c');
     converge(replicas);
     await expectShown(replicas, SHOWN, [['of A', 'y']]);
+  },
+);
+
+it.each(['shared', 'device'])(
+  '[F1] the way to the new name is not forgotten while a row waits for something else that refers to the old one: %s rows',
+  async (ownership) => {
+    const replicas = fleetOf(
+      3,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT, place INTEGER UNIQUE)`,
+      { config: { tables: { p: { identity: 'name' }, c: { ownership } } }, libraryId: FOUNDED_ID },
+    ) as [Replica, Replica, Replica];
+    const [a, b, c] = replicas;
+    a.found();
+    for (const replica of [b, c]) a.admit(replica);
+    b.write("INSERT INTO p VALUES (7, 'x')");
+    converge(replicas);
+    b.write("INSERT INTO c VALUES (1, 7, 'of B', 1)");
+    b.stamp();
+    a.write("INSERT INTO c SELECT 1, id, 'of A', 1 FROM p");
+    a.stamp();
+    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
+    for (const other of [b, a]) c.pull(other);
+    for (let i = 0; i < 2; i += 1) converge(replicas);
+    for (const replica of replicas) replica.prune();
+    await expectEqual(...replicas);
+    b.write('DELETE FROM c');
+    for (let i = 0; i < 2; i += 1) converge(replicas);
+    await expectShown(replicas, SHOWN, [['of A', 'y']]);
+    for (const replica of replicas) replica.prune();
+    expect(c.rows('SELECT * FROM flotilla_tombstones WHERE alias IS NOT NULL')).toEqual([]);
   },
 );
