@@ -30,7 +30,7 @@ describe('[A9] rows whose targets have not come', () => {
     await expectEqual(a, b);
   });
 
-  it('wakes a chain of waiting rows at once, however long', async () => {
+  it('wakes a chain of waiting rows at once, however long', { timeout: BULK_TIMEOUT }, async () => {
     const [a, b] = pairOf(TREE);
     const length = 3000;
     a.write(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${length})
