@@ -86,13 +86,13 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
   /** ms, as the last beat measured it. */
   const roundTrips = new WeakMap<Connection, number>();
   const twins = new TwinWatch();
-  /** Instances at the other end of connections that do not stand yet. */
-  const instances = new Map<string, Uint8Array>();
   /** After Noise: the peer id is proven here. Bytes are counted from here on as signs of life. */
   const deny = (peer: PeerId, connection: MultiaddrConnection, may: boolean): boolean => {
     const id = connectionKey(peer, connection.remoteAddr);
-    if (may) connection.addEventListener('message', () => heartbeat.heard(id));
-    else instances.delete(id);
+    if (may) {
+      connection.addEventListener('message', () => heartbeat.heard(id));
+      connection.addEventListener('close', () => twins.ended(id));
+    } else twins.ended(id);
     return !may;
   };
   const { createLibp2p, ping, transportOptions } = await import('./stack.ts');
@@ -104,7 +104,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
       instance: twins.instance,
       async onProven({ peer, instance, direction, remoteAddr }) {
         if (peer.publicKey?.equals(options.privateKey.publicKey) === true) await twins.metSelf(instance, direction);
-        else if (instance !== undefined) instances.set(connectionKey(peer, remoteAddr), instance);
+        else twins.told(connectionKey(peer, remoteAddr), instance);
       },
     }),
     // No identify: nobody asks for what it tells (protocols, addresses, versions), and it was two fifths of a reconnect's bytes.
@@ -201,9 +201,7 @@ export async function createHost(options: HostOptions): Promise<JoinableHost> {
     for (const listener of connectionListeners) listener(peer, true, address);
   });
   libp2p.addEventListener('connection:open', (event) => {
-    const id = connectionKey(event.detail.remotePeer, event.detail.remoteAddr);
-    twins.opened(event.detail, instances.get(id));
-    instances.delete(id);
+    twins.opened(event.detail, connectionKey(event.detail.remotePeer, event.detail.remoteAddr));
     const all = libp2p.getConnections(event.detail.remotePeer).toSorted((a, b) => b.timeline.open - a.timeline.open);
     for (const connection of all.slice(MAX_PEER_CONNECTIONS))
       connection.abort(new FlotillaError('PROTOCOL', `${connection.remotePeer.toString()} has too many connections.`));

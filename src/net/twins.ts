@@ -33,7 +33,9 @@ export class TwinWatch {
   /** Goes with every handshake of ours. */
   readonly instance = new Uint8Array(randomBytes(INSTANCE_BYTES));
   #options: TwinWatchOptions | null = null;
-  /** By connection: the instance at its other end, hex. */
+  /** The instance at the other end of connections that do not stand yet, hex. */
+  readonly #told = new Map<string, string>();
+  /** The same of those that do. */
   readonly #instances = new WeakMap<Connection, string>();
   readonly #proving = new Set<string>();
 
@@ -48,10 +50,21 @@ export class TwinWatch {
     if (direction === 'outbound') await new Promise((resolve) => setTimeout(resolve, HOLD_MS));
   }
 
-  /** A connection stands, with this instance at its other end. */
-  opened(connection: Connection, instance: Uint8Array | undefined): void {
-    if (this.#options === null || instance?.byteLength !== INSTANCE_BYTES) return;
-    const hex = Buffer.from(instance).toString('hex');
+  /** Noise has proven which instance is at the other end of a connection, which need not come to stand. */
+  told(key: string, instance: Uint8Array | undefined): void {
+    if (instance?.byteLength === INSTANCE_BYTES) this.#told.set(key, Buffer.from(instance).toString('hex'));
+  }
+
+  /** A connection has ended, or was refused. */
+  ended(key: string): void {
+    this.#told.delete(key);
+  }
+
+  /** A connection stands. */
+  opened(connection: Connection, key: string): void {
+    const hex = this.#told.get(key);
+    this.#told.delete(key);
+    if (this.#options === null || hex === undefined) return;
     this.#instances.set(connection, hex);
     const peer = connection.remotePeer.toString();
     const other = this.#options

@@ -4,7 +4,7 @@
 import { createServer, connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { generateKeyPair } from '@libp2p/crypto/keys';
-import type { Ed25519PrivateKey } from '@libp2p/interface';
+import type { Connection, Ed25519PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import multicastDns from 'multicast-dns';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -12,6 +12,7 @@ import { createDiscovery } from '../../src/net/discovery.ts';
 import { createHost } from '../../src/net/host.ts';
 import type { JoinableHost } from '../../src/net/host.ts';
 import { makePsk } from '../../src/net/psk.ts';
+import { TwinWatch } from '../../src/net/twins.ts';
 
 const stops: Array<() => unknown> = [];
 afterEach(async () => {
@@ -154,4 +155,35 @@ describe('discovery', () => {
     await new Promise<void>((resolve) => (heard.length > 0 ? resolve() : (wake = resolve)));
     expect(heard[0]).toEqual([`/ip4/127.0.0.1/tcp/4002/p2p/${device}`]);
   });
+});
+
+it('what a connection has told that never came to stand is forgotten with it', async () => {
+  const remotePeer = peerIdFromPrivateKey(await newKey());
+  const device = remotePeer.toString();
+  const open: Connection[] = [];
+  const told: string[] = [];
+  const watch = new TwinWatch();
+  watch.start({
+    device: 'own',
+    openConnections: () => open,
+    ping: () => Promise.resolve(),
+    onTwin: (twin) => told.push(twin),
+  });
+  const connect = (key: string): void => {
+    const connection = { remotePeer } as unknown as Connection;
+    open.push(connection);
+    watch.opened(connection, key);
+  };
+  const [one, other] = [new Uint8Array(16).fill(1), new Uint8Array(16).fill(2)];
+  watch.told('first', one);
+  connect('first');
+  watch.told('second', other);
+  watch.ended('second');
+  connect('second');
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual([]);
+  watch.told('third', other);
+  connect('third');
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual([device]);
 });
