@@ -131,9 +131,10 @@ function pruningLines({ library: { pruning, members } }: NodeStatus): string[] {
     'Deletes are remembered until every device has them, and old records of conflicts until it has their outcome:',
     ...pruning.behind.map(({ device, tombstones, records, since, seen, setAside }) => {
       const last = seen === 0 ? 'was never heard of' : `was last heard of on ${formatDay(seen)}`;
-      const lacked = [plural(tombstones, 'delete'), plural(records, 'outcome')]
-        .filter((text) => !text.startsWith('0 '))
-        .join(' and ');
+      const lacked = [
+        ...(tombstones > 0 ? [plural(tombstones, 'delete')] : []),
+        ...(records > 0 ? [plural(records, 'outcome')] : []),
+      ].join(' and ');
       const kept = setAside ? ', and is not waited for' : '';
       return `  ${deviceLabel(names.get(device) ?? '', device)} lacks ${lacked}, the oldest of ${formatDay(since)}; it ${last}${kept}`;
     }),
