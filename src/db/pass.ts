@@ -3,7 +3,7 @@
  */
 import { encodeBatch } from '../protocol/batch.ts';
 import { StampSet } from '../protocol/stamp-set.ts';
-import type { Cursor, PassKind } from '../protocol/types.ts';
+import type { Batch, Cursor, PageEnd, PassKind } from '../protocol/types.ts';
 import { bytesToHex } from '../protocol/uuid.ts';
 import type { LocalStamp } from './cells.ts';
 import { parseCells, registersIn, stampsOf } from './cells.ts';
@@ -92,9 +92,9 @@ export function newPass(begun: Begun): Pass {
   };
 }
 
-/** The page that ends a pass in which nothing was left to bring. */
-export function lastPage(cursor: Cursor): Uint8Array {
-  return encodeBatch({
+/** A page that brings nothing. */
+export function emptyBatch(end: PageEnd): Batch {
+  return {
     runs: new Uint8Array(0),
     runDevices: [],
     uuids: new Uint8Array(0),
@@ -104,8 +104,13 @@ export function lastPage(cursor: Cursor): Uint8Array {
     names: [],
     tables: [],
     tombstones: [],
-    end: { ...NO_END, cursor, complete: true },
-  });
+    end,
+  };
+}
+
+/** The page that ends a pass in which nothing was left to bring. */
+export function lastPage(cursor: Cursor): Uint8Array {
+  return encodeBatch(emptyBatch({ ...NO_END, cursor, complete: true }));
 }
 
 const NOTHING = new StampSet();

@@ -2,6 +2,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { MAX_KNOWN_COLUMNS, MAX_KNOWN_TABLES } from '../../src/db/known.ts';
+import { NO_END } from '../../src/db/page.ts';
+import { emptyBatch } from '../../src/db/pass.ts';
 import { encodeBatch } from '../../src/protocol/batch.ts';
 import { MAX_KNOWN_RUNS } from '../../src/protocol/knowledge.ts';
 import type { Batch, TableData } from '../../src/protocol/types.ts';
@@ -264,30 +266,9 @@ it('[H3] a stamp of this device’s run of today that it has not given is no sta
   expect(() =>
     made.b.apply(
       'A',
-      encodeBatch({
-        ...emptyBatch,
-        end: { ...emptyBatch.end, complete: true, knowledge: { runs: new Uint8Array(own), hlc: [hlc + 1] } },
-      }),
+      encodeBatch(emptyBatch({ ...NO_END, complete: true, knowledge: { runs: new Uint8Array(own), hlc: [hlc + 1] } })),
     ),
   ).toThrow(/has written what it has not/);
   converge([made.a, made.b]);
   await expectEqual(made.a, made.b);
 });
-
-const emptyBatch: Batch = {
-  runs: new Uint8Array(0),
-  runDevices: [],
-  uuids: new Uint8Array(0),
-  birthHlc: [],
-  birthRun: [],
-  uuidTable: [],
-  names: [],
-  tables: [],
-  tombstones: [],
-  end: {
-    cursor: { position: 0, head: 0, run: '0'.repeat(32) },
-    complete: false,
-    knowledge: { runs: new Uint8Array(0), hlc: [] },
-    remaining: 0,
-  },
-};

@@ -1,7 +1,7 @@
 /** Who may write which row, and what becomes of those who did not know. Rule ids are those of docs/spec.md. */
 import { describe, expect, it } from 'vitest';
 
-import { expectEqual, fleetOf, inTheMiddle, pagesFor } from '../support/engine.ts';
+import { expectEqual, fleetOf, inTheMiddle, pagesFor, pairOf } from '../support/engine.ts';
 import { converge } from '../support/replica.ts';
 import type { Replica } from '../support/replica.ts';
 
@@ -407,12 +407,7 @@ describe('writes that no guard saw', () => {
   });
 
   it('[O8] one that evicts a row of another device leaves it to come back', async () => {
-    const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
-      config: { ownership: 'device' },
-    }) as [Replica, Replica];
-    a.write("INSERT INTO codes VALUES (1, 'k', 'of A')");
-    converge([a, b]);
-    b.write("REPLACE INTO codes VALUES (9, 'k', 'of B')");
+    const [a, b] = evicting();
     b.write("UPDATE codes SET code = 'free'");
     converge([a, b]);
     for (const replica of [a, b])
@@ -424,13 +419,19 @@ describe('writes that no guard saw', () => {
   });
 });
 
-it('[O8] of one that evicts a row of another device nothing is recorded, also where a row of this one has that id at once', async () => {
-  const [a, b] = fleetOf(2, 'CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
+/** Two devices, of which the second has evicted the first one's only row by one of its own. */
+function evicting(): [Replica, Replica] {
+  const [a, b] = pairOf('CREATE TABLE codes (id INTEGER PRIMARY KEY, code TEXT UNIQUE, what TEXT)', {
     config: { ownership: 'device' },
-  }) as [Replica, Replica];
+  });
   a.write("INSERT INTO codes VALUES (1, 'k', 'of A')");
   converge([a, b]);
   b.write("REPLACE INTO codes VALUES (9, 'k', 'of B')");
+  return [a, b];
+}
+
+it('[O8] of one that evicts a row of another device nothing is recorded, also where a row of this one has that id at once', async () => {
+  const [a, b] = evicting();
   b.write("UPDATE codes SET code = 'free'; INSERT INTO codes VALUES (1, 'more', 'of B')");
   converge([a, b]);
   for (const replica of [a, b]) {

@@ -37,6 +37,31 @@ function members(count: number, days: Days, options: Partial<ReplicaOptions> = {
   return replicas;
 }
 
+/** A device that has nothing yet, and whom nobody has let in. */
+function newcomer(days: Days): Replica {
+  return new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+}
+
+/** The first page of a pass from somebody, as if it had been cut off there. */
+function begunWith(to: Replica, from: Replica): Uint8Array {
+  const pass = to.passFrom(from);
+  const page = inTheMiddle(pass.next() as Uint8Array);
+  pass.close();
+  return page;
+}
+
+/** Two devices, of which one was restored from before a delete that the other one has forgotten by now. */
+function restored(days: Days): [Replica, Replica] {
+  const [a, b] = members(2, days) as [Replica, Replica];
+  a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
+  converge([a, b]);
+  const backup = b.backup();
+  a.write("DELETE FROM folders WHERE name = 'x'");
+  converge([a, b]);
+  expect(a.prune().tombstones).toBe(1);
+  return [a, b.restored(backup)];
+}
+
 function content(replica: Replica): unknown[][] {
   return [
     ...replica.rows('SELECT name FROM folders ORDER BY name'),
@@ -373,14 +398,7 @@ describe('[F2] a member that was silent for longer than the retention', () => {
 
   it('may be restored from a backup that is older than what was pruned', async () => {
     const days = new Days();
-    const [a, b] = members(2, days) as [Replica, Replica];
-    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
-    converge([a, b]);
-    const backup = b.backup();
-    a.write("DELETE FROM folders WHERE name = 'x'");
-    converge([a, b]);
-    expect(a.prune().tombstones).toBe(1);
-    const old = b.restored(backup);
+    const [a, old] = restored(days);
     expect(content(old)).toEqual([['x'], ['y']]);
     converge([a, old]);
     expect(content(a)).toEqual([['y']]);
@@ -421,9 +439,7 @@ describe('[F2] a member that was silent for longer than the retention', () => {
     expect(a.prune().tombstones).toBe(2);
     const [old, other] = [b.restored(backups[0]), c.restored(backups[1])];
     other.write("UPDATE files SET size = 7; UPDATE folders SET name = 'z' WHERE name = 'y'");
-    const pass = old.passFrom(other);
-    const page = inTheMiddle(pass.next() as Uint8Array);
-    pass.close();
+    const page = begunWith(old, other);
     other.pull(a);
     old.pull(a);
     // It is late, and its sender has no longer what it holds.
@@ -653,7 +669,7 @@ describe('[F3] a newcomer', () => {
     a.write("DELETE FROM folders WHERE name = 'x'");
     converge([a, b]);
     for (const replica of [a, b]) replica.prune();
-    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    const n = newcomer(days);
     a.admit({ device: 'N' });
     const pass = n.passFrom(a);
     n.apply('A', pass.next(1) as Uint8Array);
@@ -667,20 +683,11 @@ describe('[F3] a newcomer', () => {
 
   it('takes nothing more, once it has all, of what somebody began to give who has to reconcile', async () => {
     const days = new Days();
-    const [a, b] = members(2, days) as [Replica, Replica];
-    a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
-    converge([a, b]);
-    const backup = b.backup();
-    a.write("DELETE FROM folders WHERE name = 'x'");
-    converge([a, b]);
-    expect(a.prune().tombstones).toBe(1);
-    const old = b.restored(backup);
+    const [a, old] = restored(days);
     old.write("UPDATE folders SET name = 'z' WHERE name = 'x'");
-    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    const n = newcomer(days);
     a.admit({ device: 'N' });
-    const pass = n.passFrom(old);
-    const page = inTheMiddle(pass.next() as Uint8Array);
-    pass.close();
+    const page = begunWith(n, old);
     old.pull(a);
     n.pull(a);
     expect(() => n.apply('B', page)).toThrow('will ask again');
@@ -700,7 +707,7 @@ describe('[F3] a newcomer', () => {
       a.write("DELETE FROM folders WHERE name = 'x'");
       converge([a, b]);
       for (const replica of [a, b]) expect(replica.prune().tombstones).toBe(1);
-      const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+      const n = newcomer(days);
       a.admit(n);
       const folder = new SnapshotFolder();
       if (way === 'snapshot') expect(await bring(folder, a, n)).not.toBeNull();
@@ -720,7 +727,7 @@ describe('[F3] a newcomer', () => {
     a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y'); INSERT INTO files (folder_id, name) VALUES (1, 'in x')");
     converge([a, b, c]);
     days.pass(31);
-    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    const n = newcomer(days);
     const folder = new SnapshotFolder();
     const meanwhile = (): void => {
       a.write("DELETE FROM folders WHERE name = 'x'");
@@ -785,7 +792,7 @@ describe('[F2] [F3] a newcomer that is restored from a backup of before its firs
     const [a, b] = members(2, days) as [Replica, Replica];
     a.write("INSERT INTO folders VALUES (1, 'x'), (2, 'y')");
     converge([a, b]);
-    const n = new Replica({ device: 'N', ddl: DDL, now: days.now, newcomer: true, libraryId: FOUNDED_ID });
+    const n = newcomer(days);
     a.admit({ device: 'N' });
     if (when === 'in its middle') {
       const pass = n.passFrom(a);

@@ -179,25 +179,32 @@ it.each([1, 1000])(
   },
 );
 
+const PLACES = `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+  CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT, place INTEGER UNIQUE)`;
+
+/** A row of A and an older one of B refer to one row and want one place, so that of A has to wait; B gives what they refer to another name. */
+function loseThePlace(replicas: readonly [Replica, Replica, Replica]): void {
+  const [a, b] = replicas;
+  b.write("INSERT INTO p VALUES (7, 'x')");
+  converge(replicas);
+  b.write("INSERT INTO c VALUES (1, 7, 'of B', 1)");
+  b.stamp();
+  a.write("INSERT INTO c SELECT 1, id, 'of A', 1 FROM p");
+  a.stamp();
+  b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
+}
+
 it.each(['shared', 'device'])(
   '[N1] what waits for another reason refers to the row that has another name now, wherever it was when it heard of that: %s rows',
   async (ownership) => {
-    const replicas = fleetOf(
-      3,
-      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT, place INTEGER UNIQUE)`,
-      { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
-    ) as [Replica, Replica, Replica];
+    const replicas = fleetOf(3, PLACES, { config: { tables: { p: { identity: 'name' }, c: { ownership } } } }) as [
+      Replica,
+      Replica,
+      Replica,
+    ];
     const [a, b, c] = replicas;
-    b.write("INSERT INTO p VALUES (7, 'x')");
-    converge(replicas);
-    // It is older, so the place is its.
-    b.write("INSERT INTO c VALUES (1, 7, 'of B', 1)");
-    b.stamp();
-    a.write("INSERT INTO c SELECT 1, id, 'of A', 1 FROM p");
-    a.stamp();
-    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
-    // The row of A stands there when the names arrive; it comes to C after them, and has to wait at once.
+    loseThePlace(replicas);
+    // It stands at A when the names arrive; it comes to C after them, and has to wait at once.
     for (const other of [b, a]) c.pull(other);
     a.pull(b);
     converge(replicas);
@@ -212,22 +219,14 @@ it.each(['shared', 'device'])(
 it.each(['shared', 'device'])(
   '[F1] the way to the new name is not forgotten while a row waits for something else that refers to the old one: %s rows',
   async (ownership) => {
-    const replicas = fleetOf(
-      3,
-      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT, place INTEGER UNIQUE)`,
-      { config: { tables: { p: { identity: 'name' }, c: { ownership } } }, libraryId: FOUNDED_ID },
-    ) as [Replica, Replica, Replica];
+    const replicas = fleetOf(3, PLACES, {
+      config: { tables: { p: { identity: 'name' }, c: { ownership } } },
+      libraryId: FOUNDED_ID,
+    }) as [Replica, Replica, Replica];
     const [a, b, c] = replicas;
     a.found();
     for (const replica of [b, c]) a.admit(replica);
-    b.write("INSERT INTO p VALUES (7, 'x')");
-    converge(replicas);
-    b.write("INSERT INTO c VALUES (1, 7, 'of B', 1)");
-    b.stamp();
-    a.write("INSERT INTO c SELECT 1, id, 'of A', 1 FROM p");
-    a.stamp();
-    b.write("BEGIN; UPDATE p SET name = 'y'; INSERT INTO p VALUES (70, 'x'); COMMIT");
+    loseThePlace(replicas);
     for (const other of [b, a]) c.pull(other);
     for (let i = 0; i < 2; i += 1) converge(replicas);
     for (const replica of replicas) replica.prune();

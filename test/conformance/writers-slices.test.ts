@@ -25,6 +25,15 @@ function inOneTransaction(replica: Replica, work: () => void): void {
   replica.write('COMMIT');
 }
 
+/** A tag at two devices, which the other one uses. */
+function used(): { readonly a: Replica; readonly b: Replica; readonly uuid: string; readonly birth: number } {
+  const [a, b] = pairOf(DDL);
+  a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
+  converge([a, b]);
+  b.write('INSERT INTO use SELECT 1, id FROM tag');
+  return { a, b, ...stampsOf(a, 'tag', 5) };
+}
+
 describe('[W3] a row that REPLACE evicts, in another slice than the one that takes its id', () => {
   it.each([0, STAMP_SLICE - 3, STAMP_SLICE - 2, STAMP_SLICE - 1, STAMP_SLICE])(
     'is another row than that (%i marks between)',
@@ -76,11 +85,7 @@ describe('[W25] a row that an insert has left as it is, since its value was take
 
 describe('[W25] a row that is replaced under its own id, at the edge of a slice', () => {
   it.each([-3, -2, -1, 0, 1])('stays the same row (%i)', async (shift) => {
-    const [a, b] = pairOf(DDL);
-    a.write("INSERT INTO tag VALUES (5, 'a', 'first')");
-    converge([a, b]);
-    const { uuid, birth } = stampsOf(a, 'tag', 5);
-    b.write('INSERT INTO use SELECT 1, id FROM tag');
+    const { a, b, uuid, birth } = used();
     inOneTransaction(a, () => {
       fill(a, STAMP_SLICE + shift);
       a.write("REPLACE INTO tag VALUES (5, 'a', 'again')");

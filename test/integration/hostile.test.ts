@@ -20,6 +20,7 @@ import type { Batch, Frame } from '../../src/protocol/types.ts';
 import { Attacker, makeAttackerHome } from '../support/attacker.ts';
 import type { Wire } from '../support/attacker.ts';
 import { toMessagePack } from '../support/wire/damage.ts';
+import { wantAll } from '../support/wants.ts';
 
 const SCHEMA = `
   CREATE TABLE things (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES things (id), name TEXT NOT NULL);
@@ -201,15 +202,7 @@ describe('[H2] bytes that make no sense', () => {
 });
 
 describe('[H2] frames at the wrong moment', () => {
-  const want: Frame = {
-    type: 'want',
-    pass: 'ordinary',
-    cursor: null,
-    knowledge: null,
-    records: '00',
-    credit: 1,
-    isOver: false,
-  };
+  const want = wantAll(1, { knowledge: null });
   const ack: Frame = {
     type: 'ack',
     cursor: { position: 1, head: 1, run: 'ab'.repeat(16) },
@@ -300,15 +293,7 @@ describe('[H3] a batch', () => {
     await expectEnd(
       async () => {
         const wire = await attacker.greeted();
-        await wire.send({
-          type: 'want',
-          cursor: null,
-          knowledge: null,
-          records: '00',
-          credit: 1,
-          isOver: false,
-          pass: 'ordinary',
-        });
+        await wire.send(wantAll(1, { knowledge: null }));
         await wire.send({ type: 'heard', members });
       },
       'CLOCK_AHEAD',

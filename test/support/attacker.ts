@@ -18,6 +18,7 @@ import { transportOptions } from '../../src/net/transport.ts';
 import { decodeBatch, encodeBatch } from '../../src/protocol/batch.ts';
 import { decodeFrame, encodeFrame, MAX_FRAME_BYTES } from '../../src/protocol/frames.ts';
 import type { Batch, Frame } from '../../src/protocol/types.ts';
+import { wantAll } from './wants.ts';
 
 /** A key whose peer id comes before `other`, so that its holder opens the stream; in the home folder of a library to be. */
 export async function makeAttackerHome(library: string, other: string): Promise<PrivateKey> {
@@ -122,8 +123,7 @@ export class Wire {
 
   /** Asks for everything from a place on. @param credit - bytes that it says it has room for */
   async ask(credit: number, cursor: Extract<Frame, { type: 'want' }>['cursor'] = null): Promise<void> {
-    const knowledge = { runs: new Uint8Array(0), hlc: [] };
-    await this.send({ type: 'want', pass: 'ordinary', cursor, knowledge, records: '00', credit, isOver: false });
+    await this.send(wantAll(credit, { cursor }));
   }
 
   /** Asks for everything from a place on, and takes the first batch. */

@@ -22,6 +22,7 @@ import type { FakeStoreOptions } from '../support/fake-store.ts';
 import { memoryChannelPair } from '../support/memory-channel.ts';
 import type { MemoryChannelOptions } from '../support/memory-channel.ts';
 import { settle, until } from '../support/until.ts';
+import { wantAll } from '../support/wants.ts';
 
 interface Side {
   readonly store: FakeStore;
@@ -116,16 +117,7 @@ function played(store: FakeStore, options: Partial<DriverOptions> = {}, onRead: 
     heard: '00',
     load: 0,
   });
-  const want = (credit: number): Extract<Frame, { type: 'want' }> => ({
-    type: 'want',
-    pass: 'ordinary',
-    cursor: null,
-    knowledge: NOTHING,
-    records: '00',
-    credit,
-    isOver: false,
-  });
-  return { clock, own, theirs, next, hello, want, ...side(watched, store, clock, {}, options) };
+  return { clock, own, theirs, next, hello, want: wantAll, ...side(watched, store, clock, {}, options) };
 }
 
 async function* reported(frames: AsyncIterable<Frame>, onRead: (frame: Frame) => void): AsyncGenerator<Frame> {
@@ -706,15 +698,7 @@ describe('session: memory', () => {
 });
 
 describe('session: what the protocol does not allow', () => {
-  const wants: Frame = {
-    type: 'want',
-    pass: 'ordinary',
-    cursor: null,
-    knowledge: null,
-    records: '00',
-    credit: 1,
-    isOver: false,
-  };
+  const wants = wantAll(1, { knowledge: null });
   const cases: ReadonlyArray<readonly [string, readonly Frame[], boolean]> = [
     ['a batch before hello', [{ type: 'batch', data: new Uint8Array(1) }], false],
     ['a want before hello', [wants], false],
