@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { FlotillaError, messageOf } from '../errors.ts';
+import { finite, object } from '../protocol/forms.ts';
 
 /** Name of the file that is looked for beside the library. */
 export const CONFIG_FILE = 'flotilla.config.json';
@@ -15,12 +16,6 @@ export const CONFLICT_DAYS = 30;
 
 /** Days of silence after which pruning goes on without a member, unless the configuration says otherwise. */
 export const RETENTION_DAYS = 30;
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-const object = v.custom<Record<string, unknown>>(isObject, 'expected an object');
 
 /** An object that has these keys, and no others. */
 function settings<const Entries extends v.ObjectEntries>(entries: Entries) {
@@ -61,7 +56,7 @@ const oneColumn = v.pipe(
   v.transform((name) => [name]),
 );
 const ownership = v.picklist(['shared', 'device']);
-const days = v.optional(v.pipe(v.number(), v.gtValue(0)));
+const days = v.optional(v.pipe(finite, v.gtValue(0)));
 
 /** A policy, or a function by the name under which the module exports it. */
 const merge = v.pipe(

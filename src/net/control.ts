@@ -11,7 +11,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { ERROR_CODES, FlotillaError, messageOf } from '../errors.ts';
 import type { ErrorCode } from '../errors.ts';
-import { read } from '../protocol/forms.ts';
+import { finite, read } from '../protocol/forms.ts';
 import { codeOf, makeFolder } from './files.ts';
 
 /** Bytes of a socket's path: the system takes 104 to 108, with the end mark. */
@@ -21,9 +21,9 @@ const SOCKET_NAME = 'control.sock';
 /** Characters of a line: a request is a few words, an answer a status; what is longer comes from no program of ours. */
 const MAX_LINE_LENGTH = 16 * 1024 * 1024;
 
-const requestSchema = v.object({ id: v.number(), method: v.string(), params: v.optional(v.unknown()) });
+const requestSchema = v.object({ id: finite, method: v.string(), params: v.optional(v.unknown()) });
 const answerSchema = v.object({
-  id: v.number(),
+  id: finite,
   result: v.optional(v.unknown()),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });

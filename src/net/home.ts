@@ -9,7 +9,7 @@ import type { Ed25519PrivateKey } from '@libp2p/interface';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import * as v from 'valibot';
 import { FlotillaError } from '../errors.ts';
-import { integer, read } from '../protocol/forms.ts';
+import { finite, integer, object, read } from '../protocol/forms.ts';
 import { KEY_BYTES } from '../protocol/peer-id.ts';
 import { createWhole, makeFolder, readWhole, writeWhole } from './files.ts';
 import { decodePsk, encodePsk } from './psk.ts';
@@ -19,9 +19,12 @@ const MAX_ADDRESSES = 8;
 /** The name by which libp2p programs know such a file. */
 const PSK_FILE = 'swarm.key';
 
-const settingsSchema = v.object({ name: v.optional(v.string(), ''), port: v.optional(integer(0, 65_535), 0) });
-const inviteSchema = v.object({ peer: v.string(), expiresAt: v.number() });
-const bookSchema = v.record(v.string(), v.object({ addresses: v.array(v.string()), seenAt: v.number() }));
+const settingsSchema = v.pipe(
+  object,
+  v.object({ name: v.optional(v.string(), ''), port: v.optional(integer(0, 65_535), 0) }),
+);
+const inviteSchema = v.object({ peer: v.string(), expiresAt: finite });
+const bookSchema = v.pipe(object, v.record(v.string(), v.object({ addresses: v.array(v.string()), seenAt: finite })));
 const runningSchema = v.object({ pid: integer(0), addresses: v.array(v.string()) });
 
 /** What a node remembers about itself: '' and 0 until they are chosen. */

@@ -1,6 +1,15 @@
 /** Forms of values that messages, records and files are checked for; all of them have a limit. */
 import * as v from 'valibot';
 
+/** An object, and no list: valibot's own forms of objects take lists as well. */
+export const object = v.custom<Record<string, unknown>>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  'expected an object',
+);
+
+/** A number that JSON can say: 1e999 is read as infinity. */
+export const finite = v.pipe(v.number(), v.finite());
+
 /** A whole number, to ±(2^53 − 1) at most. */
 export const integer = (min: number, max = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));

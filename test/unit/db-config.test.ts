@@ -61,6 +61,8 @@ describe('parseConfig', () => {
     ['{"tables":{"entries":{"Sync":false}}}', 'tables.entries.Sync'],
     ['{"ownership":"mine"}', 'ownership'],
     ['{"conflictDays":0}', 'conflictDays'],
+    ['{"conflictDays":1e999}', 'conflictDays'],
+    ['{"constructor":{}}', 'constructor'],
     ['{"tables":{"entries":{"identity":[]}}}', 'tables.entries.identity'],
     ['{"tables":{"entries":{"identity":7}}}', 'tables.entries.identity'],
     ['{"tables":{"entries":{"localColumns":"x"}}}', 'tables.entries.localColumns'],

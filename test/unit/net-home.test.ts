@@ -99,12 +99,18 @@ describe('settings and address book', () => {
     expect((await home.addressBook())['p']?.addresses.length).toBeLessThan(20);
   });
 
-  it('that are damaged say which file it is', async () => {
+  it.each([
+    ['peers.json', '{"p": 3}'],
+    ['peers.json', '[{"addresses":[],"seenAt":1}]'],
+    ['peers.json', '{"p":{"addresses":[],"seenAt":1e999}}'],
+    ['node.json', '[]'],
+    ['node.json', '{"port":70000}'],
+  ])('that are damaged say which file it is: %s %s', async (name, content) => {
     const home = await openHome(folder, true);
-    await writeFile(join(folder, 'peers.json'), '{"p": 3}');
-    await expect(home.addressBook()).rejects.toMatchObject({
+    await writeFile(join(folder, name), content);
+    await expect(name === 'node.json' ? home.settings() : home.addressBook()).rejects.toMatchObject({
       code: 'CONFIG',
-      message: expect.stringContaining('peers.json'),
+      message: expect.stringContaining(name),
     });
   });
 });
