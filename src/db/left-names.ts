@@ -41,12 +41,12 @@ export function meanHeirs(library: Library, batch: Batch, found: Found): void {
     return isEarlier ? [{ index, model }] : [];
   });
   if (earlier.length === 0) return;
-  const own = new Set([...batch.tables, ...batch.tombstones].flatMap(({ rows }) => rows));
+  const dying = new Set(batch.tombstones.flatMap(({ rows }) => rows));
   const uuidAt = (index: number): Buffer => Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
   for (const { index, model } of earlier) {
     const uuid = uuidAt(index);
     const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(other).equals(uuid));
-    if (!isAlone || own.has(index)) continue;
+    if (!isAlone || dying.has(index)) continue;
     const heir = livingHeir(library, model, uuid);
     const name = heir === null ? nameOfHeir(library, uuid) : uuid;
     if (name !== null) found.led.set(index, { key: heir?.key, uuid: name });

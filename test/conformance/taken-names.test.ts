@@ -146,6 +146,30 @@ it.each(['shared', 'device'])(
   },
 );
 
+describe('[N1] a row that was made apart, where another one has its name since the one that counts got another', () => {
+  it.each(['shared', 'device'].flatMap((ownership) => [1, 1000].map((rows) => [ownership, rows] as const)))(
+    'is referred to under the new name also when it comes with what refers to it: %s rows, %i a page',
+    async (ownership, rows) => {
+      const replicas = fleetOf(
+        3,
+        `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+         CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE SET NULL, v TEXT)`,
+        { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+      ) as [Replica, Replica, Replica];
+      const [, b, c] = replicas;
+      b.write("INSERT INTO p VALUES (1, 'x'); INSERT INTO c VALUES (1, 1, 'of B')");
+      b.stamp();
+      for (const sql of ["INSERT INTO p VALUES (5, 'x')", "UPDATE p SET name = 'y'", "INSERT INTO p VALUES (6, 'x')"]) {
+        c.write(sql);
+        c.stamp();
+      }
+      c.pull(b, rows);
+      converge(replicas);
+      await expectShown(replicas, SHOWN, [['of B', 'y']]);
+    },
+  );
+});
+
 /** Of a row `x` that B calls `y` the new name has to wait at A, for a tag that was deleted there, and another row has the old one. */
 function giveName(b: Replica, a: Replica): void {
   b.write("BEGIN; UPDATE p SET name = 'y', tag = (SELECT id FROM tag); INSERT INTO p VALUES (70, 'x', NULL); COMMIT");
