@@ -8,8 +8,9 @@
 import { parseArgs } from 'node:util';
 
 import { wholeNumber } from '../examples/options.ts';
-import type { Fault } from './sim/fleet.ts';
-import { SimError, playSim } from './sim/fleet.ts';
+import { SimError } from './sim/fault.ts';
+import type { Fault } from './sim/fault.ts';
+import { playSim } from './sim/fleet.ts';
 import { huntMutants } from './sim/hunt.ts';
 import { MUTANTS } from './sim/mutants.ts';
 import type { Mutant } from './sim/mutants.ts';

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { BROKEN_BUILDS } from '../sim/builds.ts';
-import { SimError, playSim } from '../sim/fleet.ts';
+import { SimError } from '../sim/fault.ts';
+import { playSim } from '../sim/fleet.ts';
 import type { Mutant } from '../sim/mutants.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');

@@ -7,8 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import type { NodeEvent } from '../../src/api.ts';
-import { inspect } from '../../src/db/digest.ts';
-import { readServedRegistry } from '../../src/db/serving.ts';
 import { bytesToHex } from '../../src/protocol/uuid.ts';
 import type { Frame } from '../../src/protocol/types.ts';
 import { Chance } from '../support/chance.ts';
@@ -16,7 +14,10 @@ import { FLEET_CONFIG, FLEET_DDL, ROWS, rowsOf } from '../support/fleet-library.
 import type { Rows } from '../support/fleet-library.ts';
 import { FleetModel } from '../support/fleet-model.ts';
 import { FleetWriter, runProgram } from '../support/fleet-writer.ts';
+import { checkFile, checkHeard, compare, requireUnknown } from './checks.ts';
 import { SimDevice } from './device.ts';
+import { SimError } from './fault.ts';
+import type { Fault } from './fault.ts';
 import { Files } from './files.ts';
 import type { Mutant } from './mutants.ts';
 import { knowledgeOf } from './mutants.ts';
@@ -39,17 +40,6 @@ const MAX_COORDINATION = 1024 * 1024;
 /** What makes a snapshot several chunks long, so that one may break off in its middle. */
 const PADS_DDL = `CREATE TABLE pads (id INTEGER PRIMARY KEY, content BLOB NOT NULL)`;
 const PADS = `INSERT INTO pads VALUES (1, zeroblob(130000)), (2, zeroblob(130000)), (3, zeroblob(130000)), (4, zeroblob(130000))`;
-
-export type Fault = 'diverged' | 'lost' | 'resurrected' | 'violation';
-
-export class SimError extends Error {
-  readonly fault: Fault;
-
-  constructor(fault: Fault, message: string) {
-    super(message);
-    this.fault = fault;
-  }
-}
 
 export interface SimOptions {
   /** How many devices there are in the end. */
@@ -216,7 +206,7 @@ class Fleet {
     if (!device.isOn) return;
     this.#tell(`${device.name}: crashes`);
     device.crash();
-    this.#checkFile(device);
+    checkFile(device);
   }
 
   #restart(): void {
@@ -312,7 +302,7 @@ class Fleet {
     } else if (victim !== null && victim?.isOn === true) {
       this.#tell(`${victim.name}: crashes, and starts again`);
       victim.crash();
-      this.#checkFile(victim);
+      checkFile(victim);
       await this.#run(this.#chance.below(5 * SECOND));
       victim.start();
     }
@@ -336,7 +326,7 @@ class Fleet {
     this.#once.set(device.name, once);
     device.restore(this.#chance.pick(backups));
     this.#hasRestored = true;
-    this.#checkFile(device);
+    checkFile(device);
     // What nobody else had is gone.
     const left = new Set(this.#joined().flatMap((other) => [...this.#rowsOf(other).keys()]));
     this.#model.forget([...this.#model.written].filter((name) => !left.has(name)));
@@ -404,7 +394,7 @@ class Fleet {
     }
     await this.#comeToRest();
     if (await this.#takeOver()) await this.#comeToRest();
-    await this.#compare();
+    await compare(this.#joined());
     this.#checkHeard();
     await this.#checkCoordination();
     this.#judge();
@@ -479,31 +469,6 @@ class Fleet {
     });
   }
 
-  async #compare(): Promise<void> {
-    const digests = new Map<string, string>();
-    for (const device of this.#joined()) {
-      this.#checkFile(device);
-      const registry = readServedRegistry(device.db);
-      if (registry === null) throw new SimError('violation', `${device.name} does not know its own schema`);
-      const answer = await inspect(device.db, registry, { kind: 'tables' }, async () => undefined);
-      digests.set(device.name, JSON.stringify(answer));
-    }
-    const [first] = this.#joined() as [SimDevice];
-    const rows = this.#rowsOf(first);
-    for (const device of this.#joined()) {
-      const waiting = device.rows('SELECT reason, detail FROM flotilla_pending');
-      if (waiting.length > 0)
-        throw new SimError('diverged', `${device.name} has rows waiting: ${JSON.stringify(waiting)}`);
-      const other = this.#rowsOf(device);
-      for (const name of new Set([...rows.keys(), ...other.keys()])) {
-        const [a, b] = [rows.get(name)?.content, other.get(name)?.content];
-        if (a !== b) throw new SimError('diverged', `${name}: ${first.name} has ${a}, ${device.name} has ${b}`);
-      }
-      if (digests.get(device.name) !== digests.get(first.name))
-        throw new SimError('diverged', `the digests of ${first.name} and ${device.name} differ`);
-    }
-  }
-
   #judge(): void {
     const rows = this.#rowsOf(this.#joined()[0] as SimDevice);
     const parted = this.#devices.filter(({ isOut }) => isOut);
@@ -540,27 +505,9 @@ class Fleet {
     });
   }
 
-  /** Nobody believes that a device has more than its file has. */
   #checkHeard(): void {
     const all = this.#devices.filter(({ isJoined }) => isJoined);
-    const said = new Map(all.map((device) => [device.name, this.#files.read(device)]));
-    for (const device of this.#joined()) {
-      for (const [about, run, hlc] of said.get(device.name)?.heard ?? []) {
-        const has = Math.max(said.get(about)?.known.get(run) ?? -1, this.#once.get(about)?.get(run) ?? -1);
-        if (has < hlc)
-          throw new SimError(
-            'violation',
-            `${device.name} has heard that ${about} knows ${run} up to ${hlc}, its file says ${has}`,
-          );
-      }
-    }
-  }
-
-  #checkFile(device: SimDevice): void {
-    const broken = device.db.pragma('foreign_key_check') as unknown[];
-    if (broken.length > 0) throw new SimError('violation', `${device.name}: ${JSON.stringify(broken)}`);
-    const integrity = device.db.pragma('integrity_check', { simple: true });
-    if (integrity !== 'ok') throw new SimError('violation', `${device.name}: ${String(integrity)}`);
+    checkHeard(all, this.#joined(), this.#files, this.#once);
   }
 
   async #checkCoordination(): Promise<void> {
@@ -570,25 +517,8 @@ class Fleet {
       const { coordinationBytes, tombstones } = await this.#until(node.store.status(), MINUTE, 'the status');
       if (coordinationBytes > MAX_COORDINATION)
         throw new SimError('violation', `${name} needs ${coordinationBytes} bytes beside its rows`);
-      if (tombstones > 0) this.#requireUnknown(device, tombstones);
+      if (tombstones > 0) requireUnknown(device, tombstones, this.#joined(), this.#files, this.#hasRestored);
     }
-  }
-
-  /** A delete is forgotten once all know it and the birth of what died; what went back in time with its device some may never know (F1). */
-  #requireUnknown(device: SimDevice, tombstones: number): void {
-    const known = this.#joined().map((other) => this.#files.read(other).known);
-    const isKnown = (run: unknown, hlc: unknown): boolean =>
-      known.every((one) => (one.get(bytesToHex(run as Uint8Array)) ?? -1) >= Number(hlc));
-    const kept = device.rows(
-      `SELECT r.id, t.hlc, b.id, t.birth_hlc FROM flotilla_tombstones t
-       JOIN flotilla_runs r ON r.run = t.run JOIN flotilla_runs b ON b.run = t.birth_run`,
-    );
-    const late = kept.filter(([run, hlc, birthRun, birthHlc]) => isKnown(run, hlc) && isKnown(birthRun, birthHlc));
-    if (!this.#hasRestored || late.length > 0)
-      throw new SimError(
-        'violation',
-        `${device.name} has not forgotten ${tombstones} deletes, of which all have ${late.length}`,
-      );
   }
 
   /** Honest devices that run the same program have nothing to reproach each other with. */

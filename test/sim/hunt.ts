@@ -6,7 +6,8 @@ import { join } from 'node:path';
 
 import { BROKEN_BUILDS } from './builds.ts';
 import type { BrokenBuild } from './builds.ts';
-import { SimError, playSim } from './fleet.ts';
+import { SimError } from './fault.ts';
+import { playSim } from './fleet.ts';
 import { MUTANTS } from './mutants.ts';
 import type { Mutant } from './mutants.ts';
 
