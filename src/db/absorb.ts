@@ -8,6 +8,7 @@ import { recordJoined } from './given-up.ts';
 import { joinVersion } from './join.ts';
 import { pickStamps } from './stamp-lists.ts';
 import type { Library } from './library.ts';
+import { birthOf } from './lookup.ts';
 import type { Found } from './lookup.ts';
 import { cutVersion, joinVersions } from './version.ts';
 
@@ -30,8 +31,8 @@ export function absorbIntoWaiting(library: Library, batch: Batch, found: Found):
     table.rows.forEach((index, position) => {
       const waiting = found.pending[index];
       if (waiting === undefined || waiting.isDelete) return;
-      const birthRun = found.runs[batch.birthRun[index] ?? 0] ?? 0;
-      if (library.compare(batch.birthHlc[index] ?? 0, birthRun, waiting.birthHlc, waiting.birthRun) !== 0) return;
+      const { birthHlc, birthRun } = birthOf(batch, found, index);
+      if (library.compare(birthHlc, birthRun, waiting.birthHlc, waiting.birthRun) !== 0) return;
       absorbed.add(position);
       const uuid = Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
       const version = library.sql.value('SELECT version FROM flotilla_pending WHERE uuid = ?', uuid);

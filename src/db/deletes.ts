@@ -16,7 +16,7 @@ import type { MappedRow } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, rowsTable } from './model.ts';
 import { keysHeldOutside } from './outside.ts';
-import { putPending } from './pending.ts';
+import { forgetPending, pendingDeletes, putPending } from './pending.ts';
 import type { Key } from './sql.ts';
 import { jsonKeys } from './sql.ts';
 
@@ -114,18 +114,45 @@ export function carryOutDeletes(
     }
   }
   const going = new Map([...nodes].filter(([node]) => !stays.has(node)));
-  removeAll(library, going, found, (model, rows) => {
-    for (const row of rows) {
-      const rule = row.discards ?? (missed.has(nodeId(model, row.key)) ? 'took-along' : null);
-      if (rule !== null) recordRow(library, model, row.uuid, rule, row, row);
-    }
-    keepLast(library, model, rows);
-  });
+  removeAll(library, going, found, (model, rows) => keepWhatGoes(library, model, rows, missed));
   for (const node of stays) {
     const row = nodes.get(node) as Doomed;
     if (row.isWaiting !== true) holdDelete(library, row);
   }
   return going.size;
+}
+
+/**
+ * Keeps of rows that are about to go what is to be kept of them.
+ * @param missed - what has to be there before something that is discarded unseen can be restored
+ */
+export function keepWhatGoes(
+  library: Library,
+  model: Model,
+  rows: readonly Doomed[],
+  missed: ReadonlySet<string> = new Set(),
+): void {
+  for (const row of rows) {
+    const rule = row.discards ?? (missed.has(nodeId(model, row.key)) ? 'took-along' : null);
+    if (rule !== null) recordRow(library, model, row.uuid, rule, row, row);
+  }
+  keepLast(library, model, rows);
+}
+
+/** Rows whose delete waits; deletes of rows that have gone meanwhile wait no more. */
+export function waitingDeletes(library: Library): Doomed[] {
+  const doomed: Doomed[] = [];
+  for (const waiting of pendingDeletes(library)) {
+    if (waiting.key === null) forgetPending(library, waiting.uuid);
+    else
+      doomed.push({
+        ...waiting,
+        key: waiting.key,
+        isWaiting: true,
+        ...(waiting.isUnseen ? { discards: 'deleted' } : waiting.goesAlong ? { discards: 'cascade' } : {}),
+      });
+  }
+  return doomed;
 }
 
 /** Those of the rows that are here, with the keys that they have by now. */

@@ -5,18 +5,21 @@
 import { encodeBatch } from '../protocol/batch.ts';
 import type { Batch } from '../protocol/types.ts';
 import { hexToBytes, bytesToHex } from '../protocol/uuid.ts';
-import { referrersOf, takeOut } from './deletes.ts';
+import { keepWhatGoes, referrersOf, takeOut, waitingDeletes } from './deletes.ts';
 import { readVersion, targetsIn } from './join.ts';
 import type { Library } from './library.ts';
 import { keysHeldOutside } from './outside.ts';
 import type { Pending } from './pending.ts';
-import { pendingKind, putPending, waitingVersion } from './pending.ts';
+import { forgetPending, pendingKind, putPending, waitingVersion } from './pending.ts';
 import { nodeId } from './removal.ts';
 import type { StandingRow } from './rivals.ts';
 
 /** Why rows wait aside. */
 interface Why extends Pick<Pending, 'reason' | 'detail' | 'targets'> {
-  /** They may go from the tables though newer versions of them wait already, which go on waiting. */
+  /**
+   * They may go from the tables though newer versions of them wait already, which go on waiting, or their deletes, which are carried out: nothing
+   * refers to them any more.
+   */
   readonly isOvertaken?: boolean;
 }
 
@@ -36,6 +39,9 @@ const WITH_OTHERS: Why = {
 export function hideRows(library: Library, rows: readonly StandingRow[], why = OTHER_WAS_FIRST): boolean {
   const hidden = withReferrers(library, rows, why.isOvertaken === true);
   if (hidden === null) return false;
+  const dying = (why.isOvertaken === true ? waitingDeletes(library) : []).filter(({ model, key }) =>
+    hidden.delete(nodeId(model, key)),
+  );
   const versions = new Map<string, Batch>();
   const overtaking = new Map<string, Omit<Pending, 'targets'>>();
   for (const row of hidden.values()) {
@@ -45,7 +51,9 @@ export function hideRows(library: Library, rows: readonly StandingRow[], why = O
     const newer = waitingVersion(library, row.uuid);
     if (newer !== null) overtaking.set(bytesToHex(row.uuid), newer);
   }
-  takeOut(library, [...hidden.values()]);
+  for (const row of dying) keepWhatGoes(library, row.model, [row]);
+  takeOut(library, [...hidden.values(), ...dying]);
+  for (const { uuid } of dying) forgetPending(library, uuid);
   const first = new Set(rows.map((row) => bytesToHex(row.uuid)));
   for (const row of hidden.values()) {
     const name = bytesToHex(row.uuid);
@@ -83,8 +91,7 @@ function withReferrers(
       const name = nodeId(row.model, row.key);
       if (all.has(name)) continue;
       // A newer version or a delete that waits would be lost sight of.
-      const waiting = pendingKind(library, row.uuid);
-      const isFree = waiting === null || (mayBeOvertaken && waiting !== 'delete');
+      const isFree = mayBeOvertaken || pendingKind(library, row.uuid) === null;
       if (!isFree || keysHeldOutside(library, row.model, [row.key]).length > 0) return null;
       all.set(name, row);
       next.push(...referrersOf(library, row.model, [row.key]));

@@ -9,10 +9,11 @@ import type { Referrer } from './deletes.ts';
 import { livingHeir, nameOfHeir } from './heirs.ts';
 import { hideRows } from './hide.ts';
 import type { Incoming } from './incoming.ts';
-import { columnNamed } from './incoming.ts';
+import { cellsOf, columnNamed } from './incoming.ts';
 import { isKilled } from './killed.ts';
 import type { Library } from './library.ts';
-import type { Found, KnownRow, KnownTombstone } from './lookup.ts';
+import { birthOf } from './lookup.ts';
+import type { Found, KnownRow, KnownTombstone, Led } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey } from './model.ts';
 import type { RowWriter } from './rows.ts';
@@ -25,32 +26,51 @@ import type { Key } from './sql.ts';
  */
 export function meanHeirs(library: Library, batch: Batch, found: Found): void {
   findHeirsOfParts(library, batch, found);
-  const earlier = found.rows.flatMap((row, index) => {
-    const tombstone = found.tombstones[index];
-    if (row === undefined || tombstone === undefined) return [];
+  const renamed = found.tombstones.flatMap((tombstone, index) => {
+    if (tombstone === undefined) return [];
     const model = library.arriving(batch.names[batch.uuidTable[index] ?? 0] ?? '');
-    const birth = {
-      birthHlc: batch.birthHlc[index] ?? 0,
-      birthRun: found.runs[batch.birthRun[index] ?? 0] ?? 0,
-    };
+    return [
+      { index, model, tombstone, isDead: isKilled(library, model, tombstone, birthOf(batch, found, index), null) },
+    ];
+  });
+  findOlderReferences(
+    library,
+    batch,
+    found,
+    renamed.filter(({ isDead }) => !isDead),
+  );
+  const earlier = renamed.filter(({ index, model, tombstone, isDead }) => {
+    const row = found.rows[index];
+    if (!isDead || row === undefined) return false;
     // The other row may have to wait: the earlier one stands in its place so long.
     const waiting = found.pending[index];
-    const other = waiting === undefined || waiting.isDelete ? row : waiting;
-    const isEarlier =
-      isKilled(library, model, tombstone, birth, null) && !isKilled(library, model, tombstone, other, null);
-    return isEarlier ? [{ index, model }] : [];
+    return !isKilled(library, model, tombstone, waiting === undefined || waiting.isDelete ? row : waiting, null);
   });
   if (earlier.length === 0) return;
   const dying = new Set(batch.tombstones.flatMap(({ rows }) => rows));
-  const uuidAt = (index: number): Buffer => Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
   for (const { index, model } of earlier) {
-    const uuid = uuidAt(index);
-    const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(other).equals(uuid));
+    const uuid = uuidAt(batch, index);
+    const isAlone = batch.birthHlc.every((_, other) => other === index || !uuidAt(batch, other).equals(uuid));
     if (!isAlone || dying.has(index)) continue;
-    const heir = livingHeir(library, model, uuid);
-    const name = heir === null ? nameOfHeir(library, uuid) : uuid;
-    if (name !== null) found.led.set(index, { key: heir?.key, uuid: name });
+    const heir = ledTo(library, model, uuid);
+    if (heir !== undefined) found.led.set(index, heir);
   }
+}
+
+/** Whether a row has had another name before: what refers to it may be older than this one. */
+function isHeir(library: Library, uuid: Uint8Array): boolean {
+  return library.sql.value('SELECT 1 FROM flotilla_tombstones WHERE alias = ?', uuid) !== undefined;
+}
+
+function uuidAt(batch: Batch, index: number): Buffer {
+  return Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
+}
+
+/** Where a reference to a row leads that has another name now; undefined if it has none. */
+function ledTo(library: Library, model: Model, uuid: Buffer): Led | undefined {
+  const heir = livingHeir(library, model, uuid);
+  const name = heir === null ? nameOfHeir(library, uuid) : uuid;
+  return name === null ? undefined : { key: heir?.key, uuid: name };
 }
 
 /**
@@ -66,13 +86,50 @@ function findHeirsOfParts(library: Library, batch: Batch, found: Found): void {
       for (const index of new Set(column.refs)) {
         const tombstone = found.tombstones[index];
         if (tombstone === undefined || found.rows[index] !== undefined || found.pending[index] !== undefined) continue;
-        const heir = livingHeir(
-          library,
-          library.model(own.role.table),
-          Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16)),
-        );
+        const heir = livingHeir(library, library.model(own.role.table), uuidAt(batch, index));
         if (heir !== null) found.heirs.set(index, heir.key);
       }
+    }
+  }
+}
+
+/**
+ * A row was made apart under a name that another one has left, and whoever sends what refers to that one has only the later of the two: what is
+ * older than its target does not mean it.
+ * @param living - what the batch tells of rows that have been born since their names were left
+ */
+function findOlderReferences(
+  library: Library,
+  batch: Batch,
+  found: Found,
+  living: readonly { readonly index: number; readonly model: Model }[],
+): void {
+  const heirs = new Map<number, Led>();
+  for (const { index, model } of living) {
+    const uuid = uuidAt(batch, index);
+    const heir = ledTo(library, model, uuid);
+    if (heir === undefined || isHeir(library, uuid)) continue;
+    const isComingHeir = batch.tombstones.some(({ alias }) =>
+      alias.some((other) => other >= 0 && uuidAt(batch, other).equals(uuid)),
+    );
+    if (!isComingHeir) heirs.set(index, heir);
+  }
+  if (heirs.size === 0) return;
+  for (const table of batch.tables) {
+    const model = library.arriving(table.table);
+    for (const column of table.columns) {
+      const own = column.kind === 'ref' ? model.columns.find(({ wire }) => wire === column.name) : undefined;
+      if (column.kind !== 'ref' || own === undefined || !isPlainId(model, own.name)) continue;
+      const led = new Map<number, Led>();
+      column.refs.forEach((target, position) => {
+        const heir = heirs.get(target);
+        if (heir === undefined) return;
+        const row = { hlc: table.hlc[position] ?? 0, run: found.runs[table.run[position] ?? 0] ?? 0 };
+        const { hlc, run } = cellsOf(model, table, position, found.runs).get(own.number) ?? row;
+        const { birthHlc, birthRun } = birthOf(batch, found, target);
+        if (library.compare(hlc, run, birthHlc, birthRun) < 0) led.set(position, heir);
+      });
+      if (led.size > 0) found.older.set(column.refs, led);
     }
   }
 }
@@ -121,14 +178,32 @@ export class LeftNames {
   before({ model, index }: Incoming, here: KnownRow | undefined, tombstone: KnownTombstone | undefined): void {
     const library = this.#library;
     if (here === undefined || tombstone === undefined || !isKilled(library, model, tombstone, here, null)) return;
+    const referrers = this.#referrersOf(model, index, here);
+    if (referrers.length > 0) this.#left.push({ model, uuid: this.#rows.uuidOf(index), referrers });
+  }
+
+  /**
+   * It is heard only now that a name was left, and a row that was made apart under it has been born since: what is older than that one means the
+   * other.
+   */
+  beside(model: Model, index: number, here: KnownRow): void {
+    if (model.ownership === 'device') return;
+    const referrers = this.#referrersOf(model, index, here).filter(({ model: child, foreignKey, cells, ...row }) => {
+      const { hlc, run } = cells.get(columnNamed(child, foreignKey.columns[0] ?? '').number) ?? row;
+      return this.#library.compare(hlc, run, here.birthHlc, here.birthRun) < 0;
+    });
+    if (referrers.length > 0 && !isHeir(this.#library, this.#rows.uuidOf(index)))
+      this.#left.push({ model, uuid: this.#rows.uuidOf(index), referrers });
+  }
+
+  /** Who refers by an id to what is here, if that has left its name. One by values says no birth: it is what has these values now. */
+  #referrersOf(model: Model, index: number, here: KnownRow): Referrer[] {
     const uuid = this.#rows.uuidOf(index);
-    const alias = library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', uuid);
-    if (!(alias instanceof Uint8Array) || uuid.equals(alias)) return;
-    const referrers = referrersOf(library, model, [here.key]).filter(
-      // One by values says no birth: it is what has these values now.
+    const alias = this.#library.sql.value('SELECT alias FROM flotilla_tombstones WHERE uuid = ?', uuid);
+    if (!(alias instanceof Uint8Array) || uuid.equals(alias)) return [];
+    return referrersOf(this.#library, model, [here.key]).filter(
       ({ model: child, foreignKey }) => foreignKey.simple && foreignKey.columns.every((name) => isPlainId(child, name)),
     );
-    if (referrers.length > 0) this.#left.push({ model, uuid, referrers });
   }
 
   /** Where the heirs are not here. @param standing - the rows that are about to be written */

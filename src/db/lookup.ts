@@ -56,6 +56,8 @@ export interface Found {
   readonly pending: (KnownPending | undefined)[];
   /** What a reference by a plain id means, where it means a row whose name another one has by now. See `meanHeirs`. */
   readonly led: Map<number, Led>;
+  /** The same for single references that are older than the row which has that name now, by their list and the place in it. */
+  readonly older: Map<readonly number[], ReadonlyMap<number, Led>>;
   /** Where the heir of a dead row stands, for ids that are only a part of foreign keys. See `meanHeirs`. */
   readonly heirs: Map<number, Key>;
   /** Local number of each run of the batch. */
@@ -66,9 +68,22 @@ const ROW = 0;
 const TOMBSTONE = 1;
 const PENDING = 2;
 
+/** Of which birth of a row of its dictionary a batch speaks, with the local number of the run. */
+export function birthOf(batch: Batch, { runs }: Found, index: number): Pick<KnownRow, 'birthHlc' | 'birthRun'> {
+  return { birthHlc: batch.birthHlc[index] ?? 0, birthRun: runs[batch.birthRun[index] ?? 0] ?? 0 };
+}
+
 export function lookUp(library: Library, batch: Batch, runs: readonly number[]): Found {
   const count = batch.birthHlc.length;
-  const found: Found = { rows: [], tombstones: [], pending: [], led: new Map(), heirs: new Map(), runs };
+  const found: Found = {
+    rows: [],
+    tombstones: [],
+    pending: [],
+    led: new Map(),
+    older: new Map(),
+    heirs: new Map(),
+    runs,
+  };
   if (count === 0) return found;
   const models = batch.names.map((name) => library.arriving(name));
   const groups = groupByTable(batch, models);

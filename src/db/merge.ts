@@ -14,7 +14,7 @@ import type { Library } from './library.ts';
 import type { Found, KnownPending, KnownRow, KnownTombstone } from './lookup.ts';
 import { LeftNames, awaitHeirs, meanHeirs } from './left-names.ts';
 import type { Heirless } from './left-names.ts';
-import { lookUp } from './lookup.ts';
+import { birthOf, lookUp } from './lookup.ts';
 import type { MergeOptions, Merged } from './merged.ts';
 import { MustUndo, both } from './merged.ts';
 import type { Judged } from './judged.ts';
@@ -184,6 +184,11 @@ class Merge {
       for (const row of incoming)
         if (row.isUpdate && this.#waiting(row.index)?.isDelete !== false)
           left.before(row, this.#found.rows[row.index], this.#tombstone(row.index));
+    for (const buried of this.#buried) {
+      const row = buried === undefined ? undefined : this.#found.rows[buried.index];
+      if (buried !== undefined && row !== undefined && !this.#isKilled(buried.index, buried, row))
+        left.beside(buried.model, buried.index, row);
+    }
     if (this.#awaits) this.heirless = left.heirless(standing);
     if (this.heirless.length > 0 || !this.#rows.follow()) return false;
     for (const row of standing) if (row.outcome.unseen.size > 0) recordOverwritten(library, row, this.#rows);
@@ -503,7 +508,7 @@ class Merge {
         if (this.#rows.targetOf(references, row) !== undefined) continue;
         const target = references.refs[row.position] ?? -1;
         if (this.#coming[this.#at(target)] !== true) {
-          hold(row, target, references.isById && this.#found.led.has(target));
+          hold(row, target, this.#rows.ledOf(references, row) !== undefined);
           break;
         }
         const list = referrers.get(this.#at(target));
@@ -535,7 +540,7 @@ class Merge {
     const targets = (isBound ? referencesIn(row) : []).flatMap((references) => {
       const target = references.refs[row.position] ?? -1;
       if (this.#rows.targetOf(references, row) !== undefined || this.#at(target) === this.#at(row.index)) return [];
-      return [(references.isById ? this.#found.led.get(target)?.uuid : undefined) ?? this.#rows.uuidOf(target)];
+      return [this.#rows.ledOf(references, row)?.uuid ?? this.#rows.uuidOf(target)];
     });
     const pending = {
       model: row.model,
@@ -561,10 +566,7 @@ class Merge {
   }
 
   #birth(index: number): { birthHlc: number; birthRun: number } {
-    return {
-      birthHlc: this.#batch.birthHlc[index] ?? 0,
-      birthRun: this.#found.runs[this.#batch.birthRun[index] ?? 0] ?? 0,
-    };
+    return birthOf(this.#batch, this.#found, index);
   }
 }
 

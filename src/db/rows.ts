@@ -9,7 +9,7 @@ import { formatCells } from './cells.ts';
 import type { Hold, Incoming, References } from './incoming.ts';
 import { bindable, columnData, columnNamed, referencesOf, takenColumns } from './incoming.ts';
 import type { Library } from './library.ts';
-import type { Found } from './lookup.ts';
+import type { Found, Led } from './lookup.ts';
 import type { Column, Model } from './model.ts';
 import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey, rowsTable, syncedColumns } from './model.ts';
 import type { Changes } from './overwrite.ts';
@@ -54,12 +54,19 @@ export class RowWriter {
   }
 
   /** Local key of the row that a row refers to; null for none, undefined where that is not here. */
-  targetOf({ refs, isById, isLedAlong: isAlong }: References, { position }: Incoming): Key | null | undefined {
-    const target = refs[position] ?? -1;
+  targetOf(references: References, row: Incoming): Key | null | undefined {
+    const { refs, isLedAlong: isAlong } = references;
+    const target = refs[row.position] ?? -1;
     if (target < 0) return null;
-    const led = isById ? this.#found.led.get(target) : undefined;
+    const led = this.ledOf(references, row);
     if (led !== undefined) return led.key;
     return (isAlong ? this.#found.heirs.get(target) : undefined) ?? this.keyOf(target);
+  }
+
+  /** What a reference means, where that has another name by now. */
+  ledOf({ refs, isById }: References, { position }: Incoming): Led | undefined {
+    if (!isById) return undefined;
+    return this.#found.led.get(refs[position] ?? -1) ?? this.#found.older.get(refs)?.get(position);
   }
 
   uuidOf(index: number): Buffer {
@@ -370,7 +377,7 @@ export class RowWriter {
       if (data === undefined) into.push(null);
       else if (data.kind === 'value') into.push(bindable(data, row.position));
       else {
-        const isById = this.#found.led.size > 0 && isPlainId(row.model, column.name);
+        const isById = this.#found.led.size + this.#found.older.size > 0 && isPlainId(row.model, column.name);
         const isAlong = this.#found.heirs.size > 0 && isLedAlong(row.model, column.name);
         into.push(this.targetOf({ refs: data.refs, isById, isLedAlong: isAlong }, row) ?? null);
       }

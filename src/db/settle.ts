@@ -15,22 +15,14 @@ import { defaultOf, isCarriedOut } from './clauses.ts';
 import { settleCollisions } from './collisions.ts';
 import { settleCycles } from './cycles.ts';
 import type { Doomed, Referrer, Verdict } from './deletes.ts';
-import { carryOutDeletes, referrersOf } from './deletes.ts';
+import { carryOutDeletes, referrersOf, waitingDeletes } from './deletes.ts';
 import { heirOf, lastHeir } from './heirs.ts';
 import type { Library } from './library.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { mapJoin, quoteName, refersTo, rowByKey, rowsTable } from './model.ts';
 import { bearAgain, settleOrphans } from './orphans.ts';
 import { writeOutcome } from './outcome.ts';
-import {
-  forgetPending,
-  hasPending,
-  hasWaitingVersion,
-  pendingDeletes,
-  readVersionsOf,
-  unboundVersions,
-  waitersOf,
-} from './pending.ts';
+import { hasPending, hasWaitingVersion, readVersionsOf, unboundVersions, waitersOf } from './pending.ts';
 import { nodeId } from './removal.ts';
 import type { Judgement } from './revive.ts';
 import { blockedDeletes, revive } from './revive.ts';
@@ -120,22 +112,6 @@ function redirectToHeirs(library: Library, merge: MergeWaiting): boolean {
     moved ||= left.length < referrers.length;
   }
   return moved;
-}
-
-/** Rows whose delete waits; deletes of rows that have gone meanwhile wait no more. */
-function waitingDeletes(library: Library): Doomed[] {
-  const doomed: Doomed[] = [];
-  for (const waiting of pendingDeletes(library)) {
-    if (waiting.key === null) forgetPending(library, waiting.uuid);
-    else
-      doomed.push({
-        ...waiting,
-        key: waiting.key,
-        isWaiting: true,
-        ...(waiting.isUnseen ? { discards: 'deleted' } : waiting.goesAlong ? { discards: 'cascade' } : {}),
-      });
-  }
-  return doomed;
 }
 
 /** Does to a row what the ON DELETE of its foreign key says. It stays as it is when a constraint does not allow it. */

@@ -170,6 +170,74 @@ describe('[N1] a row that was made apart, where another one has its name since t
   );
 });
 
+describe('[N1] a row that was made apart since another one has left its name is not what older references mean', () => {
+  const replicasApart = (ownership: string): [Replica, Replica, Replica, Replica, Replica] => {
+    const replicas = fleetOf(
+      5,
+      `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT)`,
+      { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
+    ) as [Replica, Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    b.write("INSERT INTO p VALUES (7, 'x')");
+    b.stamp();
+    for (const replica of [a, c]) replica.pull(b);
+    c.write("INSERT INTO c SELECT 1, id, 'of C' FROM p");
+    c.stamp();
+    b.write("UPDATE p SET name = 'y'");
+    b.stamp();
+    d.write("INSERT INTO p VALUES (9, 'x')");
+    d.stamp();
+    c.pull(d);
+    return replicas;
+  };
+
+  it.each(['shared', 'device'])('where it is heard of after that row: %s rows', async (ownership) => {
+    const replicas = replicasApart(ownership);
+    const [, b, c] = replicas;
+    c.pull(b);
+    expect(c.rows(SHOWN)).toEqual([['of C', 'y']]);
+    converge(replicas);
+    await expectShown(replicas, SHOWN, [['of C', 'y']]);
+  });
+
+  it.each(['shared', 'device'])('where they come from one who has not heard of it: %s rows', async (ownership) => {
+    const replicas = replicasApart(ownership);
+    const [, b, c, d, e] = replicas;
+    for (const other of [b, d, c]) e.pull(other);
+    expect(e.rows(SHOWN)).toEqual([['of C', 'y']]);
+    converge(replicas);
+    await expectShown(replicas, SHOWN, [['of C', 'y']]);
+  });
+});
+
+it.each(['shared', 'device'])(
+  '[N1] a row whose delete waits for what refers to it means the row that has another name now, should it stay: %s rows refer to it',
+  async (ownership) => {
+    const replicas = fleetOf(
+      4,
+      `CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
+       CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tag INTEGER REFERENCES tag ON DELETE SET NULL);
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT);
+       CREATE TABLE g (id INTEGER PRIMARY KEY, c INTEGER NOT NULL REFERENCES c)`,
+      { config: { tables: { p: { identity: 'name' }, g: { ownership } } } },
+    ) as [Replica, Replica, Replica, Replica];
+    const [a, b, c, d] = replicas;
+    a.write(
+      "INSERT INTO tag VALUES (1, 't'); INSERT INTO p VALUES (7, 'x', NULL); INSERT INTO c VALUES (1, 7, 'of A')",
+    );
+    converge(replicas);
+    d.write('INSERT INTO g SELECT 1, id FROM c');
+    a.pull(d);
+    c.write('DELETE FROM c');
+    hearFrom(c, a);
+    expect(a.waiting()).toEqual(['referrers']);
+    giveName(b, a);
+    converge(replicas);
+    await expectShown(replicas, SHOWN, [['of A', 'y']]);
+  },
+);
+
 /** Of a row `x` that B calls `y` the new name has to wait at A, for a tag that was deleted there, and another row has the old one. */
 function giveName(b: Replica, a: Replica): void {
   b.write("BEGIN; UPDATE p SET name = 'y', tag = (SELECT id FROM tag); INSERT INTO p VALUES (70, 'x', NULL); COMMIT");
