@@ -16,6 +16,7 @@ import { birthOf } from './lookup.ts';
 import type { Found, KnownRow, KnownTombstone, Led } from './lookup.ts';
 import type { ForeignKey, Model } from './model.ts';
 import { isLedAlong, isPlainId, orAbort, quoteName, rowByKey } from './model.ts';
+import { hasWaitingVersion } from './pending.ts';
 import type { RowWriter } from './rows.ts';
 import { unlessRefused } from './sql.ts';
 import type { Key } from './sql.ts';
@@ -108,7 +109,9 @@ function findOlderReferences(
   for (const { index, model } of living) {
     const uuid = uuidAt(batch, index);
     const heir = ledTo(library, model, uuid);
-    if (heir === undefined || isHeir(library, uuid)) continue;
+    // A heir that was deleted as well is nobody's any more.
+    const isHere = heir !== undefined && (heir.key !== undefined || hasWaitingVersion(library, heir.uuid));
+    if (!isHere || isHeir(library, uuid)) continue;
     const isComingHeir = batch.tombstones.some(({ alias }) =>
       alias.some((other) => other >= 0 && uuidAt(batch, other).equals(uuid)),
     );

@@ -171,11 +171,11 @@ describe('[N1] a row that was made apart, where another one has its name since t
 });
 
 describe('[N1] a row that was made apart since another one has left its name is not what older references mean', () => {
-  const replicasApart = (ownership: string): [Replica, Replica, Replica, Replica, Replica] => {
+  const replicasApart = (ownership: string, clause = 'NO ACTION'): [Replica, Replica, Replica, Replica, Replica] => {
     const replicas = fleetOf(
       5,
       `CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, v TEXT)`,
+       CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p ON DELETE ${clause}, v TEXT)`,
       { config: { tables: { p: { identity: 'name' }, c: { ownership } } } },
     ) as [Replica, Replica, Replica, Replica, Replica];
     const [a, b, c, d] = replicas;
@@ -208,6 +208,20 @@ describe('[N1] a row that was made apart since another one has left its name is 
     expect(e.rows(SHOWN)).toEqual([['of C', 'y']]);
     converge(replicas);
     await expectShown(replicas, SHOWN, [['of C', 'y']]);
+  });
+
+  it.each(
+    ['shared', 'device'].flatMap((ownership) =>
+      ['NO ACTION', 'SET NULL', 'CASCADE'].map((clause) => [ownership, clause] as const),
+    ),
+  )('unless that one has been deleted: %s rows, ON DELETE %s', async (ownership, clause) => {
+    const replicas = replicasApart(ownership, clause);
+    const [, b, c, d, e] = replicas;
+    b.write('DELETE FROM p');
+    for (const other of [b, d, c]) e.pull(other);
+    expect(e.waiting()).toEqual([]);
+    converge(replicas);
+    await expectShown(replicas, SHOWN, [['of C', 'x']]);
   });
 });
 
