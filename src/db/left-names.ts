@@ -63,6 +63,12 @@ function isHeir(library: Library, uuid: Uint8Array): boolean {
   return library.sql.value('SELECT 1 FROM flotilla_tombstones WHERE alias = ?', uuid) !== undefined;
 }
 
+/** Whether the heir of a row was deleted as well. */
+function isGone(library: Library, uuid: Uint8Array): boolean {
+  const isDead = library.sql.value('SELECT 1 FROM flotilla_tombstones WHERE uuid = ?', uuid) !== undefined;
+  return isDead && !hasWaitingVersion(library, uuid);
+}
+
 function uuidAt(batch: Batch, index: number): Buffer {
   return Buffer.from(batch.uuids.subarray(index * 16, index * 16 + 16));
 }
@@ -109,9 +115,7 @@ function findOlderReferences(
   for (const { index, model } of living) {
     const uuid = uuidAt(batch, index);
     const heir = ledTo(library, model, uuid);
-    // A heir that was deleted as well is nobody's any more.
-    const isHere = heir !== undefined && (heir.key !== undefined || hasWaitingVersion(library, heir.uuid));
-    if (!isHere || isHeir(library, uuid)) continue;
+    if (heir === undefined || (heir.key === undefined && isGone(library, heir.uuid)) || isHeir(library, uuid)) continue;
     const isComingHeir = batch.tombstones.some(({ alias }) =>
       alias.some((other) => other >= 0 && uuidAt(batch, other).equals(uuid)),
     );
@@ -141,6 +145,8 @@ function findOlderReferences(
 interface Left {
   readonly model: Model;
   readonly uuid: Uint8Array;
+  /** Where the heir has been deleted the referrers belong to the other row: they are not known to mean the heir by anything but their age. */
+  readonly isByAge: boolean;
   readonly referrers: readonly Referrer[];
 }
 
@@ -182,7 +188,7 @@ export class LeftNames {
     const library = this.#library;
     if (here === undefined || tombstone === undefined || !isKilled(library, model, tombstone, here, null)) return;
     const referrers = this.#referrersOf(model, index, here);
-    if (referrers.length > 0) this.#left.push({ model, uuid: this.#rows.uuidOf(index), referrers });
+    if (referrers.length > 0) this.#left.push({ model, uuid: this.#rows.uuidOf(index), isByAge: false, referrers });
   }
 
   /**
@@ -196,7 +202,7 @@ export class LeftNames {
       return this.#library.compare(hlc, run, here.birthHlc, here.birthRun) < 0;
     });
     if (referrers.length > 0 && !isHeir(this.#library, this.#rows.uuidOf(index)))
-      this.#left.push({ model, uuid: this.#rows.uuidOf(index), referrers });
+      this.#left.push({ model, uuid: this.#rows.uuidOf(index), isByAge: true, referrers });
   }
 
   /** Who refers by an id to what is here, if that has left its name. One by values says no birth: it is what has these values now. */
@@ -211,10 +217,10 @@ export class LeftNames {
 
   /** Where the heirs are not here. @param standing - the rows that are about to be written */
   heirless(standing: readonly Incoming[]): Heirless[] {
-    return this.#left.flatMap(({ model, uuid, referrers }) => {
+    return this.#left.flatMap(({ model, uuid, isByAge, referrers }) => {
       const name = livingHeir(this.#library, model, uuid) === null ? nameOfHeir(this.#library, uuid) : null;
       const isComing = standing.some(({ index }) => name !== null && this.#rows.uuidOf(index).equals(name));
-      return name === null || isComing ? [] : [{ name, referrers }];
+      return name === null || isComing || (isByAge && isGone(this.#library, name)) ? [] : [{ name, referrers }];
     });
   }
 
