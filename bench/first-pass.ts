@@ -2,9 +2,6 @@
  * The 182,530-entry scenario into a new device, against a plain local copy of the same rows without any sync: `backfill` by the feed, into a
  * library that has one row already, and `bootstrap` by a snapshot, into one that has none.
  */
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { projectFolder, runScript } from '../examples/support.ts';
 import {
   type Bench,
   type BenchOptions,
@@ -44,17 +41,10 @@ async function measure(name: string, isBlank: boolean, { quick, say }: BenchOpti
     await dismiss(device);
     return { ms, cpuMs };
   };
-  const target = join(source.folder, 'floor.db');
   const floor = async (): Promise<Run> => {
-    const { rows, seconds, cpuMs } = await runScript<{ rows: number; seconds: number; cpuMs: number }>(
-      join(projectFolder, 'bench', 'floor.ts'),
-      [source.library, target],
-    );
-    // What the new devices have written has come to the source as well.
-    if (rows < source.rows) throw new Error(`The floor copied ${rows} rows of ${source.rows}.`);
-    for (const suffix of ['', '-wal', '-shm']) rmSync(`${target}${suffix}`, { force: true });
-    say(`${rows} rows in ${seconds.toFixed(2)} s by a plain loop`);
-    return { ms: seconds * 1_000, cpuMs };
+    const copied = await source.copyPlainly();
+    say(`${shown(source.rows)} rows in ${shown(copied.ms / 1_000)} s by a plain loop`);
+    return copied;
   };
   const found = await paired(pairs, ours, floor);
   const loopDelayMs = {

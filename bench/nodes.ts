@@ -9,8 +9,16 @@ import Database from 'better-sqlite3';
 import { openLibrary } from '../examples/file-library/library.ts';
 import { fillSynthetic } from '../examples/file-library/synthetic.ts';
 import { Device } from '../examples/fleet.ts';
-import { flotilla, projectFolder, type RunningNode, temporaryFolder, until, useBuild } from '../examples/support.ts';
-import { rounded, shown } from './bench.ts';
+import {
+  flotilla,
+  projectFolder,
+  type RunningNode,
+  runScript,
+  temporaryFolder,
+  until,
+  useBuild,
+} from '../examples/support.ts';
+import { type Run, rounded, shown } from './bench.ts';
 
 /** Slowest sync that is waited for: rows a second, beside a minute. */
 const LEAST_RATE = 500;
@@ -51,6 +59,19 @@ export class Source extends Device {
     await device.join(this);
     if (!isBlank) withLibrary(device.library, (db) => db.exec("INSERT INTO tags (name) VALUES ('its own')"));
     return device;
+  }
+
+  /** The floor: its rows copied by a plain local loop, without any sync, in a process of its own. */
+  async copyPlainly(): Promise<Run> {
+    const target = join(this.folder, 'floor.db');
+    const { rows, seconds, cpuMs } = await runScript<{ rows: number; seconds: number; cpuMs: number }>(
+      join(projectFolder, 'bench', 'floor.ts'),
+      [this.library, target],
+    );
+    // What the new devices have written has come to the source as well.
+    if (rows < this.rows) throw new Error(`The floor copied ${rows} rows of ${this.rows}.`);
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${target}${suffix}`, { force: true });
+    return { ms: seconds * 1_000, cpuMs };
   }
 
   /** Until a device that runs has taken all in, as it says; ms since it listened, since its process began, and rows taken. */

@@ -1,8 +1,8 @@
 /**
  * What a row costs as libraries grow: time, CPU time and memory of a first pass by the feed and by a snapshot, from ten thousand entries to
- * a million, or of the sizes in FLOTILLA_BENCH_ENTRIES (such as 100000,3000000). Both must stay flat.
+ * a million, or of the sizes in FLOTILLA_BENCH_ENTRIES (such as 100000,3000000), beside what a plain copy loop takes. Both must stay flat.
  */
-import { type Bench, type BenchOptions, type BenchReport, rounded, shown } from './bench.ts';
+import { type Bench, type BenchOptions, type BenchReport, type Run, rounded, shown } from './bench.ts';
 import { cpuMsOf, dismiss, Source } from './nodes.ts';
 
 const FULL = [10_000, 100_000, 1_000_000];
@@ -10,9 +10,7 @@ const QUICK = [2_000, 20_000];
 /** Times the time a row of the size before that are wanted at most, and MB a node. */
 const GOAL = { timeRatio: 1.2, rssMB: 300 };
 
-interface Pass {
-  readonly ms: number;
-  readonly cpuMs: number;
+interface Pass extends Run {
   readonly senderMB: number;
   readonly receiverMB: number;
 }
@@ -22,6 +20,8 @@ interface Size {
   readonly rows: number;
   readonly feed: Pass;
   readonly snapshot: Pass;
+  /** By a plain loop, without any sync. */
+  readonly floor: Run;
 }
 
 async function measure(entries: number): Promise<Size> {
@@ -39,7 +39,7 @@ async function measure(entries: number): Promise<Size> {
   const snapshot = await pass(true);
   const feed = await pass(false);
   await source.node.terminate();
-  return { entries, rows: source.rows, feed, snapshot };
+  return { entries, rows: source.rows, feed, snapshot, floor: await source.copyPlainly() };
 }
 
 async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
@@ -48,16 +48,19 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
   for (const entries of asked ?? (quick ? QUICK : FULL)) {
     const size = await measure(entries);
     sizes.push(size);
-    say(`${shown(size.rows)} rows: feed ${shown(size.feed.ms)} ms, snapshot ${shown(size.snapshot.ms)} ms`);
+    say(
+      `${shown(size.rows)} rows: feed ${shown(size.feed.ms)} ms, snapshot ${shown(size.snapshot.ms)} ms, plain loop ${shown(size.floor.ms)} ms`,
+    );
   }
-  const perRow = ({ ms, cpuMs }: Pass, { rows }: Size): { us: number; cpuUs: number } => ({
+  const perRow = ({ ms, cpuMs }: Run, { rows }: Size): { us: number; cpuUs: number } => ({
     us: (ms * 1_000) / rows,
     cpuUs: (cpuMs * 1_000) / rows,
   });
   // Of one size alone there is nothing to compare: its ratio is 1.
   const last = sizes.at(-1) as Size;
   const before = sizes.at(-2) ?? last;
-  const grown = (way: 'feed' | 'snapshot'): number => perRow(last[way], last).us / perRow(before[way], before).us;
+  const grown = (way: 'feed' | 'snapshot' | 'floor'): number =>
+    perRow(last[way], last).us / perRow(before[way], before).us;
   const grownCpu = perRow(last.feed, last).cpuUs / perRow(before.feed, before).cpuUs;
   return {
     bench: 'scale',
@@ -65,10 +68,12 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
     figures: {
       snapshotRatio: rounded(grown('snapshot')),
       cpuRatio: rounded(grownCpu),
+      floorRatio: rounded(grown('floor')),
       goal: GOAL,
       sizes: sizes.map((size) => ({
         entries: size.entries,
         rows: size.rows,
+        floorUsPerRow: rounded(perRow(size.floor, size).us),
         ...Object.fromEntries(
           (['feed', 'snapshot'] as const).map((way) => {
             const { us, cpuUs } = perRow(size[way], size);
@@ -79,9 +84,10 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
       })),
     },
     table: [
-      ['rows', 'feed', 'CPU, both ends', 'memory', 'snapshot', 'CPU, both ends', 'memory'],
+      ['rows', 'plain loop', 'feed', 'CPU, both ends', 'memory', 'snapshot', 'CPU, both ends', 'memory'],
       ...sizes.map((size) => [
         shown(size.rows),
+        `${shown(perRow(size.floor, size).us)} µs a row`,
         ...(['feed', 'snapshot'] as const).flatMap((way) => {
           const { us, cpuUs } = perRow(size[way], size);
           return [`${shown(us)} µs a row`, `${shown(cpuUs)} µs`, `${size[way].senderMB} / ${size[way].receiverMB} MB`];
@@ -89,7 +95,7 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
       ]),
     ],
     notes: [
-      `Memory: peak of the sender's process so far, and of the receiver's. Ratio: time a row of the last line against the one before, by the feed; at most ${GOAL.timeRatio} wanted, and less than ${GOAL.rssMB} MB.`,
+      `Memory: peak of the sender's process so far, and of the receiver's. Ratio: time a row of the last line against the one before, by the feed; at most ${GOAL.timeRatio} wanted, and less than ${GOAL.rssMB} MB. That of the plain loop grew ${grown('floor').toFixed(2)} times.`,
     ],
   };
 }
