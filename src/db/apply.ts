@@ -48,6 +48,8 @@ const CAREFUL_BATCHES = 16;
 export class Applier {
   readonly #library: Library;
   #adopter: Adopter | null;
+  /** What the last page has left. */
+  #takenHead = -1;
   /** So many batches are still to be taken with care. */
   #careful = 0;
 
@@ -177,6 +179,7 @@ export class Applier {
       for (const batch of batches) {
         if (isReconciled) throw new MustUndo('The commit ends what is kept in memory of a pass that reconciles.');
         all.push(this.#take(peer, batch, how));
+        this.#takenHead = library.head;
         isReconciled = batch.end.floor !== undefined;
       }
       return all;
@@ -195,7 +198,9 @@ export class Applier {
     requireKnown(library, batch);
     checkTables(library, batch);
     requireNotRevoked(library.sql, peer);
-    if (stampAll(library) > 0) this.#adopter?.reset();
+    stampAll(library);
+    // Also what commands have written since the last page, which stamp for themselves.
+    if (library.head !== this.#takenHead) this.#adopter?.reset();
     library.reached('apply: stamped');
     library.db.pragma('defer_foreign_keys = ON');
     if (loose !== null) noteDangling(library, []);

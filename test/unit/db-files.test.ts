@@ -85,14 +85,15 @@ function newcomer(file: string, grant: JoinGrant, existing: 'empty' | 'union' | 
   return createFromGrant({ file, name: 'newcomer', around: surroundingsOf('B', file) }, { grant, existing });
 }
 
-/** Everything that `from` has goes to `to`. */
-function send(from: string, to: Writer): void {
+/** Everything that `from` has goes to `to`. @param between - what happens after each page */
+function send(from: string, to: Writer, between: () => void = () => undefined): void {
   const source = reader(from);
   const { feed } = source.openFeed('B', null, { runs: new Uint8Array(), hlc: [] }, 'ordinary', '');
   for (;;) {
     const page = source.page(feed, { rows: 2, bytes: 1 << 20 });
     if (!('data' in page) || page.data === null) throw new Error('the feed has nothing to send');
     if (to.apply('A', [new Uint8Array(page.data)])[0]?.complete === true) return;
+    between();
   }
 }
 
@@ -247,6 +248,31 @@ describe('a newcomer', () => {
     const status = reader(b).status();
     expect(status.tables.find((table) => table.table === 'folders')?.rows).toBe(3);
     expect(status.waitingCount).toBe(0);
+  });
+
+  it('with a copy pairs no row that a command has given an identity meanwhile', () => {
+    const owned = JSON.stringify({ tables: { notes: { ownership: 'device' } } });
+    const schema = `CREATE TABLE folders (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+      CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT)`;
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+    const rows = `INSERT INTO folders (name) VALUES ${names.map((name) => `('${name}')`).join(', ')}`;
+    const [a, b] = [make('a.db', schema, rows), make('b.db', schema, rows)];
+    init(a, 'A', owned);
+    newcomer(b, grantOf(a), 'same');
+    const receiver = writer(b, 'B');
+    let isFirst = true;
+    send(a, receiver, () => {
+      if (!isFirst) return;
+      isFirst = false;
+      const db = new Sqlite(b);
+      db.exec("UPDATE folders SET name = 'mine' WHERE name = 'f'; INSERT INTO notes VALUES (1, 'mine')");
+      db.close();
+      receiver.own({ table: 'notes', key: '1', device: 'A' });
+    });
+    expect(all(b, 'SELECT name FROM folders ORDER BY name')).toEqual([...names, 'mine'].map((name) => [name]));
+    expect(all(b, 'SELECT count(*) FROM flotilla_rows_1 m JOIN folders f ON f.id = m.key')).toEqual([
+      [names.length + 1],
+    ]);
   });
 
   it('of another schema is refused before anything changes', () => {
