@@ -198,9 +198,8 @@ export class Applier {
     requireKnown(library, batch);
     checkTables(library, batch);
     requireNotRevoked(library.sql, peer);
-    stampAll(library);
-    // Also what commands have written since the last page, which stamp for themselves.
-    if (library.head !== this.#takenHead) this.#adopter?.reset();
+    // Commands that have written since the last page have stamped for themselves.
+    if (stampAll(library) > 0 || library.head !== this.#takenHead) this.#adopter?.reset();
     library.reached('apply: stamped');
     library.db.pragma('defer_foreign_keys = ON');
     if (loose !== null) noteDangling(library, []);
