@@ -16,7 +16,10 @@ import type { Discovery, DiscoveryOptions } from './api.ts';
 const SERVICE = '_p2p._udp.local';
 /** The interval between two questions grows from here, ms: two nodes started together find each other at once, … */
 const FIRST_INTERVAL_MS = 1_000;
-/** … and in the long run a question every 10 s is what libp2p asks as well. */
+/**
+ * … and in the long run a question every 10 to 20 s, by whoever is first: it is answered to all, so a question that is heard stands for one's
+ * own (RFC 6762, 7.3). If each asked for itself, what there is to hear would grow with the square of the devices, times their number.
+ */
 const LAST_INTERVAL_MS = 10_000;
 /** How often the interfaces are read again, ms: a Wi-Fi that comes later is used within this time. */
 const RESCAN_MS = 5_000;
@@ -34,6 +37,10 @@ interface Socket {
   readonly mdns: ReturnType<typeof multicastDns>;
   /** Settles when the socket stands, or never will. */
   readonly ready: Promise<void>;
+  /** Until the next question; null before the first. */
+  next: NodeJS.Timeout | null;
+  /** From then to the one after it, ms. */
+  intervalMs: number;
 }
 
 /** Makes a discovery that does nothing until `start`. */
@@ -52,7 +59,6 @@ class MulticastDiscovery implements Discovery {
   readonly #problems = new Map<string, { readonly message: string; readonly membership: boolean }>();
   #reported = '';
   #running = false;
-  #query: NodeJS.Timeout | null = null;
   #rescan: NodeJS.Timeout | null = null;
 
   constructor(options: DiscoveryOptions) {
@@ -68,12 +74,10 @@ class MulticastDiscovery implements Discovery {
     await Promise.all([...this.#sockets.values()].map((socket) => socket.ready));
     if (!this.#running) return;
     this.#rescan = setInterval(() => this.#scan(), RESCAN_MS).unref();
-    this.#ask(FIRST_INTERVAL_MS);
   }
 
   async stop(): Promise<void> {
     this.#running = false;
-    if (this.#query !== null) clearTimeout(this.#query);
     if (this.#rescan !== null) clearInterval(this.#rescan);
     await Promise.all([...this.#sockets.keys()].map((address) => this.#close(address)));
   }
@@ -107,12 +111,13 @@ class MulticastDiscovery implements Discovery {
       mdns.once('ready', resolve);
       mdns.once('error', () => resolve());
     });
-    this.#sockets.set(address, { name, mdns, ready });
+    const own: Socket = { name, mdns, ready, next: null, intervalMs: FIRST_INTERVAL_MS };
+    this.#sockets.set(address, own);
     mdns.on('ready', () => {
       if (!this.#running) return;
       // Announced and asked at once: a newcomer is known within milliseconds, not at the next question.
       this.#announce(address, name, mdns);
-      this.#question(address, name, mdns);
+      this.#ask(address, own);
     });
     mdns.on('error', (error) => this.#fault(address, name, error));
     // Damaged packets come here too; those have no `syscall`, and are nobody's problem.
@@ -120,6 +125,8 @@ class MulticastDiscovery implements Discovery {
     mdns.on('query', (packet, from) => {
       if (this.#ignores(from) || !packet.questions?.some((question) => question.name === this.#service)) return;
       this.#announce(address, name, mdns);
+      // Ours comes here too.
+      if (own.intervalMs === LAST_INTERVAL_MS) this.#askLater(address, own);
     });
     mdns.on('response', (packet, from) => {
       if (!this.#ignores(from)) this.#hear([...(packet.answers ?? []), ...(packet.additionals ?? [])]);
@@ -130,6 +137,7 @@ class MulticastDiscovery implements Discovery {
     const socket = this.#sockets.get(address);
     if (socket === undefined) return;
     this.#sockets.delete(address);
+    if (socket.next !== null) clearTimeout(socket.next);
     this.#problems.delete(address);
     // multicast-dns starts a timer when the socket stands: destroyed before that, it would never be stopped.
     await socket.ready;
@@ -143,13 +151,18 @@ class MulticastDiscovery implements Discovery {
     return !this.#running || (this.#options.localOnly && !isLoopbackIp(from.address));
   }
 
-  #ask(intervalMs: number): void {
-    for (const [address, { mdns, name }] of this.#sockets) this.#question(address, name, mdns);
-    this.#query = setTimeout(() => this.#ask(Math.min(intervalMs * 2, LAST_INTERVAL_MS)), intervalMs).unref();
+  #ask(address: string, socket: Socket): void {
+    socket.mdns.query({ questions: [{ name: this.#service, type: 'PTR' }] }, this.#sent(address, socket.name));
+    this.#askLater(address, socket);
+    socket.intervalMs = Math.min(socket.intervalMs * 2, LAST_INTERVAL_MS);
   }
 
-  #question(address: string, name: string, mdns: Socket['mdns']): void {
-    mdns.query({ questions: [{ name: this.#service, type: 'PTR' }] }, this.#sent(address, name));
+  #askLater(address: string, socket: Socket): void {
+    if (this.#sockets.get(address) !== socket) return;
+    if (socket.next !== null) clearTimeout(socket.next);
+    // In the long run not all at once: who is first spares the others theirs.
+    const spread = socket.intervalMs === LAST_INTERVAL_MS ? Math.random() : 0;
+    socket.next = setTimeout(() => this.#ask(address, socket), socket.intervalMs * (1 + spread)).unref();
   }
 
   #announce(address: string, name: string, mdns: Socket['mdns']): void {

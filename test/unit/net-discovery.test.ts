@@ -2,11 +2,13 @@
  * Discovery on loopback: instances find each other, understand libp2p's format, and shrug off damaged packets.
  */
 import { createSocket } from 'node:dgram';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { generateKeyPair } from '@libp2p/crypto/keys';
 import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import multicastDns from 'multicast-dns';
-import { afterEach, describe, expect, it } from 'vitest';
+import { setImmediate } from 'node:timers/promises';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Discovery } from '../../src/net/api.ts';
 import { createDiscovery } from '../../src/net/discovery.ts';
 
@@ -21,7 +23,7 @@ afterEach(async () => {
 const newPeer = async (): Promise<string> => peerIdFromPrivateKey(await generateKeyPair('Ed25519')).toString();
 
 /** One instance on loopback, and what it hears. */
-function instance(device: string, addresses: string[]) {
+function instance(device: string, addresses: string[], service = SERVICE) {
   const heard = new Map<string, readonly string[]>();
   const waiting = new Map<string, () => void>();
   const problems: string[] = [];
@@ -29,6 +31,7 @@ function instance(device: string, addresses: string[]) {
     device,
     addresses: () => addresses,
     localOnly: true,
+    service,
     onPeer: (peer, list) => {
       heard.set(peer, list);
       waiting.get(peer)?.();
@@ -145,6 +148,35 @@ describe('discovery', () => {
     await discovery.stop();
     expect(problems).toHaveLength(1);
     expect(problems[0]).toMatch(/no-such-interface.*choose another/);
+  });
+
+  it('asks no more often in the long run, however many there are', async () => {
+    const service = `_${randomBytes(6).toString('hex')}._udp.local`;
+    const other = await bare();
+    let questions = 0;
+    other.on('query', (packet) => {
+      if (packet.questions?.some(({ name }) => name === service) === true) questions += 1;
+    });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+    stops.push(() => vi.useRealTimers());
+    const passes = async (seconds: number): Promise<number> => {
+      questions = 0;
+      for (let second = 0; second < seconds; second += 1) {
+        vi.advanceTimersByTime(1_000);
+        // What was sent is heard.
+        for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+      }
+      return questions;
+    };
+    const devices = await Promise.all(Array.from({ length: 4 }, newPeer));
+    const list = devices.map((device) => instance(device, [`/ip4/127.0.0.1/tcp/4001/p2p/${device}`], service));
+    for (const { discovery } of list) await discovery.start();
+    // Each for itself at first, so that they find each other at once.
+    expect(await passes(20)).toBeGreaterThanOrEqual(4 * 4);
+    for (const { heard } of list) heard.clear();
+    // Every 10 to 20 s by one of them.
+    expect(await passes(60)).toBeLessThanOrEqual(7);
+    for (const { heard } of list) expect(heard.size).toBe(3);
   });
 
   it('is silent once it was stopped', async () => {
