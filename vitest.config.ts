@@ -39,6 +39,8 @@ function project(name: string, timeout: number) {
     test: {
       name,
       env: { NODE_COMPILE_CACHE: COMPILED },
+      // These start the command line hundreds of times.
+      ...(name === 'integration' || name === 'lan' ? { globalSetup: 'test/support/command-bundle.ts' } : {}),
       include: [`test/${name}/**/*.test.ts`],
       testTimeout: timeout,
       hookTimeout: timeout,

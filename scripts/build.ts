@@ -1,9 +1,10 @@
 /**
- * `npm run build`: compiles src/ to dist/, from scratch, and makes the command executable.
+ * `npm run build`: compiles src/ to dist/, from scratch, for programs that import it, and bundles the command line into bundle/.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { bundle } from './bundle.ts';
 
 const root = join(import.meta.dirname, '..');
 const dist = join(root, 'dist');
@@ -16,4 +17,4 @@ const { status, error } = spawnSync(compiler, ['-p', 'tsconfig.build.json'], { c
 if (error !== undefined) throw error;
 if (status !== 0) process.exit(status ?? 1);
 
-chmodSync(join(dist, 'cli', 'main.js'), 0o755);
+await bundle('bundle');

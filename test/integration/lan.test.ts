@@ -9,12 +9,11 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { projectFolder } from '../../examples/support.ts';
+import { commandFile } from '../../examples/support.ts';
 import type { Invitation, NodeEvent } from '../../src/api.ts';
 import { endEverything, execute, run, start, testFolder, untilColumn } from '../support/command.ts';
 import type { Program } from '../support/command.ts';
 
-const CLI = join(projectFolder, 'src', 'cli', 'main.ts');
 /** Names that no other run on this machine has. */
 const NAMES = [`flotilla${process.pid}a`, `flotilla${process.pid}b`, `flotilla${process.pid}c`] as const;
 /** A network: its number, and the hosts in it with the names of their interfaces. The first has the default routes. */
@@ -55,7 +54,7 @@ function makeNamespaces(): string {
 }
 
 function inHost(host: 0 | 1 | 2, ...args: string[]): Program {
-  return start('ip', ['netns', 'exec', NAMES[host], process.execPath, CLI, ...args, '--json']);
+  return start('ip', ['netns', 'exec', NAMES[host], process.execPath, commandFile(), ...args, '--json']);
 }
 
 function says(program: Program, fits: (event: NodeEvent) => boolean): Promise<string> {

@@ -102,13 +102,25 @@ describe('the packed package', () => {
 
   it('holds what runs and what is read, and no sources or tests', () => {
     expect(files).toEqual(
-      expect.arrayContaining(['LICENSE', 'README.md', 'dist/cli/main.js', 'dist/index.d.ts', 'dist/index.js']),
+      expect.arrayContaining([
+        'LICENSE',
+        'README.md',
+        'bundle/LICENSES.txt',
+        'bundle/cli/main.js',
+        'dist/index.d.ts',
+        'dist/index.js',
+      ]),
     );
-    expect(files.filter((path) => !/^(dist\/.+\.(js|d\.ts)|[A-Z]+(\.md)?|package\.json)$/.test(path))).toEqual([]);
+    expect(
+      files.filter(
+        (path) =>
+          !/^(dist\/.+\.(js|d\.ts)|bundle\/.+\.js|bundle\/LICENSES\.txt|[A-Z]+(\.md)?|package\.json)$/.test(path),
+      ),
+    ).toEqual([]);
   });
 
   it('has a command that can be executed', () => {
-    expect(statSync(join(project, 'dist', 'cli', 'main.js')).mode & 0o111).toBe(0o111);
+    expect(statSync(join(project, 'bundle', 'cli', 'main.js')).mode & 0o111).toBe(0o111);
   });
 
   it('gives a working npx flotilla --help', async () => {

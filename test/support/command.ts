@@ -10,12 +10,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import Database from 'better-sqlite3';
 import { expect, onTestFinished } from 'vitest';
-import { cleanUp, projectFolder, until } from '../../examples/support.ts';
+import { cleanUp, commandFile, projectFolder, until } from '../../examples/support.ts';
 
 /** No command of these tests takes longer, ms: reached only when something hangs. */
 export const COMMAND_MS = 60_000;
-
-const CLI = join(projectFolder, 'src', 'cli', 'main.ts');
 
 // Dozens of short processes start here: they need not compile the same files anew each time.
 process.env['NODE_COMPILE_CACHE'] ??= join(projectFolder, 'node_modules', '.cache', 'compile');
@@ -118,7 +116,7 @@ export function startFlotilla(
   args: readonly string[],
   options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Program {
-  return start(process.execPath, [CLI, ...args], options);
+  return start(process.execPath, [commandFile(), ...args], options);
 }
 
 export interface Outcome {

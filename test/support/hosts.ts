@@ -3,14 +3,11 @@
  * cut, slowed down and made lossy. Needs root and iproute2; loss and translation need nft as well.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 
 import { messageOf } from '../../src/errors.ts';
-import { projectFolder } from '../../examples/support.ts';
+import { commandFile } from '../../examples/support.ts';
 import { start } from './command.ts';
 import type { Program } from './command.ts';
-
-const CLI = join(projectFolder, 'src', 'cli', 'main.ts');
 
 /** A host on the bridge: 10.77.0.(number + 1). */
 export const ON_BRIDGE = [0, 1, 2] as const;
@@ -104,7 +101,7 @@ export function removeHosts(): void {
 
 /** `flotilla <args> --json` on a host. */
 export function inHost(host: HostNumber, ...args: string[]): Program {
-  return start('ip', ['netns', 'exec', nameOf(host), process.execPath, CLI, ...args, '--json']);
+  return start('ip', ['netns', 'exec', nameOf(host), process.execPath, commandFile(), ...args, '--json']);
 }
 
 /** Pulls the cable of a host out of the switch, or puts it back: the host itself does not notice. */
