@@ -276,9 +276,8 @@ export class Feeds {
       }
       count += 1;
     }
-    const wanted = within
-      .slice(0, count)
-      .filter((entry) => !this.#spared(pass, entry, builder) && !holdUp(pass, entry));
+    const news = within.slice(0, count).filter((entry) => !this.#spared(pass, entry, builder) && !holdUp(pass, entry));
+    const wanted = [...news, ...this.#waitingDeletesOf(news)];
     const versions = new Map<Model, RawRow[]>();
     for (const entry of wanted) {
       if (entry.model === undefined || entry.version === undefined) continue;
@@ -343,6 +342,23 @@ export class Feeds {
           ),
       });
     }
+  }
+
+  /** The deletes of rows that go with what is said of them: they wait here, and the peer may have carried them out and forgotten them. */
+  #waitingDeletesOf(entries: readonly Entry[]): Entry[] {
+    if (this.#sql.value('SELECT 1 FROM flotilla_pending LIMIT 1') === undefined) return [];
+    const uuids = entries.flatMap(({ model, version }) =>
+      model === undefined || version === undefined ? [] : [bytesToHex(version[UUID] as Uint8Array)],
+    );
+    const there = new Set(entries.map(({ lsn }) => lsn));
+    const found: Entry[] = [];
+    for (const [lsn] of this.#sql.rows(
+      `SELECT s.lsn FROM json_each(?) j CROSS JOIN flotilla_pending p ON p.uuid = unhex(j.value) AND p.version IS NULL
+       JOIN flotilla_tombstones s ON s.uuid = p.uuid`,
+      JSON.stringify(uuids),
+    ))
+      if (!there.has(Number(lsn))) this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
+    return found;
   }
 
   #readWaiting(from: number, upTo: number, entries: Entry[]): void {

@@ -140,6 +140,8 @@ class Merge {
   readonly #buried: (Buried | undefined)[] = [];
   /** The version that waited here has died in this batch. */
   readonly #dropped: boolean[] = [];
+  /** Rows of which the batch has a version, by dictionary index; null until somebody asks. */
+  #brought: Set<number> | null = null;
   readonly #standings: Standings;
 
   constructor(
@@ -290,7 +292,8 @@ class Merge {
           known === undefined &&
           this.#found.rows[index] === undefined &&
           waiting === undefined &&
-          library.knows(run, hlc)
+          library.knows(run, hlc) &&
+          !this.#brings(index)
         )
           return;
         storeGrave(library, model, this.#rows.uuidOf(index), grave, heir);
@@ -304,6 +307,12 @@ class Merge {
         }
       });
     }
+  }
+
+  /** Whether a version of a row comes along, which its delete must not let in, known and forgotten as it may be. */
+  #brings(index: number): boolean {
+    this.#brought ??= new Set(this.#batch.tables.flatMap(({ rows }) => rows.map((row) => this.#at(row))));
+    return this.#brought.has(this.#at(index));
   }
 
   /** What the deleter of a row had seen of it. */

@@ -867,3 +867,42 @@ describe('[F1] [F2] random fleets', () => {
     },
   );
 });
+
+it('[F1] a write to a row whose delete waits brings it back nowhere, where that delete is forgotten by now', async () => {
+  const replicas = fleetOf(
+    3,
+    `CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);
+     CREATE TABLE files (id INTEGER PRIMARY KEY, note INTEGER REFERENCES notes ON DELETE SET NULL)`,
+    { config: { tables: { files: { ownership: 'device' } } }, libraryId: FOUNDED_ID },
+  ) as [Replica, Replica, Replica];
+  const [a, b, c] = replicas;
+  a.found();
+  for (const replica of [b, c]) a.admit(replica);
+  a.write("INSERT INTO notes VALUES (1, 'first')");
+  converge(replicas);
+  a.write('INSERT INTO files VALUES (1, 1)');
+  a.stamp();
+  b.write('DELETE FROM notes');
+  b.stamp();
+  // A decides about its file, and C has not heard of that.
+  for (const other of [a, b]) c.pull(other);
+  expect(c.waiting()).toEqual(['referrers']);
+  for (const [to, from] of [
+    [a, c],
+    [a, b],
+    [b, a],
+    [a, b],
+  ] as const)
+    to.pull(from);
+  b.pull(c);
+  for (const replica of [a, b]) expect(replica.prune().tombstones).toBe(1);
+  c.write("UPDATE notes SET body = 'second'");
+  for (const replica of [a, b]) {
+    replica.pull(c, 1);
+    expect(replica.rows('SELECT * FROM notes')).toEqual([]);
+  }
+  converge(replicas);
+  await expectEqual(...replicas);
+  for (const replica of replicas) expect(replica.rows('SELECT * FROM notes')).toEqual([]);
+  expect(c.rows('SELECT rule FROM flotilla_conflicts')).toEqual([['deleted']]);
+});
