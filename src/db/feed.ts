@@ -277,7 +277,7 @@ export class Feeds {
       count += 1;
     }
     const news = within.slice(0, count).filter((entry) => !this.#spared(pass, entry, builder) && !holdUp(pass, entry));
-    const wanted = [...news, ...this.#waitingDeletesOf(news)];
+    const wanted = [...news, ...this.#waitingDeletesOf(pass, news)];
     const versions = new Map<Model, RawRow[]>();
     for (const entry of wanted) {
       if (entry.model === undefined || entry.version === undefined) continue;
@@ -344,21 +344,23 @@ export class Feeds {
     }
   }
 
-  /** The deletes of rows that go with what is said of them: they wait here, and the peer may have carried them out and forgotten them. */
-  #waitingDeletesOf(entries: readonly Entry[]): Entry[] {
+  /**
+   * What is said of rows whose deletes wait here goes with those that the peer has already: it may have carried them out and forgotten them. Not
+   * so the ends of names: that row goes on under another one.
+   */
+  #waitingDeletesOf(pass: Pass, entries: readonly Entry[]): Entry[] {
     if (this.#sql.value('SELECT 1 FROM flotilla_pending LIMIT 1') === undefined) return [];
     const uuids = entries.flatMap(({ model, version }) =>
       model === undefined || version === undefined ? [] : [bytesToHex(version[UUID] as Uint8Array)],
     );
-    const there = new Set(entries.map(({ lsn }) => lsn));
     const found: Entry[] = [];
     for (const [lsn] of this.#sql.rows(
       `SELECT s.lsn FROM json_each(?) j CROSS JOIN flotilla_pending p ON p.uuid = unhex(j.value) AND p.version IS NULL
-       JOIN flotilla_tombstones s ON s.uuid = p.uuid`,
+       JOIN flotilla_tombstones s ON s.uuid = p.uuid AND s.alias IS NULL`,
       JSON.stringify(uuids),
     ))
-      if (!there.has(Number(lsn))) this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
-    return found;
+      this.#readTombstones(Number(lsn) - 1, Number(lsn), found);
+    return found.filter((entry) => entry.lsn <= pass.position || isNoNews(pass, entry, this.#runHex));
   }
 
   #readWaiting(from: number, upTo: number, entries: Entry[]): void {
