@@ -48,7 +48,7 @@ import { lastPage } from './pass.ts';
 import { noteDangling } from './remark.ts';
 import type { WriteAccess } from './access.ts';
 import { fileAccess } from './access.ts';
-import { explainSqlite } from './open.ts';
+import { emptyWal, explainSqlite } from './open.ts';
 import { loadFunctions } from './policies.ts';
 import { restoreConflict } from './restore.ts';
 import { Served } from './served.ts';
@@ -61,7 +61,7 @@ const HOLD_TRIES = 100;
 /** How often it is looked whether deletes may be forgotten, ms. */
 const PRUNE_EVERY_MS = 10_000;
 
-/** How long after a commit of another program batches are applied one a transaction, ms: it waits for 20 ms then, and not for 50. */
+/** How long after a commit of another program batches are applied one a transaction, ms: it waits for 20 ms then, and not for 100. */
 const OTHERS_WRITE_MS = 1_000;
 
 /** Of the retention: when a member was last heard of need not be told to anybody who knows it more or less exactly. */
@@ -488,7 +488,7 @@ export class Writer {
     ageOutConflicts(this.#library, conflictDays, retentionDays);
   }
 
-  /** Now and then: when others are known to have more, deletes may be forgotten. */
+  /** Now and then: when others are known to have more, deletes may be forgotten; and what has come is moved to the file. */
   #tidy(): void {
     if (this.#isClosed || this.#pruning !== null) return;
     const wait = Math.max(0, this.#pruneAt - this.#library.around.now());
@@ -498,7 +498,9 @@ export class Writer {
         this.#pruning = null;
         this.#pruneAt = this.#library.around.now() + PRUNE_EVERY_MS;
         try {
-          if (!this.#isHeld) this.#do(() => prune(this.#library, storedConfig(this.#db).retentionDays));
+          if (this.#isHeld) return;
+          this.#do(() => prune(this.#library, storedConfig(this.#db).retentionDays));
+          emptyWal(this.#db);
         } catch (error) {
           this.#onFault(explainSqlite(error, this.#file));
         }

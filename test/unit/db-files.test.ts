@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
+import { fileAccess } from '../../src/db/access.ts';
 import type { JoinGrant } from '../../src/db/api.ts';
 import { openForWriting } from '../../src/db/open.ts';
 import { Reader } from '../../src/db/reader.ts';
@@ -340,6 +341,35 @@ describe('a served library', () => {
     const db = openForWriting(make('a.db', SCHEMA), durability);
     closers.push(() => db.close());
     expect(db.pragma('synchronous', { simple: true })).toBe(synchronous);
+  });
+
+  it('moves what a pass has left in the WAL to the file, a while later, and leaves what is little', () => {
+    const a = make('a.db', SCHEMA, ROWS);
+    init(a);
+    const later: (() => void)[] = [];
+    const access = { ...fileAccess, setTimeout: (work: () => void) => later.push(work), clearTimeout: () => undefined };
+    const ignore = (): void => undefined;
+    const node = new Writer(a, 'normal', surroundingsOf('A', a), ignore, fail, ignore, ignore, access);
+    closers.push(() => node.close());
+    const program = new Sqlite(a);
+    closers.push(() => program.close());
+    program.pragma('wal_autocheckpoint = 0');
+    const pagesLeft = (): number => {
+      const [{ log, checkpointed }] = program.pragma('wal_checkpoint(NOOP)') as [{ log: number; checkpointed: number }];
+      return log - checkpointed;
+    };
+    const write = (rows: number): void => {
+      program.exec(
+        `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows})
+         INSERT INTO folders (name) SELECT hex(zeroblob(2000)) FROM n`,
+      );
+      node.stamp();
+      for (const work of later.splice(0)) work();
+    };
+    write(300);
+    expect(pagesLeft()).toBeGreaterThan(300);
+    write(1_000);
+    expect(pagesLeft()).toBe(0);
   });
 
   it('is locked against a second node, until the first one closes', () => {
