@@ -7,7 +7,6 @@
  */
 import { FlotillaError } from '../errors.ts';
 import { decodeBatch } from '../protocol/batch.ts';
-import { bytesToHex } from '../protocol/uuid.ts';
 import type { Batch } from '../protocol/types.ts';
 import type { Taken } from './api.ts';
 import { Adopter } from './adopt.ts';
@@ -281,9 +280,7 @@ export class Applier {
     const tried = new Set<string>();
     let { arrivals, held } = merged;
     while (hasPending(library) && (arrivals.length > 0 || held.length > 0)) {
-      const untried = held.filter((uuid) => !tried.has(bytesToHex(uuid)));
-      for (const uuid of untried) tried.add(bytesToHex(uuid));
-      const awake = [...waitersOf(library, arrivals), ...closedRing(library, untried)];
+      const awake = [...waitersOf(library, arrivals), ...closedRing(library, held, tried)];
       if (awake.length === 0) break;
       ({ arrivals, held } = mergeBatch(library, joinVersions(library, awake.map(decodeBatch)), {
         holdDeletes,

@@ -141,13 +141,16 @@ export function readVersionsOf(library: Library, waiting: readonly PendingKey[])
 /**
  * Versions that wait for each other in a ring, with all that they wait for: together they can stand. `uuids` are versions that
  * have just been set aside, one of which must have closed it.
+ * @param tried - what was tried before: a version is tried again only where it has come to wait for other rows
  */
-export function closedRing(library: Library, uuids: Iterable<Uint8Array>): Uint8Array[] {
+export function closedRing(library: Library, uuids: Iterable<Uint8Array>, tried: Set<string>): Uint8Array[] {
   const ring = new Map<string, Uint8Array>();
   // What waits for a row that is not here at all, or that is held by something else than the lack of a row.
   const hopeless = new Set<string>();
   for (const uuid of uuids) {
-    const reached = reach(library, Buffer.from(uuid), hopeless);
+    const attempt = [uuid, ...targetsOf(library, uuid)].map(bytesToHex).join();
+    const reached = tried.has(attempt) ? null : reach(library, Buffer.from(uuid), hopeless);
+    tried.add(attempt);
     if (reached === null) continue;
     for (const member of reached) {
       const version = library.sql.value(

@@ -238,6 +238,28 @@ describe('names and references', () => {
     await expectEqual(a, b);
   });
 
+  it('[A9] rows that refer to each other stand once what one of them waits for besides does', async () => {
+    const [a, b] = pairOf(`
+      CREATE TABLE place (id INTEGER PRIMARY KEY);
+      CREATE TABLE photo (id INTEGER PRIMARY KEY, place INTEGER REFERENCES place ON DELETE CASCADE);
+      CREATE TABLE album (id INTEGER PRIMARY KEY, cover INTEGER REFERENCES page DEFERRABLE INITIALLY DEFERRED);
+      CREATE TABLE page (id INTEGER PRIMARY KEY, album INTEGER NOT NULL REFERENCES album, photo INTEGER REFERENCES photo);`);
+    a.write('INSERT INTO place VALUES (1)');
+    converge([a, b]);
+    b.write('DELETE FROM place');
+    b.stamp();
+    a.write('INSERT INTO photo VALUES (1, 1)');
+    for (const page of pagesFor(b, a, 1000)) b.apply('A', inTheMiddle(page));
+    expect(b.waiting()).toEqual(['dead-target']);
+    a.write('UPDATE photo SET place = NULL');
+    a.write('BEGIN; INSERT INTO album VALUES (1, 1); INSERT INTO page VALUES (1, 1, 1); COMMIT');
+    b.pull(a);
+    expect(b.waiting()).toEqual([]);
+    expect(b.rows('SELECT count(*) FROM page')).toEqual([[1]]);
+    converge([a, b]);
+    await expectEqual(a, b);
+  });
+
   it('[S2] a row keeps its name when its parent gets another id, so that a delete of it elsewhere stands', async () => {
     const [a, b] = pairOf(`
       CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
