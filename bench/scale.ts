@@ -2,13 +2,16 @@
  * What a row costs as libraries grow: time, CPU time and memory of a first pass by the feed and by a snapshot, from ten thousand entries to
  * a million, or of the sizes in FLOTILLA_BENCH_ENTRIES (such as 100000,3000000), beside what a plain copy loop takes. Both must stay flat.
  */
-import { type Bench, type BenchOptions, type BenchReport, type Run, rounded, shown } from './bench.ts';
+import { type Bench, type BenchOptions, type BenchReport, type Run, rounded, shown, spreadOf } from './bench.ts';
 import { cpuMsOf, dismiss, Source } from './nodes.ts';
 
 const FULL = [10_000, 100_000, 1_000_000];
 const QUICK = [2_000, 20_000];
 /** Times the time a row of the size before that are wanted at most, and MB a node. */
 const GOAL = { timeRatio: 1.2, rssMB: 300 };
+
+/** Passes of each kind, in turns. */
+const TURNS = 3;
 
 interface Pass extends Run {
   readonly senderMB: number;
@@ -24,6 +27,18 @@ interface Size {
   readonly floor: Run;
 }
 
+/** The median of times, and the most memory. */
+function middle(passes: readonly Pass[]): Pass {
+  const median = (of: (pass: Pass) => number): number => spreadOf(passes.map(of)).median;
+  const most = (of: (pass: Pass) => number): number => Math.max(...passes.map(of));
+  return {
+    ms: median(({ ms }) => ms),
+    cpuMs: median(({ cpuMs }) => cpuMs),
+    senderMB: most(({ senderMB }) => senderMB),
+    receiverMB: most(({ receiverMB }) => receiverMB),
+  };
+}
+
 async function measure(entries: number): Promise<Size> {
   const source = await Source.start('scale', entries);
   const pass = async (isBlank: boolean): Promise<Pass> => {
@@ -36,9 +51,13 @@ async function measure(entries: number): Promise<Size> {
     await dismiss(device);
     return { ms, cpuMs, senderMB, receiverMB };
   };
-  const snapshot = await pass(true);
-  const feed = await pass(false);
+  const passes = { snapshot: [] as Pass[], feed: [] as Pass[] };
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    passes.snapshot.push(await pass(true));
+    passes.feed.push(await pass(false));
+  }
   await source.node.terminate();
+  const [snapshot, feed] = [middle(passes.snapshot), middle(passes.feed)];
   return { entries, rows: source.rows, feed, snapshot, floor: await source.copyPlainly() };
 }
 
@@ -95,7 +114,7 @@ async function run({ quick, say }: BenchOptions): Promise<BenchReport> {
       ]),
     ],
     notes: [
-      `Memory: peak of the sender's process so far, and of the receiver's. Ratio: time a row of the last line against the one before, by the feed; at most ${GOAL.timeRatio} wanted, and less than ${GOAL.rssMB} MB. That of the plain loop grew ${grown('floor').toFixed(2)} times.`,
+      `Medians of ${TURNS} passes. Memory: peak of the sender's process so far, and the highest of the receivers'. Ratio: time a row of the last line against the one before, by the feed; at most ${GOAL.timeRatio} wanted, and less than ${GOAL.rssMB} MB. That of the plain loop grew ${grown('floor').toFixed(2)} times.`,
     ],
   };
 }

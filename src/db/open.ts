@@ -19,6 +19,8 @@ const WRITE_CACHE_KIB = 24 * 1024;
  * random values, such as a batch makes in a large library, come again and would be written and read several times.
  */
 const SPILL_KIB = 40 * 1024;
+/** The same for a transaction that changes a whole library. */
+const WHOLE_CACHE_KIB = 16 * 1024;
 /** Page cache of a reading connection, KiB: it walks through, and what it reads again is in the system's cache. */
 const READ_CACHE_KIB = 4 * 1024;
 /**
@@ -80,6 +82,21 @@ export function openForWriting(file: string, durability: 'normal' | 'full'): Dat
     `cache_spill = -${SPILL_KIB}`,
     `wal_autocheckpoint = ${CHECKPOINT_PAGES}`,
   ]);
+}
+
+/**
+ * Does what changes a whole library in one transaction: what it changes goes to the WAL as soon as the page cache is full, since it comes to
+ * more than any memory in the end.
+ */
+export function changingAll<T>(db: Database, work: () => T): T {
+  db.pragma(`cache_size = -${WHOLE_CACHE_KIB}`);
+  db.pragma('cache_spill = 1');
+  try {
+    return work();
+  } finally {
+    db.pragma(`cache_size = -${WRITE_CACHE_KIB}`);
+    db.pragma(`cache_spill = -${SPILL_KIB}`);
+  }
 }
 
 /** Opens a connection that cannot write. */

@@ -25,6 +25,7 @@ import type { Library } from './library.ts';
 import type { Model } from './model.ts';
 import { mapJoin, orAbort, quoteName, rowsTable, syncedColumns } from './model.ts';
 import { isEmpty, noteSource, sourceOf } from './newcomer.ts';
+import { changingAll } from './open.ts';
 import { standingOf } from './owners.ts';
 import { noteSchema, schemaCookie } from './serving.ts';
 import {
@@ -174,19 +175,21 @@ export function copySnapshot(library: Library, peer: string, path: string, head:
   // They need not be looked up one by one: all are checked before the commit.
   db.pragma('foreign_keys = OFF');
   try {
-    const { rows, cookie } = library.transact(() => {
-      stampAll(library);
-      require(isEmpty(library), 'something was written here meanwhile');
-      return library.withoutCapture(() => {
-        noteSource(library, peer, false);
-        // They would do nothing; but where a table has triggers, SQLite gathers what comes in memory.
-        dropCapture(db);
-        const rows = new Copying(library, head).run();
-        installCapture(db, library.registry);
-        noteSchema(db, library.registry);
-        return { rows, cookie: schemaCookie(db) };
-      });
-    });
+    const { rows, cookie } = changingAll(db, () =>
+      library.transact(() => {
+        stampAll(library);
+        require(isEmpty(library), 'something was written here meanwhile');
+        return library.withoutCapture(() => {
+          noteSource(library, peer, false);
+          // They would do nothing; but where a table has triggers, SQLite gathers what comes in memory.
+          dropCapture(db);
+          const rows = new Copying(library, head).run();
+          installCapture(db, library.registry);
+          noteSchema(db, library.registry);
+          return { rows, cookie: schemaCookie(db) };
+        });
+      }),
+    );
     library.cookie = cookie;
     return rows;
   } finally {
