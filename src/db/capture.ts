@@ -303,9 +303,9 @@ function takesItsOwn({ table }: Model, { models }: Registry): boolean {
 
 function evictions(model: Model, name: (part: string) => string, registry: Registry): string[] {
   const found = rivals(model);
-  const own = found.some(({ index }) => index.columns === model.key) ? [] : [keyRival(model, false)];
+  const others = found.filter(({ index }) => index.columns !== model.key);
   // A row that moves onto another's key says itself that this has gone, unless it goes along with it.
-  const onUpdate = takesItsOwn(model, registry) ? [...found, ...own] : found;
+  const onUpdate = takesItsOwn(model, registry) ? [keyRival(model, false), ...others] : found;
   if (onUpdate.length === 0) return [];
   const table = quoteName(model.table);
   const insert = found.map((rival) => lookUp(model, rival));

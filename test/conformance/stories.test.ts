@@ -274,6 +274,24 @@ describe('names and references', () => {
     await expectEqual(a, b);
   });
 
+  it.each(['TEXT', 'ANY'])(
+    '[W20] a row that goes along with the one whose key it takes leaves neither behind: %s',
+    async (type) => {
+      const [a, b] = pairOf(`
+      CREATE TABLE folder (name ${type} PRIMARY KEY NOT NULL, mark ${type} REFERENCES mark ON DELETE CASCADE) STRICT;
+      CREATE TABLE mark (folder ${type} PRIMARY KEY NOT NULL REFERENCES folder ON DELETE CASCADE) STRICT;`);
+      a.write(
+        "INSERT INTO folder VALUES ('x', NULL); INSERT INTO mark VALUES ('x'); INSERT INTO folder VALUES ('y', 'x')",
+      );
+      converge([a, b]);
+      a.write("UPDATE OR REPLACE folder SET name = 'x' WHERE name = 'y'");
+      expect(a.rows('SELECT count(*) FROM folder')).toEqual([[0]]);
+      converge([a, b]);
+      expect(b.rows('SELECT count(*) FROM folder')).toEqual([[0]]);
+      await expectEqual(a, b);
+    },
+  );
+
   it('[W20] a new row that takes the id which another one left is what others refer to from then on', async () => {
     const [a, b] = pairOf(`
       CREATE TABLE tag (id INTEGER PRIMARY KEY, name TEXT);
