@@ -236,6 +236,5 @@ function valueText(value: SqlValue, isInt: boolean): string {
   if (value instanceof Uint8Array) return `b${bytesToHex(value)}`;
   if (value instanceof TextBytes) return `x${bytesToHex(value.bytes)}`;
   if (typeof value === 'bigint' || isInt) return `i${value}`;
-  // Zero has two signs, which nothing in SQL tells apart: what a program writes over the one with the other, no trigger sees.
-  return `r${value}`;
+  return Object.is(value, -0) ? 'r-0' : `r${value}`;
 }

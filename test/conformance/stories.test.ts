@@ -629,6 +629,18 @@ describe('unique indexes', () => {
     await expectEqual(a, b);
   });
 
+  it.each([
+    ['a name that ended', 'restored', 1367],
+    ['a delete that comes in the same page', 'hard', 1379],
+  ] as const)(
+    '[F1] no page says one row twice, for a row whose delete waits: %s',
+    { timeout: 60_000 },
+    async (_, kind, seed) => {
+      const { operations } = await playStory(seed, { kind, steps: seed % 4 === 0 ? 180 : 60 });
+      expect(operations).toBeGreaterThan(0);
+    },
+  );
+
   it('[U3] a row is not hidden for one that something else holds: the pass ends', { timeout: 60_000 }, async () => {
     const { operations } = await playStory(40, { kind: 'hard', steps: 180 });
     expect(operations).toBeGreaterThan(0);

@@ -27,11 +27,11 @@ function realLiteral(value: number): string {
   return /[.e]/.test(text) ? text.replace(/^(-?\d+)e/, '$1.0e') : `${text}.0`;
 }
 
-/** A value with its storage class, so that 5, 5.0 and '5' differ. Not 0.0 and -0.0: see exception N4 in docs/spec.md. */
+/** A value with its storage class, so that 5, 5.0 and '5' differ. */
 export function cellText(value: Cell): string {
   if (value === null) return 'n';
   if (typeof value === 'bigint') return `i${value}`;
-  if (typeof value === 'number') return `r${value}`;
+  if (typeof value === 'number') return Object.is(value, -0) ? 'r-0' : `r${value}`;
   if (typeof value === 'string') return `t${value}`;
   return `b${value.toString('hex')}`;
 }
